@@ -1,0 +1,280 @@
+"""The frozen graph: what a Keras EfficientNet computes at inference, as a short list of operators.
+
+Tensors are float32, channels last, of fixed shape, and known by name; an operator names the Keras
+layer that it came from and a tensor the last layer folded into it, so that a report can speak of
+layers. The one input holds uint8 RGB pixels. Every format is lowered from this graph alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+Floats = NDArray[np.float32]
+Function = Literal["linear", "relu", "relu6", "silu", "sigmoid", "tanh", "softmax"]
+
+INPUT = "image"
+LOGITS = "logits"
+PROBABILITIES = "probabilities"
+FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Zeros around a map, in pixels."""
+
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+    def __add__(self, other: Padding) -> Padding:
+        return Padding(
+            self.top + other.top,
+            self.bottom + other.bottom,
+            self.left + other.left,
+            self.right + other.right,
+        )
+
+    @classmethod
+    def same(
+        cls, size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int]
+    ) -> Padding:
+        """TensorFlow's SAME: ceil(size / stride) out, an odd zero at the bottom right."""
+        (top, bottom), (left, right) = (
+            _same_along(n, k, s) for n, k, s in zip(size, kernel, strides, strict=True)
+        )
+        return cls(top, bottom, left, right)
+
+
+def _same_along(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """A step: it reads the tensors `inputs` and makes the tensor `output`."""
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        """The output's shape, from the inputs'."""
+        return inputs[0]
+
+    @property
+    def parameters(self) -> int:
+        """How many constants it carries."""
+        return 0
+
+    def macs(self, output: Shape) -> int:
+        """Multiply-accumulate operations for an output of that shape."""
+        return 0
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Operator):
+    """x * scale + offset, channel by channel; both have shape (channels,)."""
+
+    scale: Floats
+    offset: Floats
+
+    @property
+    def parameters(self) -> int:
+        return self.scale.size + self.offset.size
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Operator):
+    """A convolution or a matrix product; `bias` has a value for each output channel.
+
+    `function` is an activation that every engine computes inside the operator: linear, relu or
+    relu6.
+    """
+
+    weights: Floats
+    bias: Floats
+    function: Function
+
+    @property
+    def parameters(self) -> int:
+        return self.weights.size + self.bias.size
+
+    def scaled(self, scale: Floats, offset: Floats) -> Linear:
+        """The same operator with what enters its function multiplied and shifted by channel."""
+        return replace(
+            self,
+            weights=self._scaled_weights(scale),
+            bias=(self.bias * scale + offset).astype(np.float32),
+        )
+
+    def _scaled_weights(self, scale: Floats) -> Floats:
+        return (self.weights * scale).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Linear):
+    """A convolution over a map.
+
+    `weights` are (height, width, in, out); where `depthwise`, (height, width, channels, 1).
+    """
+
+    strides: tuple[int, int]
+    padding: Padding
+    depthwise: bool
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.weights.shape[0], self.weights.shape[1]
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, height, width, _ = inputs[0]
+        p = self.padding
+        return (
+            batch,
+            (height + p.top + p.bottom - self.kernel[0]) // self.strides[0] + 1,
+            (width + p.left + p.right - self.kernel[1]) // self.strides[1] + 1,
+            self.bias.size,
+        )
+
+    def macs(self, output: Shape) -> int:
+        return prod(output[1:3]) * self.weights.size
+
+    def _scaled_weights(self, scale: Floats) -> Floats:
+        by_channel = scale[:, None] if self.depthwise else scale
+        return (self.weights * by_channel).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Linear):
+    """A matrix product: `weights` are (in, out)."""
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (*inputs[0][:-1], self.bias.size)
+
+    def macs(self, output: Shape) -> int:
+        return self.weights.size
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Operator):
+    """A function of each value (softmax: of each vector of classes)."""
+
+    function: Function
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Operator):
+    """The sum of two tensors of the same shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Operator):
+    """A map times a gate: the second input has the first's shape, or height and width 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAverage(Operator):
+    """The mean over height and width: (batch, channels), or with 1, 1 between to `keep` the map."""
+
+    keep: bool
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, _, _, channels = inputs[0]
+        return (batch, 1, 1, channels) if self.keep else (batch, channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Operator):
+    """Zeros around a map, where no convolution could take them in."""
+
+    padding: Padding
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, height, width, channels = inputs[0]
+        p = self.padding
+        return (batch, height + p.top + p.bottom, width + p.left + p.right, channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Operator):
+    """The same values in another shape; `target` leaves out the batch."""
+
+    target: Shape
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (inputs[0][0], *self.target)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network: operators in the order in which they run.
+
+    `input_shape` is (batch, height, width, 3). `outputs` names tensors: logits, probabilities,
+    features.
+    """
+
+    name: str
+    input_shape: Shape
+    operators: tuple[Operator, ...]
+    outputs: tuple[str, ...]
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shape of every tensor, the input's among them."""
+        shapes: dict[str, Shape] = {INPUT: self.input_shape}
+        for operator in self.operators:
+            shapes[operator.output] = operator.shape(
+                tuple(shapes[name] for name in operator.inputs)
+            )
+        return shapes
+
+    @cached_property
+    def producers(self) -> Mapping[str, Operator]:
+        """The operator that makes each tensor; the input has none."""
+        return {operator.output: operator for operator in self.operators}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Operator, ...]]:
+        """The operators that read each tensor, in order."""
+        consumers: dict[str, tuple[Operator, ...]] = dict.fromkeys(self.shapes, ())
+        for operator in self.operators:
+            for name in operator.inputs:
+                consumers[name] += (operator,)
+        return consumers
+
+    def with_operators(self, operators: list[Operator]) -> Graph:
+        """The graph with other operators."""
+        return replace(self, operators=tuple(operators))
+
+    def renamed(self, names: Mapping[str, str], outputs: tuple[str, ...]) -> Graph:
+        """The graph with some tensors under other names, and these outputs."""
+        operators = tuple(
+            replace(
+                operator,
+                inputs=tuple(names.get(name, name) for name in operator.inputs),
+                output=names.get(operator.output, operator.output),
+            )
+            for operator in self.operators
+        )
+        return replace(self, operators=operators, outputs=outputs)
+
+    @property
+    def parameters(self) -> int:
+        """How many constants all operators carry."""
+        return sum(operator.parameters for operator in self.operators)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations of one image."""
+        return sum(operator.macs(self.shapes[operator.output]) for operator in self.operators)

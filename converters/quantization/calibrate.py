@@ -1,0 +1,81 @@
+"""Calibration: statistics of every tensor over images, one image at a time, in bounded memory.
+
+Of each image and tensor four numbers are kept: the extremes and the 0.01 % quantile at each end. A
+range rule (`converters.quantization.ranges`) makes ranges of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.formats.onnx import build
+from converters.graph import INPUT, Floats, Graph
+
+TAIL = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class TensorStatistics:
+    """Extremes and the quantiles `TAIL` and 1 - `TAIL` of one tensor, each of shape (images,)."""
+
+    low: Floats
+    low_tail: Floats
+    high_tail: Floats
+    high: Floats
+
+
+Statistics = Mapping[str, TensorStatistics]
+
+
+def calibrate(
+    graph: Graph,
+    images: Iterable[NDArray[np.uint8]],
+    progress: Callable[[int], None] = lambda done: None,
+) -> Statistics:
+    """The statistics of every tensor that an operator makes.
+
+    Args:
+        graph: The frozen graph.
+        images: Arrays of the graph's input shape, uint8; read once, one at a time.
+        progress: Told how many have been seen.
+
+    Returns:
+        By tensor, one value an image.
+    """
+    import onnxruntime
+
+    tensors = [operator.output for operator in graph.operators]
+    model = build(graph, "fp32", outputs=tensors).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    upper, lower = ({name: _UpperTail() for name in tensors} for _ in range(2))
+    rows: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in tensors}
+    for done, image in enumerate(images, start=1):
+        for name, values in zip(tensors, session.run(tensors, {INPUT: image}), strict=True):
+            high_tail, high = upper[name](values.ravel())
+            low_tail, low = lower[name](-values.ravel())
+            rows[name].append((-low, -low_tail, high_tail, high))
+        progress(done)
+    return {name: TensorStatistics(*np.array(table, np.float32).T) for name, table in rows.items()}
+
+
+class _UpperTail:
+    """The quantile 1 - `TAIL` and the maximum of one tensor, image by image.
+
+    It remembers about where the quantile was, so that only the values above are sorted.
+    """
+
+    def __init__(self) -> None:
+        self._threshold = -np.inf
+
+    def __call__(self, values: Floats) -> tuple[float, float]:
+        rank = max(1, round(values.size * TAIL))
+        candidates = values[values >= self._threshold]
+        if candidates.size < rank:
+            candidates = values
+        top = np.partition(candidates, candidates.size - rank)[-rank:]
+        self._threshold = top[0] - abs(top[0]) / 2
+        return float(top[0]), float(top.max())

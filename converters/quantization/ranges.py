@@ -1,0 +1,147 @@
+"""Range rules: from statistics to the range over which each tensor is held in int8.
+
+A rule is a pure function of one tensor's statistics and of its role in the network. What is clipped
+is lost, and what is spent on outliers is resolution lost for all: each role has its own balance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+import numpy as np
+
+from converters.graph import (
+    PROBABILITIES,
+    Activation,
+    Affine,
+    Convolution,
+    Graph,
+    Linear,
+    Operator,
+)
+from converters.quantization.calibrate import Statistics, TensorStatistics
+from converters.quantization.recipe import Range, Recipe
+from edgenet.errors import UsageError
+
+# SiLU has its minimum at x = -1.2785 and is flat (above -0.0027) left of -8.
+SILU_MINIMUM = -0.27846455
+SILU_FLAT = -8.0
+
+
+class Role(Enum):
+    """What a tensor is to its network."""
+
+    VECTOR = (
+        "pixels, squeeze-and-excite vectors, pooled features, logits: few values, each of weight"
+    )
+    RECTIFIED = "the output of ReLU or ReLU6"
+    GATE = "the output of a sigmoid"
+    BEFORE_SILU = "what only SiLU reads, from a convolution or dense layer"
+    BEFORE_SILU_DEPTHWISE = "what only SiLU reads, from a depthwise convolution"
+    SILU = "the output of SiLU"
+    LINEAR = "residual sums, projections and gated maps"
+
+
+def role_of(graph: Graph, tensor: str) -> Role:
+    """The role of a tensor, from its producer, its consumers and its shape."""
+    producer = graph.producers[tensor]
+    if isinstance(producer, Activation) and producer.function == "sigmoid":
+        return Role.GATE
+    if _is_vector(graph, tensor) or isinstance(producer, Affine):
+        return Role.VECTOR
+    if _rectifies(producer):
+        return Role.RECTIFIED
+    if isinstance(producer, Activation) and producer.function == "silu":
+        return Role.SILU
+    readers = graph.consumers[tensor]
+    if readers and all(isinstance(r, Activation) and r.function == "silu" for r in readers):
+        depthwise = isinstance(producer, Convolution) and producer.depthwise
+        return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
+    return Role.LINEAR
+
+
+def _is_vector(graph: Graph, tensor: str) -> bool:
+    shape = graph.shapes[tensor]
+    return len(shape) == 2 or tuple(shape[1:3]) == (1, 1)
+
+
+def _rectifies(operator: Operator) -> bool:
+    return isinstance(operator, Linear | Activation) and operator.function in ("relu", "relu6")
+
+
+def min_max(role: Role, statistics: TensorStatistics) -> Range:
+    """All that was seen: the field's default."""
+    return float(statistics.low.min()), float(statistics.high.max())
+
+
+def per_image(role: Role, statistics: TensorStatistics) -> Range:
+    """The mean over the images of each image's extremes."""
+    return float(statistics.low.mean()), float(statistics.high.mean())
+
+
+def tails(role: Role, statistics: TensorStatistics) -> Range:
+    """The mean over the images of each image's 0.01 % quantile at each end."""
+    return float(statistics.low_tail.mean()), float(statistics.high_tail.mean())
+
+
+def by_role(role: Role, statistics: TensorStatistics) -> Range:
+    """Each role its own balance; the default.
+
+    Vectors and gates are never clipped. Before SiLU nothing below `SILU_FLAT` matters. Elsewhere
+    the end lies between the mean tail and the extreme, at their geometric mean.
+    """
+    low, high = min_max(role, statistics)
+    low_tail, high_tail = tails(role, statistics)
+    between = _geometric_mean(high_tail, high)
+    if role is Role.BEFORE_SILU:
+        return max(low_tail, SILU_FLAT), high_tail
+    if role is Role.BEFORE_SILU_DEPTHWISE:
+        return max(low, SILU_FLAT), between
+    if role is Role.SILU:
+        return SILU_MINIMUM, high
+    if role is Role.LINEAR:
+        return -_geometric_mean(-low_tail, -low), between
+    return low, high
+
+
+def _geometric_mean(tail: float, extreme: float) -> float:
+    return float(np.sqrt(tail * extreme)) if tail > 0 and extreme > 0 else extreme
+
+
+Rule = Callable[[Role, TensorStatistics], Range]
+RULES: Mapping[str, Rule] = {
+    "by-role": by_role,
+    "min-max": min_max,
+    "per-image": per_image,
+    "tails": tails,
+}
+DEFAULT_RULE = "by-role"
+
+
+def choose(graph: Graph, statistics: Statistics, rule: str = DEFAULT_RULE) -> Recipe:
+    """The recipe that a rule makes of the statistics.
+
+    Raises:
+        UsageError: There is no rule of that name.
+    """
+    if rule not in RULES:
+        raise UsageError(f"no range rule is called {rule!r}: take one of {', '.join(RULES)}")
+    ranges = {
+        tensor: RULES[rule](role_of(graph, tensor), tensor_statistics)
+        for tensor, tensor_statistics in statistics.items()
+        if tensor != PROBABILITIES
+    }
+    return Recipe(rule, {tensor: _bounded(graph, ranges, tensor) for tensor in ranges})
+
+
+def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
+    """ReLU lives above zero, and what is clipped before SiLU cannot come out of it."""
+    low, high = ranges[tensor]
+    role = role_of(graph, tensor)
+    if role is Role.RECTIFIED:
+        return 0.0, high
+    if role is Role.SILU:
+        source = ranges[graph.producers[tensor].inputs[0]][1]
+        return low, min(high, source / (1 + np.exp(-source)))
+    return low, high

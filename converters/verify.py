@@ -1,0 +1,81 @@
+"""The proof: each file answers in its engine, and what it answers is compared with Keras."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+
+from converters.graph import Floats
+from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
+from edgenet.errors import AccuracyError
+from edgenet.images import ImageFolder, Pixels
+from edgenet.measure import parity
+from edgenet.measure.limits import Limits
+from edgenet.runtime.loading import load_artifact
+
+_EVALUATION_BATCH = 32
+# What an artifact says before its check: nothing that a limit would let through.
+_UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
+
+Report = Callable[[str], None]
+
+
+def verify(
+    bundle: Bundle,
+    format: str,
+    precision: str,
+    files: tuple[FileRecord, ...],
+    images: Iterable[Pixels],
+    logits: Floats,
+) -> Artifact:
+    """Runs a new file of a bundle and compares its logits with Keras's on the same images.
+
+    Args:
+        bundle: The bundle as far as it is written.
+        format: Of the file.
+        precision: Of the file.
+        files: What an engine needs of the bundle, the one to open first.
+        images: Batches of the model's size.
+        logits: What Keras answers, images x classes.
+
+    Raises:
+        AccuracyError: A float file does not give Keras's answers.
+    """
+    artifact = Artifact(format, precision, files, _UNVERIFIED)
+    with load_artifact(bundle, artifact) as session:
+        found = parity.fidelity(logits, np.concatenate([session.run(batch) for batch in images]))
+    failures = Limits.of(precision).failures(found)
+    if failures and precision != "int8":
+        raise AccuracyError(f"the {precision} {format} file is not the Keras model: {failures[0]}")
+    verified = Verification(len(logits), found.agreement, found.sqnr_db, found.max_error)
+    return replace(artifact, verified=verified)
+
+
+def judge(
+    bundle: Bundle, folder: str | os.PathLike[str], max_drop: float | None, report: Report
+) -> None:
+    """Evaluates a bundle on labelled images before it takes its place.
+
+    Raises:
+        AccuracyError: A file loses more than `max_drop` points of top-1.
+    """
+    report(f"evaluating on {os.fspath(folder)}")
+    batches = ImageFolder.open(folder).batches(bundle.manifest.input, _EVALUATION_BATCH)
+    float_model = bundle.manifest.reference or bundle.manifest.artifacts[0]
+    with ExitStack() as stack:
+        reference, *sessions = (
+            stack.enter_context(load_artifact(bundle, artifact))
+            for artifact in (float_model, *bundle.manifest.artifacts)
+        )
+        limits = Limits(max_drop=max_drop)
+        compared = parity.compare(reference, sessions, batches, lambda precision: limits)
+    for result in compared.results:
+        found, format = result.fidelity, result.info.format
+        drop = "" if found.drop_points is None else f", drop {found.drop_points:.2f} points"
+        report(f"{format}: agreement {found.agreement:.4f}{drop}")
+        if not result.passed:
+            raise AccuracyError(f"{result.failures[0]} by {format}; nothing was written")

@@ -1,0 +1,27 @@
+"""edgenet takes a Keras EfficientNet to every edge runtime in int8 and proves that it still works.
+
+Importing this package costs next to nothing: what it offers is imported on first use, and an engine
+only when a bundle asks for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from converters.pipeline import convert
+    from edgenet.runtime import Session, load
+
+__all__ = ["Session", "convert", "load"]
+
+_HOMES = {"convert": "converters.pipeline", "load": "edgenet.runtime", "Session": "edgenet.runtime"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgenet' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,327 @@
+"""The bundle: the folder that `convert` writes, and the manifest that vouches for each file in it.
+
+Layout::
+
+    BUNDLE/manifest.json
+    BUNDLE/model.tflite · model.onnx · model.xml + model.bin
+    BUNDLE/labels.txt                    one class name a line, where the names are known
+    BUNDLE/reference/model.tflite        the fp32 twin, so that `check` needs no TensorFlow
+
+A bundle appears whole or not at all: it is written beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgenet.errors import BundleError, UsageError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+FORMATS = ("tflite", "onnx", "openvino")
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of a bundle: its path relative to the bundle, its size in bytes and its sha256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How an artifact compared with the Keras model on `images` calibration images at conversion.
+
+    `agreement` is the share of images with the same top-1 class, `sqnr_db` the
+    signal-to-quantization-noise ratio of the logits in dB (None where the two are equal to the
+    bit), `max_error` the largest absolute difference of a logit.
+    """
+
+    images: int
+    agreement: float
+    sqnr_db: float | None
+    max_error: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The model in one format; the first of `files` is the one that the engine opens."""
+
+    format: str
+    precision: str
+    files: tuple[FileRecord, ...]
+    verified: Verification
+
+    @property
+    def bytes(self) -> int:
+        """The size of all its files, in bytes."""
+        return sum(record.bytes for record in self.files)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the model takes: `shape` is (batch, height, width, 3), values are RGB 0..255.
+
+    The normalization is inside the model, as `preprocessing` names it; `crop_fraction` (1.0 = no
+    crop) and `interpolation` say how `edgenet.images` brings a photo to `shape`.
+    """
+
+    name: str
+    shape: tuple[int, int, int, int]
+    dtype: str
+    layout: str
+    preprocessing: str
+    crop_fraction: float
+    interpolation: str
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """A float32 output: logits, probabilities (batch, classes) or features (batch, channels)."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a bundle says of itself; nothing in it changes between two equal conversions.
+
+    `source` names the variant or the file with its sha256, `recipe` is the quantization as JSON
+    (None for a float precision), `calibration` the images that set the ranges (count and digest),
+    `versions` the tools.
+    """
+
+    source: Mapping[str, Any]
+    precision: str
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    labels: FileRecord | None
+    recipe: Mapping[str, Any] | None
+    calibration: Mapping[str, Any] | None
+    artifacts: tuple[Artifact, ...]
+    reference: Artifact | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as text, the same for equal manifests."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            BundleError: It is no manifest, or of a schema that this version of edgenet does not
+                know.
+        """
+        try:
+            document = json.loads(text)
+            schema = document["schema_version"]
+            if schema != SCHEMA_VERSION:
+                raise BundleError(
+                    f"its manifest has schema version {schema}; this edgenet reads {SCHEMA_VERSION}"
+                )
+            return _manifest(document)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"its manifest is damaged ({type(error).__name__}: {error}); convert again"
+            ) from error
+
+
+def _record(document: Mapping[str, Any]) -> FileRecord:
+    return FileRecord(path=document["path"], bytes=document["bytes"], sha256=document["sha256"])
+
+
+def _artifact(document: Mapping[str, Any]) -> Artifact:
+    return Artifact(
+        format=document["format"],
+        precision=document["precision"],
+        files=tuple(_record(file) for file in document["files"]),
+        verified=Verification(**document["verified"]),
+    )
+
+
+def _manifest(document: Mapping[str, Any]) -> Manifest:
+    spec = dict(document["input"])
+    reference, labels = document["reference"], document["labels"]
+    return Manifest(
+        source=document["source"],
+        precision=document["precision"],
+        input=InputSpec(**{**spec, "shape": tuple(spec["shape"])}),
+        outputs=tuple(OutputSpec(o["name"], tuple(o["shape"])) for o in document["outputs"]),
+        labels=_record(labels) if labels else None,
+        recipe=document["recipe"],
+        calibration=document["calibration"],
+        artifacts=tuple(_artifact(artifact) for artifact in document["artifacts"]),
+        reference=_artifact(reference) if reference else None,
+        versions=document["versions"],
+        schema_version=document["schema_version"],
+    )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Reads the manifest; files are checked when they are asked for.
+
+        Raises:
+            UsageError: There is no such folder.
+            BundleError: The folder holds no manifest, or a damaged one.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise UsageError(
+                f"no such bundle: {folder} (edgenet convert --int8 -o {folder} makes one)"
+            )
+        try:
+            text = (folder / MANIFEST).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(f"{folder} is not a bundle: no readable {MANIFEST} in it") from error
+        try:
+            return cls(folder, Manifest.from_json(text))
+        except BundleError as error:
+            raise BundleError(f"{folder}: {error}") from error
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that the bundle holds, in the order in which they were written."""
+        return tuple(artifact.format for artifact in self.manifest.artifacts)
+
+    def artifact(self, format: str) -> Artifact:
+        """The artifact of a format.
+
+        Raises:
+            UsageError: The bundle has none of that format.
+        """
+        for artifact in self.manifest.artifacts:
+            if artifact.format == format:
+                return artifact
+        raise UsageError(f"{self.path} holds no {format} file; it has {', '.join(self.formats)}")
+
+    def vouched(self, record: FileRecord) -> Path:
+        """The path of a file, once its bytes have been found to be those that `convert` wrote.
+
+        Raises:
+            BundleError: The file is missing or its sha256 is another.
+        """
+        path = self.path / record.path
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read ({error.strerror}); convert again") from error
+        if found != record.sha256:
+            raise BundleError(
+                f"{path} is not the file that was verified: its sha256 differs; convert again"
+            )
+        return path
+
+    def model_path(self, artifact: Artifact) -> Path:
+        """The file that the engine opens, with every file of the artifact vouched for."""
+        model, *_ = (self.vouched(record) for record in artifact.files)
+        return model
+
+    def labels(self) -> tuple[str, ...] | None:
+        """The class names in index order, or None where the bundle has none."""
+        if self.manifest.labels is None:
+            return None
+        return tuple(self.vouched(self.manifest.labels).read_text(encoding="utf-8").splitlines())
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def record_of(folder: Path, path: Path) -> FileRecord:
+    """The record of a file that lies in a bundle's folder."""
+    return FileRecord(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """A folder to write a bundle into, which takes the place of `target` when the block ends well.
+
+    When it does not, the folder goes. What a killed process left of an earlier try is removed
+    first. An older bundle in the same place stays until the new one is whole.
+
+    Raises:
+        UsageError: `target` is there and is not a bundle: it is not edgenet's to replace.
+    """
+    _refuse_foreign(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
+    staging = target.parent / f".{target.name}.partial-{os.getpid()}"
+    staging.mkdir()
+    try:
+        yield staging
+        _replace(target, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_foreign(target: Path) -> None:
+    if target.is_dir():
+        if (target / MANIFEST).exists() or not any(target.iterdir()):
+            return
+        raise UsageError(
+            f"{target} is a folder with other things in it: name another place with -o"
+        )
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} is a file: name another place with -o")
+
+
+def _sweep(target: Path) -> None:
+    pattern = re.compile(re.escape(f".{target.name}.partial-") + r"(\d+)")
+    for entry in target.parent.iterdir():
+        match = pattern.fullmatch(entry.name)
+        if match and not _alive(int(match.group(1))):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def _replace(target: Path, staging: Path) -> None:
+    """Puts `staging` in the place of `target`; rename(2) replaces empty folders only."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    older = staging.with_name(staging.name + "-older")
+    target.rename(older)
+    try:
+        staging.rename(target)
+    except OSError:
+        older.rename(target)
+        raise
+    shutil.rmtree(older, ignore_errors=True)

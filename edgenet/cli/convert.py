@@ -1,0 +1,219 @@
+"""`edgenet convert`: from a Keras EfficientNet to a bundle of verified files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from edgenet.bundle import FORMATS, PRECISIONS, Artifact, Bundle
+from edgenet.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from edgenet.runtime import Session
+
+HELP = "write a verified bundle from a Keras EfficientNet"
+EXAMPLES = """\
+  edgenet convert --int8                                   Lite0 with its published weights
+  edgenet convert my.keras --int8 --calibration photos/ --labels classes.txt -o my-int8
+  edgenet convert my.keras --int8 --evaluate test/ --max-drop 0.5
+  edgenet convert b0 --weights efficientnetb0.weights.h5 --precision fp16 --to onnx
+"""
+
+_BENCH_RUNS = 50
+_BENCH_SECONDS = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        nargs="?",
+        default="lite0",
+        help="a variant (b0..b7, lite0..lite4) or a .keras or .h5 file (default: lite0)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="BUNDLE", help="the folder to write (default: MODEL-PRECISION)"
+    )
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument(
+        "--int8", dest="precision", action="store_const", const="int8", help="--precision int8"
+    )
+    precision.add_argument("--precision", choices=PRECISIONS, help="default: fp32")
+    parser.set_defaults(precision="fp32")
+    parser.add_argument(
+        "--to", metavar="F,...", default=",".join(FORMATS), help="formats (default: %(default)s)"
+    )
+    _add_model(parser.add_argument_group("the model"))
+    _add_images(parser.add_argument_group("images"))
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--weights", metavar="FILE", help="weights for a variant")
+    group.add_argument(
+        "--download", action="store_true", help="let keras.applications fetch a variant's weights"
+    )
+    group.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    group.add_argument(
+        "--preprocess",
+        metavar="NAME",
+        help="raw, unit, tf, torch or lite: how pixels were prepared for training, for a model "
+        "that does not do it itself",
+    )
+    group.add_argument(
+        "--input-size", type=int, metavar="N", help="for a model that leaves its size open"
+    )
+    group.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="images a run (default: 1)"
+    )
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help="images that set the ranges (default: crops of scikit-image's photographs)",
+    )
+    group.add_argument(
+        "--calibration-images",
+        type=int,
+        metavar="N",
+        help="how many of them (default: 128 of DIR, or 64 crops)",
+    )
+    group.add_argument(
+        "--skip-damaged", action="store_true", help="leave damaged calibration images out"
+    )
+    group.add_argument(
+        "--range-rule", metavar="NAME", help="how ranges are chosen (default: by-role)"
+    )
+    group.add_argument("--evaluate", metavar="DIR", help="labelled images to judge the result on")
+    group.add_argument(
+        "--max-drop", type=float, metavar="POINTS", help="fail where more top-1 than this is lost"
+    )
+    group.add_argument(
+        "--crop-fraction",
+        type=float,
+        metavar="F",
+        help="the central part of a photo that is used; 1.0 = no crop (default: the variant's own)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts, times the files in turns, and prints the report."""
+    bundle = _convert(args)
+    times = _times(bundle)
+    if args.json:
+        print(json.dumps(_document(bundle, times), indent=1, allow_nan=False))
+    else:
+        print(_table(bundle, times))
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> Bundle:
+    try:
+        from converters.pipeline import convert
+        from converters.quantization.ranges import DEFAULT_RULE
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"converting ({error.name})", "all") from error
+    return convert(
+        args.model,
+        args.output,
+        precision=args.precision,
+        formats=args.to.split(","),
+        calibration=args.calibration,
+        calibration_images=args.calibration_images,
+        skip_damaged=args.skip_damaged,
+        evaluate=args.evaluate,
+        max_drop=args.max_drop,
+        crop_fraction=args.crop_fraction,
+        preprocess=args.preprocess,
+        labels=args.labels,
+        weights=args.weights,
+        download=args.download,
+        input_size=args.input_size,
+        batch=args.batch,
+        range_rule=args.range_rule or DEFAULT_RULE,
+        report=_say,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _times(bundle: Bundle) -> dict[str, float]:
+    """The median time of one call, in milliseconds, by format."""
+    import numpy as np
+
+    from edgenet.measure.latency import interleaved
+    from edgenet.runtime import load
+
+    images = np.random.default_rng(0).integers(0, 256, bundle.manifest.input.shape, np.uint8)
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(load(bundle, format)) for format in bundle.formats]
+        _say("timing")
+        timings = interleaved(
+            [_call(session, images) for session in sessions],
+            runs=_BENCH_RUNS,
+            min_time=_BENCH_SECONDS,
+        )
+    return {format: timing.p50_ms for format, timing in zip(bundle.formats, timings, strict=True)}
+
+
+def _call(session: Session, images: Any) -> Any:
+    return lambda: session.run(images)
+
+
+def _document(bundle: Bundle, times: dict[str, float]) -> dict[str, Any]:
+    return {
+        "bundle": str(bundle.path),
+        "source": dict(bundle.manifest.source),
+        "precision": bundle.manifest.precision,
+        "reference_bytes": _reference(bundle).bytes,
+        "artifacts": [
+            {
+                "format": artifact.format,
+                "precision": artifact.precision,
+                "files": [str(bundle.path / record.path) for record in artifact.files],
+                "bytes": artifact.bytes,
+                "images": artifact.verified.images,
+                "agreement": artifact.verified.agreement,
+                "sqnr_db": artifact.verified.sqnr_db,
+                "max_error": artifact.verified.max_error,
+                "p50_ms": times[artifact.format],
+            }
+            for artifact in bundle.manifest.artifacts
+        ],
+    }
+
+
+def _reference(bundle: Bundle) -> Artifact:
+    """The float model: the reference, or the model itself where that is fp32."""
+    return bundle.manifest.reference or bundle.manifest.artifacts[0]
+
+
+def _table(bundle: Bundle, times: dict[str, float]) -> str:
+    from edgenet.report.table import render
+
+    headers = ["format", "file", "MB", "of fp32", "agreement", "SQNR dB", "p50 ms"]
+    rows = [
+        [
+            artifact.format,
+            artifact.files[0].path,
+            f"{artifact.bytes / 1e6:.2f}",
+            f"{artifact.bytes / _reference(bundle).bytes:.3f}",
+            f"{artifact.verified.agreement:.4f}",
+            "equal" if artifact.verified.sqnr_db is None else f"{artifact.verified.sqnr_db:.1f}",
+            f"{times[artifact.format]:.2f}",
+        ]
+        for artifact in bundle.manifest.artifacts
+    ]
+    images = bundle.manifest.artifacts[0].verified.images
+    return (
+        f"{bundle.path}: {bundle.manifest.precision}, each file verified against Keras on "
+        f"{images} images, timed on the CPU\n\n{render(headers, rows, '<<>>>>>')}"
+    )

@@ -1,0 +1,141 @@
+"""The `edgenet` command: finds the command asked for, runs it, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType, ModuleType
+from typing import NoReturn
+
+from edgenet import __version__
+from edgenet.errors import EdgenetError
+
+# Each is the module of that name in this package and says its `HELP` itself too: repeated here so
+# that the list of commands imports none of them.
+COMMANDS = {
+    "convert": "write a verified bundle from a Keras EfficientNet",
+    "run": "classify images with a bundle",
+    "bench": "time bundles: percentiles, load and first run, peak memory",
+    "check": "compare a bundle with its fp32 reference; exit 3 where it lost too much",
+    "devices": "list what can run here, and why the rest cannot",
+    "models": "list the variants: input size, parameters, MACs, weights at hand",
+    "summary": "show a model stage by stage: operators, shapes, parameters, MACs",
+}
+
+_INTERRUPTED = 128 + signal.SIGINT
+_TERMINATED = 128 + signal.SIGTERM
+# Windows has no SIGPIPE; 13 is its number where there is one.
+_PIPE_CLOSED = 128 + 13
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: What follows `edgenet`; None takes the process's own arguments.
+
+    Returns:
+        The exit code: 0, or that of the error (`edgenet.errors`), 130 when interrupted.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with _termination_unwinds():
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+        return code
+    except EdgenetError as error:
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return fail("interrupted", _INTERRUPTED)
+    except OSError as error:
+        _let_go_of_stdout()
+        if isinstance(error, BrokenPipeError):
+            return _PIPE_CLOSED
+        if error.errno is None:
+            raise
+        return fail(_told(error), EdgenetError.exit_code)
+
+
+def fail(message: str, code: int) -> int:
+    """Writes one line of error to stderr and returns the exit code."""
+    print(f"edgenet: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _top_parser()
+    if not arguments or arguments[0] not in COMMANDS:
+        # Prints the help or the version and ends, or says what is wrong.
+        parser.parse_args(arguments)
+        parser.print_help()
+        return 0
+    module = import_module(f"edgenet.cli.{arguments[0]}")
+    code: int = module.run(command_parser(arguments[0], module).parse_args(arguments[1:]))
+    return code
+
+
+def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of one command, its examples at the end of its help."""
+    parser = argparse.ArgumentParser(
+        prog=f"edgenet {name}",
+        description=module.HELP,
+        epilog=f"examples:\n{module.EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:9} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="edgenet",
+        description="Takes a Keras EfficientNet to every edge runtime in int8, and proves that it "
+        "still works.",
+        epilog=f"commands:\n{listed}\n\nedgenet COMMAND --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edgenet {__version__}")
+    parser.add_argument("command", nargs="?", choices=tuple(COMMANDS), metavar="COMMAND ...")
+    return parser
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """SIGTERM ends the process as an exception does, so that what is half written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(_TERMINATED)
+
+
+def _let_go_of_stdout() -> None:
+    """Drops what cannot be written, or the interpreter would fail on it once more as it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _told(error: OSError) -> str:
+    place = f" {error.filename}" if error.filename else ""
+    if error.errno in _STORAGE:
+        return f"writing{place or ' the result'} failed: {error.strerror}"
+    return f"cannot use{place or ' a file'}: {error.strerror}"

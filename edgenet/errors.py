@@ -1,0 +1,56 @@
+"""Every error that edgenet raises for a user's mistake or a machine's lack, with its exit code.
+
+The command line prints the message as one line and exits with `exit_code`; anything that is not an
+`EdgenetError` is a defect of edgenet and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class EdgenetError(Exception):
+    """The base of edgenet's errors: the work failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(EdgenetError):
+    """What was asked for cannot be: a wrong path, option or value (exit code 2)."""
+
+    exit_code = 2
+
+
+class UnsupportedModelError(EdgenetError):
+    """The Keras model holds something outside the EfficientNet family (exit code 1)."""
+
+
+class BundleError(EdgenetError):
+    """A bundle lacks its manifest, or a file is not the one that was verified (exit code 1)."""
+
+
+class AccuracyError(EdgenetError):
+    """The accuracy gate refused the result (exit code 3)."""
+
+    exit_code = 3
+
+
+class DeviceError(EdgenetError):
+    """The device that was asked for cannot be used in full (exit code 4)."""
+
+    exit_code = 4
+
+
+class MissingExtraError(EdgenetError):
+    """A library of one of edgenet's extras is not installed (exit code 5).
+
+    Args:
+        purpose: What needs it, as in "running a TFLite file".
+        extra: The extra's name in pyproject.toml.
+    """
+
+    exit_code = 5
+
+    def __init__(self, purpose: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs a package that is not here: pip install 'edgenet[{extra}]'"
+        )
+        self.extra = extra

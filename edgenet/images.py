@@ -1,0 +1,363 @@
+"""Photos: decoding, bringing one to a model's input, folders of them, and files of class names."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenet.bundle import InputSpec
+from edgenet.errors import EdgenetError, UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", npt.NDArray[Any]]
+
+INTERPOLATIONS = ("bicubic", "bilinear")
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+LABELS_CSV = "labels.csv"
+
+
+class ImageError(EdgenetError):
+    """A file that is no image, or a damaged one (exit code 1)."""
+
+
+def decode(source: ImageSource) -> Image.Image:
+    """Decodes a photo to 8-bit RGB, turned as its EXIF orientation says.
+
+    Transparent parts are laid over white; 16-bit grey keeps its upper 8 bits; CMYK is converted
+    without a colour profile.
+
+    Args:
+        source: A path, the bytes of a file, a file open for reading, a PIL image, or a uint8 array
+            of H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA).
+
+    Raises:
+        UsageError: There is no such file, or an array of another dtype or shape.
+        ImageError: What was read is no image, or a damaged one; the message names the file.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    name = _name(source)
+    file: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        opened = file if isinstance(file, Image.Image) else Image.open(file)
+        return _to_rgb(ImageOps.exif_transpose(opened))
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UsageError(f"cannot read the image {name}: {error.strerror}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image that Pillow can read") from error
+    # Pillow's parsers let through whatever a damaged file makes them meet: OSError, SyntaxError,
+    # ValueError, struct.error, DecompressionBombError, ...
+    except Exception as error:
+        raise ImageError(f"{name} is a damaged image ({error})") from error
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return str(getattr(source, "name", "") or getattr(source, "filename", "") or "in memory")
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    from PIL import Image
+
+    squeezed = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    plausible = squeezed.ndim == 2 or (squeezed.ndim == 3 and squeezed.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not plausible or not array.size:
+        raise UsageError(
+            f"an image array must be uint8, H×W, H×W×3 or H×W×4, with values 0..255; "
+            f"this one is {array.dtype}, {'×'.join(map(str, array.shape))}"
+        )
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(squeezed)))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    image.load()
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.mode.startswith("I"):
+        # convert() would clip 16-bit values at 255 instead of scaling them.
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def prepare(
+    image: ImageSource, height: int, width: int, crop_fraction: float, interpolation: str
+) -> Pixels:
+    """Brings a photo to the size that a model takes.
+
+    A fraction below 1 cuts out the central square whose side is that fraction of the photo's short
+    side, then resizes it. A fraction of 1 does not cut: the whole photo is resized straight,
+    squashed where its aspect ratio is another. Resizing down is antialiased, as Pillow does.
+
+    Args:
+        image: Anything that `decode` takes.
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        crop_fraction: Above 0, at most 1.
+        interpolation: "bicubic" or "bilinear".
+
+    Returns:
+        height×width×3 uint8, RGB.
+
+    Raises:
+        UsageError: An option out of its range, or as `decode`.
+        ImageError: As `decode`.
+    """
+    from PIL import Image
+
+    if not 0 < crop_fraction <= 1:
+        raise UsageError(f"the crop fraction must be above 0 and at most 1, not {crop_fraction}")
+    if interpolation not in INTERPOLATIONS:
+        raise UsageError(
+            f"no interpolation {interpolation!r}: choose one of {', '.join(INTERPOLATIONS)}"
+        )
+    photo = decode(image)
+    if crop_fraction < 1:
+        photo = _central_square(photo, crop_fraction)
+    resample = Image.Resampling[interpolation.upper()]
+    return np.asarray(photo.resize((width, height), resample), np.uint8)
+
+
+def _central_square(photo: Image.Image, fraction: float) -> Image.Image:
+    side = max(1, round(min(photo.size) * fraction))
+    left, top = (photo.width - side) // 2, (photo.height - side) // 2
+    return photo.crop((left, top, left + side, top + side))
+
+
+def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Reads class names, one a line, in index order.
+
+    Raises:
+        UsageError: The file cannot be read, is empty, or has an empty line between names.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the labels file {path} is not UTF-8 text") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the labels file {path}: {error.strerror}") from error
+    names = tuple(line.strip() for line in lines)
+    if not names:
+        raise UsageError(f"the labels file {path} is empty: it needs one class name a line")
+    if "" in names:
+        raise UsageError(f"line {names.index('') + 1} of the labels file {path} is empty")
+    return names
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of a folder, prepared: `images` is N×H×W×3 uint8; `labels` is None if unknown."""
+
+    images: Pixels
+    names: tuple[str, ...]
+    labels: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A folder of images in a fixed order; nothing is decoded before it is asked for.
+
+    Attributes:
+        root: The folder.
+        names: The images' paths relative to it, with forward slashes.
+        labels: Their class indices, or None where the folder does not tell.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    labels: tuple[int, ...] | None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> ImageFolder:
+        """Finds the images of a folder.
+
+        With a `labels.csv` (columns `file` and `class_index`) it is that file's list, in its order.
+        Else the images that lie in the folder itself, sorted by name. Else those of its
+        sub-folders, each of which is a class, numbered in the order of their sorted names.
+
+        Raises:
+            UsageError: No such folder, no image in it, or a `labels.csv` that cannot be followed.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise UsageError(f"no such folder of images: {root}")
+        try:
+            names, labels = _contents(root)
+        except OSError as error:
+            raise UsageError(f"cannot read {error.filename or root}: {error.strerror}") from error
+        if not names:
+            kinds = " ".join(sorted(SUFFIXES))
+            raise UsageError(f"no images in {root} or in folders right under it ({kinds})")
+        return cls(root, names, labels)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The images' paths, in order."""
+        return tuple(self.root / name for name in self.names)
+
+    def sample(self, count: int) -> ImageFolder:
+        """The folder with `count` of its images, evenly spaced in its order; all, if it has fewer.
+
+        Raises:
+            UsageError: `count` is below 1.
+        """
+        if count < 1:
+            raise UsageError(f"cannot take {count} images: ask for 1 or more")
+        if count >= len(self):
+            return self
+        chosen = [index * len(self) // count for index in range(count)]
+        labels = tuple(self.labels[index] for index in chosen) if self.labels is not None else None
+        return replace(self, names=tuple(self.names[index] for index in chosen), labels=labels)
+
+    def digest(self) -> str:
+        """The sha256, in hexadecimal, over each image's name, size and bytes, in order.
+
+        Raises:
+            UsageError: A file has gone.
+        """
+        digest = hashlib.sha256()
+        for name, path in zip(self.names, self.paths, strict=True):
+            try:
+                size = path.stat().st_size
+                digest.update(f"{name}\0{size}\0".encode())
+                with path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+            except OSError as error:
+                raise UsageError(f"cannot read the image {path}: {error.strerror}") from error
+        return digest.hexdigest()
+
+    def batches(
+        self,
+        spec: InputSpec,
+        size: int,
+        on_error: str = "stop",
+        on_skip: Callable[[str, ImageError], None] | None = None,
+    ) -> Iterator[Batch]:
+        """Prepares the images as `spec` says, `size` at a time; only one batch is held at once.
+
+        Args:
+            spec: What the model takes; its batch size is ignored.
+            size: Images a batch, 1 or more; the last batch may be smaller.
+            on_error: What a damaged image does: "stop" raises its error, "skip" leaves it out.
+            on_skip: Called with the name and the error of each image left out.
+
+        Raises:
+            UsageError: A `size` or `on_error` out of its range, or a file that has gone.
+            ImageError: A damaged image, where `on_error` is "stop"; all were, where it is "skip".
+        """
+        if size < 1:
+            raise UsageError(f"a batch has 1 image or more, not {size}")
+        if on_error not in ("stop", "skip"):
+            raise UsageError(f'on_error is "stop" or "skip", not {on_error!r}')
+        return self._batches(spec, size, on_error == "skip", on_skip)
+
+    def _batches(
+        self,
+        spec: InputSpec,
+        size: int,
+        skip: bool,
+        on_skip: Callable[[str, ImageError], None] | None,
+    ) -> Iterator[Batch]:
+        held: list[tuple[int, Pixels]] = []
+        sound = 0
+        for index, path in enumerate(self.paths):
+            try:
+                pixels = prepare(path, *spec.shape[1:3], spec.crop_fraction, spec.interpolation)
+            except ImageError as error:
+                if not skip:
+                    raise
+                if on_skip:
+                    on_skip(self.names[index], error)
+                continue
+            sound += 1
+            held.append((index, pixels))
+            if len(held) == size:
+                yield self._batch(held)
+                held = []
+        if held:
+            yield self._batch(held)
+        if not sound:
+            raise ImageError(f"every image in {self.root} is damaged")
+
+    def _batch(self, held: list[tuple[int, Pixels]]) -> Batch:
+        indices = [index for index, _ in held]
+        return Batch(
+            images=np.stack([pixels for _, pixels in held]),
+            names=tuple(self.names[index] for index in indices),
+            labels=tuple(self.labels[index] for index in indices)
+            if self.labels is not None
+            else None,
+        )
+
+
+def _contents(root: Path) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    if (root / LABELS_CSV).is_file():
+        return _read_csv(root)
+    names = _images_in(root)
+    if names:
+        return names, None
+    folders = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
+    pairs = [
+        (f"{folder}/{name}", index)
+        for index, folder in enumerate(folders)
+        for name in _images_in(root / folder)
+    ]
+    return tuple(name for name, _ in pairs), tuple(index for _, index in pairs)
+
+
+def _images_in(folder: Path) -> tuple[str, ...]:
+    entries = (e for e in folder.iterdir() if e.suffix.lower() in SUFFIXES and e.is_file())
+    return tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
+
+
+def _read_csv(root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    path = root / LABELS_CSV
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if not {"file", "class_index"} <= set(reader.fieldnames or ()):
+                raise UsageError(f'{path} must begin with the header line "file,class_index"')
+            pairs = [_csv_row(root, reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is not a CSV file in UTF-8 ({error})") from error
+    return tuple(name for name, _ in pairs), tuple(index for _, index in pairs)
+
+
+def _csv_row(root: Path, line: int, row: dict[str, str]) -> tuple[str, int]:
+    name, index = row["file"], row["class_index"]
+    place = f"line {line} of {root / LABELS_CSV}"
+    if not name or index is None:
+        raise UsageError(f"{place} needs a file and a class_index")
+    if not re.fullmatch(r"[0-9]{1,9}", index.strip()):
+        raise UsageError(f"{place}: the class_index must be a whole number from 0, not {index!r}")
+    if not (root / name).is_file():
+        raise UsageError(f"{place} names {name!r}, which is not there")
+    return name, int(index)

@@ -1,0 +1,1 @@
+"""How fast a bundle is, and whether it still answers as the float model does."""

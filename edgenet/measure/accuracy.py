@@ -1,0 +1,142 @@
+"""Statistics that compare two networks on the same images; plain numpy, deterministic.
+
+Logits are (images, classes) floats, labels (images,) integers. Shares are 0..1; only a drop is in
+points (hundredths of accuracy).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
+
+Z_95 = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution: two-sided 95 %."""
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """Accuracy lost against the reference on the same images.
+
+    `points` is the reference's top-1 minus ours in points (negative: we gained), `interval` its
+    95 % confidence interval in points, `mcnemar_p` the probability of a difference at least this
+    large were both equally accurate.
+    """
+
+    points: float
+    interval: tuple[float, float]
+    mcnemar_p: float
+
+
+def agreement(reference: Floats, logits: Floats) -> float:
+    """The share of images on which both have the same top-1 class (of tied ones, the first)."""
+    return float(np.mean(reference.argmax(axis=1) == logits.argmax(axis=1)))
+
+
+def right(logits: Floats, labels: NDArray[np.integer]) -> Bools:
+    """For each image, whether the top-1 class is its label."""
+    return np.asarray(logits.argmax(axis=1) == labels)
+
+
+def top1(logits: Floats, labels: NDArray[np.integer]) -> float:
+    """The share of images whose top-1 class is their label."""
+    return float(np.mean(right(logits, labels)))
+
+
+def paired_drop(reference_right: Bools, ours_right: Bools) -> PairedDrop:
+    """Compares two networks' successes, image by image.
+
+    Only discordant images count: those that the reference alone has right (lost) and those that
+    ours alone has (gained).
+    """
+    images = len(reference_right)
+    lost = int(np.sum(reference_right & ~ours_right))
+    gained = int(np.sum(~reference_right & ours_right))
+    return PairedDrop(
+        points=100.0 * (lost - gained) / images,
+        interval=drop_interval(lost, gained, images),
+        mcnemar_p=mcnemar_p(lost, gained),
+    )
+
+
+def drop_interval(lost: int, gained: int, images: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a paired drop, in points.
+
+    Wald's interval for matched proportions with half an image added to each cell of the 2×2 table,
+    which keeps its coverage where few images are discordant: with n = images + 2, centre
+    (lost - gained) / n and variance (lost + gained + 1 - (lost - gained)² / n) / n².
+
+    Source: A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched
+        proportions", Statistics in Medicine 24 (2005) 729-740.
+    """
+    total = images + 2
+    difference = lost - gained
+    centre = difference / total
+    half = Z_95 * math.sqrt(lost + gained + 1 - difference**2 / total) / total
+    return 100.0 * max(-1.0, centre - half), 100.0 * min(1.0, centre + half)
+
+
+def mcnemar_p(lost: int, gained: int) -> float:
+    """The exact two-sided p-value of McNemar's test.
+
+    min(1, 2 · P(X ≤ min(lost, gained))) with X ~ Binomial(lost + gained, ½).
+
+    Source: Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact (binomial) form. Integers
+        throughout, so that no term underflows.
+    """
+    discordant = lost + gained
+    term, tail = 1, 0
+    for successes in range(min(lost, gained) + 1):
+        tail += term
+        term = term * (discordant - successes) // (successes + 1)
+    return min(1.0, 2 * tail / 2**discordant)
+
+
+def sqnr_db(reference: Floats, logits: Floats) -> float | None:
+    """The signal-to-quantization-noise ratio over all logits: 10 · log10(Σ ref² / Σ (ref - x)²) dB.
+
+    None where the two are equal to the bit, for the ratio is infinite then.
+    """
+    noise = _energy(reference - logits)
+    if noise == 0.0:
+        return None
+    # The smallest normal double stands for a silent reference, whose ratio has no logarithm.
+    signal = max(_energy(reference), np.finfo(np.float64).tiny)
+    return 10.0 * (math.log10(signal) - math.log10(noise))
+
+
+def max_error(reference: Floats, logits: Floats) -> float:
+    """The largest absolute difference of a logit."""
+    return float(np.max(np.abs(reference - logits)))
+
+
+def cosine(reference: Floats, logits: Floats) -> float:
+    """The cosine between two rows of logits, averaged over images (0 where a row is all zeros)."""
+    dot = np.einsum("ij,ij->i", reference, logits, dtype=np.float64)
+    norms = np.sqrt(_row_energy(reference) * _row_energy(logits))
+    return float(np.mean(np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)))
+
+
+def kl_divergence(reference: Floats, logits: Floats) -> float:
+    """The mean over images of KL(softmax(ref) ‖ softmax(x)) = Σ p · (ln p - ln q), in nats."""
+    log_p, log_q = _log_softmax(reference), _log_softmax(logits)
+    return max(0.0, float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))))
+
+
+def _energy(values: Floats) -> float:
+    # einsum casts in small buffers: a double copy of all logits is never held.
+    return float(np.einsum("ij,ij->", values, values, dtype=np.float64))
+
+
+def _row_energy(values: Floats) -> NDArray[np.float64]:
+    return np.einsum("ij,ij->i", values, values, dtype=np.float64)
+
+
+def _log_softmax(logits: Floats) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True)))

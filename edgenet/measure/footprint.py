@@ -1,0 +1,124 @@
+"""What a bundle costs a process that is new: time to load, time of the first answer, peak memory.
+
+`python -m edgenet.measure.footprint BUNDLE FORMAT` measures itself and prints JSON; `measure`
+starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter_ns
+
+from edgenet.errors import EdgenetError
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The costs of one configuration in a fresh process.
+
+    `load_ms` runs from the call of `edgenet.load` to a ready session: the manifest, the sha256 of
+    the files, the import of the engine and its preparation of the model. `first_ms` is the first
+    answer. `rss_mb` is the peak resident memory of the process, interpreter and numpy included, in
+    MB (10^6 bytes).
+    """
+
+    load_ms: float
+    first_ms: float
+    rss_mb: float
+
+
+def measure(
+    bundle: str | os.PathLike[str],
+    format: str,
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    engine: str | None = None,
+) -> Footprint:
+    """Loads and runs a bundle once in a child process.
+
+    Raises:
+        EdgenetError: The child failed; the message is its own.
+    """
+    command = [sys.executable, "-m", "edgenet.measure.footprint", os.fspath(bundle), format]
+    command += ["--device", device]
+    command += ["--threads", str(threads)] if threads else []
+    command += ["--engine", engine] if engine else []
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EdgenetError(f"{os.fspath(bundle)} ({format}) failed in a fresh process: {last}")
+    return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measures this process and prints a `Footprint` as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m edgenet.measure.footprint")
+    parser.add_argument("bundle")
+    parser.add_argument("format")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--engine")
+    args = parser.parse_args(argv)
+    try:
+        print(json.dumps(asdict(_measure_here(args))))
+    except EdgenetError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _measure_here(args: argparse.Namespace) -> Footprint:
+    import numpy as np
+
+    from edgenet.runtime import load
+
+    started = perf_counter_ns()
+    session = load(args.bundle, args.format, args.device, args.threads, engine=args.engine)
+    loaded = perf_counter_ns()
+    image = np.full(session.info.input_shape, 128, np.uint8)
+    called = perf_counter_ns()
+    session.run(image)
+    answered = perf_counter_ns()
+    return Footprint((loaded - started) / 1e6, (answered - called) / 1e6, peak_rss_mb())
+
+
+def peak_rss_mb() -> float:
+    """The peak resident memory of this process in MB (10^6 bytes).
+
+    Linux's VmHWM begins anew with each program; getrusage, the fallback, may still hold the peak of
+    the parent.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return _rusage_mb()
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return _rusage_mb()
+
+
+def _rusage_mb() -> float:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, the others in KiB.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _environment() -> dict[str, str]:
+    """The child must find this edgenet even where it is run from a source tree."""
+    root = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

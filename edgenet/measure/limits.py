@@ -1,0 +1,79 @@
+"""The accuracy gate: what a file must keep of the float model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgenet.measure.parity import Fidelity
+
+# By precision; "" stands for everything narrower than half floats.
+_ON_PHOTOS = {"fp32": 0.999, "fp16": 0.99, "": 0.95}
+_ON_CROPS = {"fp32": 0.999, "fp16": 0.97, "": 0.85}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file must keep; None sets no limit.
+
+    `max_drop` is in points of top-1 and binds where there are labels, `min_agreement` is a share
+    0..1, `min_sqnr` in dB, `max_error` the largest absolute difference of a logit.
+    """
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    min_sqnr: float | None = None
+    max_error: float | None = None
+
+    @classmethod
+    def of(cls, precision: str, crops: bool = False) -> Limits:
+        """The limits of a precision unless the user sets others.
+
+        fp32 differs from the reference by the order of its sums alone: logits within 1e-3, and one
+        tie in a thousand images decided otherwise. fp16 rounds each weight by at most 2^-11 of its
+        size, which flipped 1 of 1,300 ImageNet photos for Lite0 and for B0; 0.99 leaves room for
+        sets of a few hundred images. Everything narrower: 0.95, which TFLiteConverter's int8 keeps
+        on the same photos for Lite0 (0.975) and misses by far for B0 (0.80).
+
+        Crops of a few photographs are not independent: a near-tie in one photograph is a near-tie
+        in all its crops. On 256 crops of five, fp16 has 0.992 (Lite0) and 0.988 (B0), the same int8
+        files 0.926 and 0.59. Their limits refuse a broken file, not a worn one.
+
+        Args:
+            precision: Of the file that is judged.
+            crops: Whether the images are crops of a few photographs.
+        """
+        agreements = _ON_CROPS if crops else _ON_PHOTOS
+        return cls(
+            max_drop=1.0,
+            min_agreement=agreements.get(precision, agreements[""]),
+            max_error=1e-3 if precision == "fp32" else None,
+        )
+
+    def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
+        """For each limit that is not kept, which one, and by how much it is missed."""
+        checks = (
+            _over("the top-1 drop", fidelity.drop_points, self.max_drop, "{:.2f} points"),
+            _under("the agreement", fidelity.agreement, self.min_agreement, "{:.4f}"),
+            _under("the SQNR", fidelity.sqnr_db, self.min_sqnr, "{:.1f} dB"),
+            _over("the largest error of a logit", fidelity.max_error, self.max_error, "{:.2g}"),
+        )
+        return tuple(check for check in checks if check)
+
+
+def _over(what: str, value: float | None, limit: float | None, unit: str) -> str | None:
+    if value is None or limit is None or value <= limit:
+        return None
+    return _missed(what, value, limit, unit, "more than", "allowed")
+
+
+def _under(what: str, value: float | None, limit: float | None, unit: str) -> str | None:
+    if value is None or limit is None or value >= limit:
+        return None
+    return _missed(what, value, limit, unit, "less than", "required")
+
+
+def _missed(what: str, value: float, limit: float, unit: str, side: str, verb: str) -> str:
+    found, bound, by = (unit.format(x) for x in (value, limit, abs(value - limit)))
+    return f"{what} is {found}, {by} {side} the {bound} {verb}"

@@ -1,0 +1,54 @@
+"""What a measurement was taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgenet.runtime.devices import cpu_name
+from edgenet.runtime.engines import ENGINES
+
+_CPUINFO = Path("/proc/cpuinfo")
+# Flags as the Linux kernel prints them: arch/x86/include/asm/cpufeatures.h and
+# Documentation/arch/arm64/elf_hwcaps.rst.
+_ISA = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("neon", "asimd", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+)
+
+
+def describe() -> dict[str, Any]:
+    """The machine, ready for JSON; nothing heavy is imported.
+
+    "cores" are the logical processors that this process may use, "engines" the versions installed,
+    "isa" the instructions that decide how fast int8 and 16-bit floats are (empty where the system
+    does not tell).
+    """
+    return {
+        "cpu": cpu_name(),
+        "cores": _cores(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": metadata.version("numpy"),
+        "engines": {e.name: e.version for e in ENGINES if e.installed},
+        "isa": _isa(),
+    }
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _isa() -> list[str]:
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    # All processors are taken to be alike: the first line of flags counts.
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").split()
+    return [name for name in _ISA if name in flags]

@@ -1,0 +1,80 @@
+"""Opening what is to be measured: a bundle's formats, and the float model to compare them with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from edgenet.bundle import Bundle
+from edgenet.errors import MissingExtraError, UsageError
+from edgenet.runtime import Session, load
+
+
+def open_formats(
+    stack: ExitStack,
+    bundle: Bundle,
+    formats: Sequence[str] | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    on_missing: Callable[[str], None] | None = None,
+) -> list[Session]:
+    """Opens a bundle in several formats; the stack closes the sessions.
+
+    Args:
+        stack: What owns the sessions.
+        bundle: The bundle.
+        formats: Those asked for; None takes all whose engine is installed.
+        device: As for `edgenet.load`.
+        threads: As for `edgenet.load`.
+        on_missing: Told of a format that is left out because its engine is not installed.
+
+    Raises:
+        MissingExtraError: The engine of a format asked for is not installed, or none is.
+        EdgenetError: As `edgenet.load`.
+    """
+    sessions: list[Session] = []
+    lacking: MissingExtraError | None = None
+    for format in dict.fromkeys(formats or bundle.formats):
+        try:
+            session = load(bundle, format, device, threads)
+        except MissingExtraError as error:
+            if formats:
+                raise
+            lacking = error
+            if on_missing:
+                on_missing(f"{format} is left out: {error}")
+            continue
+        sessions.append(stack.enter_context(session))
+    if lacking and not sessions:
+        raise lacking
+    return sessions
+
+
+def open_reference(
+    stack: ExitStack, bundle: Bundle, other: str | None = None, threads: int | None = None
+) -> Session:
+    """Opens the fp32 reference of a bundle, on the CPU; the stack closes the session.
+
+    Args:
+        stack: What owns the session.
+        bundle: The bundle that is measured.
+        other: Another bundle that gives the reference: its reference/, or else its model where that
+            is fp32.
+        threads: As for `edgenet.load`.
+
+    Raises:
+        UsageError: There is no float model in the bundle, or it was left off this device.
+        EdgenetError: As `edgenet.load`.
+    """
+    giver = Bundle.open(other) if other else bundle
+    artifact = giver.manifest.reference
+    if artifact is None and giver.manifest.precision != "fp32":
+        raise UsageError(
+            f"{giver.path} holds no fp32 reference: name a bundle that does with --reference BUNDLE"
+        )
+    if artifact and not (giver.path / artifact.files[0].path).exists():
+        raise UsageError(
+            f"{giver.path} has no {artifact.files[0].path} here: "
+            "name a bundle that does with --reference BUNDLE"
+        )
+    return stack.enter_context(load(giver, threads=threads, reference=artifact is not None))

@@ -1,0 +1,247 @@
+"""Whether the files of a bundle still answer as the fp32 reference does, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenet.errors import AccuracyError, UsageError
+from edgenet.images import Batch, Pixels
+from edgenet.measure import accuracy, latency
+from edgenet.measure.accuracy import PairedDrop
+from edgenet.measure.limits import Limits
+
+if TYPE_CHECKING:
+    from edgenet.runtime import Session, SessionInfo
+
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near a network's logits are to the reference's on the same images.
+
+    `top1` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all logits are
+    equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute difference of a
+    logit, `cosine` and `kl` (nats) are means over images.
+    """
+
+    top1: float | None
+    drop: PairedDrop | None
+    agreement: float
+    sqnr_db: float | None
+    max_error: float
+    cosine: float
+    kl: float
+
+    @property
+    def drop_points(self) -> float | None:
+        """The reference's top-1 minus ours in points, or None without labels."""
+        return self.drop.points if self.drop else None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A session's logits, images × classes, and the median time of one call in milliseconds."""
+
+    logits: Logits
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One file: fidelity, median time of a call in milliseconds, and the limits it did not keep."""
+
+    info: SessionInfo
+    fidelity: Fidelity
+    p50_ms: float
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit was kept."""
+        return not self.failures
+
+
+@dataclass(frozen=True)
+class CrossAgreement:
+    """The share of images on which the files of two formats have the same top-1 class."""
+
+    formats: tuple[str, str]
+    agreement: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Files against the reference on the same images.
+
+    `reference_top1` is a share 0..1, None without labels.
+    """
+
+    images: int
+    reference: SessionInfo
+    reference_top1: float | None
+    results: tuple[Result, ...]
+    cross_agreement: tuple[CrossAgreement, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every file kept every limit."""
+        return all(result.passed for result in self.results)
+
+
+def compare(
+    reference: Session,
+    sessions: Sequence[Session],
+    batches: Iterable[Batch],
+    limits: Callable[[str], Limits] = Limits.of,
+    progress: Callable[[int], None] | None = None,
+) -> Parity:
+    """Runs the reference and every session over the images once and compares their logits.
+
+    Of the images one batch is held at a time; of the answers, the logits.
+
+    Args:
+        reference: The float model.
+        sessions: What to judge, with the reference's input size and classes.
+        batches: The prepared images, with labels or without.
+        limits: What a precision must keep.
+        progress: Told the number of images done after each batch.
+
+    Raises:
+        UsageError: The reference is of another network, or a label is not among the classes.
+        AccuracyError: A file answers NaN or infinity.
+    """
+    for session in sessions:
+        _require_alike(reference.info, session.info)
+    (truth, *answers), labels = collect((reference, *sessions), batches, progress)
+    return Parity(
+        images=len(truth.logits),
+        reference=reference.info,
+        reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
+        results=tuple(
+            _result(session.info, answer, truth.logits, labels, limits(session.info.precision))
+            for session, answer in zip(sessions, answers, strict=True)
+        ),
+        cross_agreement=_cross_agreement([s.info.format for s in sessions], answers),
+    )
+
+
+def collect(
+    sessions: Sequence[Session],
+    batches: Iterable[Batch],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[Answers], Labels | None]:
+    """The answers of every session to the same images, and the images' labels or None.
+
+    Sessions take turns batch by batch, so that drift of the machine hits all alike.
+
+    Raises:
+        UsageError: A label is not among the classes.
+        AccuracyError: A file answers NaN or infinity.
+    """
+    logits: list[list[Logits]] = [[] for _ in sessions]
+    times: list[list[int]] = [[] for _ in sessions]
+    labels: list[int] = []
+    done = 0
+    for batch in batches:
+        _require_known(batch, sessions[0].info.classes)
+        for session, rows, spent in zip(sessions, logits, times, strict=True):
+            _answer(session, batch.images, rows, spent)
+        labels += batch.labels or ()
+        done += len(batch.images)
+        if progress:
+            progress(done)
+    answers = [
+        Answers(_finite(session.info, np.concatenate(rows)), latency.summarize(spent).p50_ms)
+        for session, rows, spent in zip(sessions, logits, times, strict=True)
+    ]
+    return answers, np.asarray(labels, np.int64) if labels else None
+
+
+def fidelity(reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
+    """Compares logits, images × classes, with the reference's on the same images."""
+    top1, drop = None, None
+    if labels is not None:
+        ours = accuracy.right(logits, labels)
+        top1 = float(np.mean(ours))
+        drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
+    return Fidelity(
+        top1=top1,
+        drop=drop,
+        agreement=accuracy.agreement(reference, logits),
+        sqnr_db=accuracy.sqnr_db(reference, logits),
+        max_error=accuracy.max_error(reference, logits),
+        cosine=accuracy.cosine(reference, logits),
+        kl=accuracy.kl_divergence(reference, logits),
+    )
+
+
+def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[int]) -> None:
+    """Answers a batch in calls of the model's own batch size, each of them timed."""
+    size = session.info.batch
+    for start in range(0, len(images), size):
+        call = images[start : start + size]
+        nanoseconds, logits = latency.timed(partial(session.run, call))
+        spent.append(nanoseconds)
+        rows.append(logits)
+
+
+def _finite(info: SessionInfo, logits: Logits) -> Logits:
+    """No statistic means anything of a file that overflows, as half floats can."""
+    wrong = int(np.sum(~np.isfinite(logits).all(axis=1)))
+    if wrong:
+        raise AccuracyError(
+            f"the {info.format} file in {info.precision} answers NaN or infinity "
+            f"on {wrong} of {len(logits)} images: convert again"
+        )
+    return logits
+
+
+def _result(
+    info: SessionInfo, answers: Answers, reference: Logits, labels: Labels | None, limits: Limits
+) -> Result:
+    found = fidelity(reference, answers.logits, labels)
+    return Result(info, found, answers.p50_ms, limits.failures(found))
+
+
+def _cross_agreement(
+    formats: Sequence[str], answers: Sequence[Answers]
+) -> tuple[CrossAgreement, ...]:
+    pairs = combinations(zip(formats, answers, strict=True), 2)
+    return tuple(
+        CrossAgreement((a, b), accuracy.agreement(ours.logits, theirs.logits))
+        for (a, ours), (b, theirs) in pairs
+    )
+
+
+def _require_alike(reference: SessionInfo, info: SessionInfo) -> None:
+    """Batch sizes may differ; what an image and an answer are may not."""
+    asked = (*reference.input_shape[1:], reference.classes)
+    found = (*info.input_shape[1:], info.classes)
+    if asked != found:
+        raise UsageError(
+            f"the reference is another network: it takes {_network(reference)}, "
+            f"the {info.format} file {_network(info)}; name the right one with --reference BUNDLE"
+        )
+
+
+def _network(info: SessionInfo) -> str:
+    _, height, width, _ = info.input_shape
+    return f"{height}×{width} images and knows {info.classes} classes"
+
+
+def _require_known(batch: Batch, classes: int) -> None:
+    highest = max(batch.labels or (0,))
+    if highest >= classes:
+        raise UsageError(
+            f"an evaluation image has the class index {highest}, "
+            f"but the model's end at {classes - 1}: correct the labels"
+        )

@@ -1,0 +1,63 @@
+"""Crops of the photographs that scikit-image carries: images at hand without a download.
+
+Five colour photographs (a person, a cat, a cup, a motorcycle, a rocket) are cut into random
+squares, mirrored or not. Small squares among them make good ranges; to compare the answers of two
+files, take nearly whole photographs, which have an answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from edgenet.errors import MissingExtraError
+from edgenet.images import Pixels, decode, prepare
+
+NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
+WIDE = 0.5
+WHOLE = 0.85
+_SEED = 0
+
+
+def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Iterator[Pixels]:
+    """`count` crops, the same at every call, one height × width × 3 uint8 image at a time.
+
+    Args:
+        count: How many.
+        height: Of each, in pixels.
+        width: Of each, in pixels.
+        smallest: The shortest side of a crop, as a share of the photograph's short side.
+
+    Raises:
+        MissingExtraError: scikit-image is not installed.
+    """
+    photographs = [np.asarray(decode(path)) for path in _paths()]
+    random = np.random.Generator(np.random.PCG64(_SEED))
+    for index in range(count):
+        photograph = photographs[index % len(photographs)]
+        side = int(min(photograph.shape[:2]) * random.uniform(smallest, 1))
+        top, left = (int(random.integers(0, n - side + 1)) for n in photograph.shape[:2])
+        square = photograph[top : top + side, left : left + side]
+        if random.random() < 0.5:
+            square = square[:, ::-1]
+        yield prepare(square, height, width, 1.0, "bicubic")
+
+
+def digest() -> str:
+    """The sha256, in hexadecimal, over the photographs' files."""
+    found = hashlib.sha256()
+    for path in _paths():
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _paths() -> list[Path]:
+    """They lie in scikit-image's folder: nothing of it is imported, nothing downloaded."""
+    spec = find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError("taking images from scikit-image's photographs", "convert")
+    return [Path(spec.submodule_search_locations[0]) / "data" / name for name in NAMES]

@@ -1,0 +1,1 @@
+"""What people read of a result: console tables, numbers, progress."""

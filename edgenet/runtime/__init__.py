@@ -1,0 +1,8 @@
+"""Running a bundle: `load` opens a `Session` on whichever engine is installed."""
+
+from __future__ import annotations
+
+from edgenet.runtime.loading import load, load_artifact
+from edgenet.runtime.session import Prediction, Session, SessionInfo
+
+__all__ = ["Prediction", "Session", "SessionInfo", "load", "load_artifact"]

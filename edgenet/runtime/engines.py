@@ -1,0 +1,119 @@
+"""The engines: which format each runs, and how it is installed.
+
+A new format is one file in this package, named as the format, and one entry in `ENGINES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+from edgenet.errors import MissingExtraError, UsageError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One library that runs one format.
+
+    Attributes:
+        name: What `--engine` and reports call it.
+        format: What it runs.
+        package: Its distribution's name, for the version.
+        module: What to import to use it.
+        extra: The extra of edgenet that installs it.
+        delegate: What it runs the model with on the CPU, in its own word.
+    """
+
+    name: str
+    format: str
+    package: str
+    module: str
+    extra: str
+    delegate: str
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be found; nothing is imported."""
+        return find_spec(self.module.partition(".")[0]) is not None
+
+    @property
+    def version(self) -> str | None:
+        """The version installed, or None."""
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            return None
+
+    @property
+    def install_line(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'edgenet[{self.extra}]'"
+
+
+# In order of preference within a format.
+ENGINES = (
+    Engine(
+        "litert",
+        format="tflite",
+        package="ai-edge-litert",
+        module="ai_edge_litert.interpreter",
+        extra="tflite",
+        delegate="XNNPACK",
+    ),
+    Engine(
+        "tflite-runtime",
+        format="tflite",
+        package="tflite-runtime",
+        module="tflite_runtime.interpreter",
+        extra="tflite-runtime",
+        delegate="XNNPACK",
+    ),
+    Engine(
+        "onnxruntime",
+        format="onnx",
+        package="onnxruntime",
+        module="onnxruntime",
+        extra="onnx",
+        delegate="CPUExecutionProvider",
+    ),
+    Engine(
+        "openvino",
+        format="openvino",
+        package="openvino",
+        module="openvino",
+        extra="openvino",
+        delegate="CPU",
+    ),
+)
+
+
+def choose(formats: tuple[str, ...], engine: str | None = None) -> Engine:
+    """The engine to use: the one named, else the first installed one for the first format possible.
+
+    Args:
+        formats: What there is to run, in order of preference.
+        engine: A name of `ENGINES`, or None.
+
+    Raises:
+        UsageError: There is no engine of that name, or it runs none of the formats.
+        MissingExtraError: What could run them is not installed.
+    """
+    able = [e for format in formats for e in ENGINES if e.format == format]
+    if engine is not None:
+        named = _known(engine)
+        if named not in able:
+            raise UsageError(f"{engine} runs {named.format} files, not {' or '.join(formats)}")
+        able = [named]
+    for candidate in able:
+        if candidate.installed:
+            return candidate
+    first = able[0]
+    raise MissingExtraError(f"running {first.format} files in {first.name}", first.extra)
+
+
+def _known(name: str) -> Engine:
+    for engine in ENGINES:
+        if engine.name == name:
+            return engine
+    raise UsageError(f"no engine {name!r}: choose one of {', '.join(e.name for e in ENGINES)}")

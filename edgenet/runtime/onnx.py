@@ -1,0 +1,59 @@
+"""ONNX files, in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenet.images import Pixels
+from edgenet.runtime.session import Floats, Loaded, Session
+
+# What goes wrong is raised, so nothing below FATAL needs printing too.
+_FATAL_ONLY = 4
+
+
+@dataclass(frozen=True)
+class _Handle:
+    run: Callable[..., list[Floats]]
+    input: str
+    outputs: dict[str, list[str]]
+
+
+class OnnxSession(Session):
+    """An inference session on the CPU provider alone; several threads may call it at once."""
+
+    reentrant = True
+
+    def _load(self) -> Loaded:
+        library = import_module(self._plan.engine.module)
+        provider = self._plan.engine.delegate
+        session = library.InferenceSession(
+            str(self._plan.model), self._options(library), providers=[provider]
+        )
+        taken = session.get_inputs()[0]
+        self._require_input(taken.shape, _dtype(taken.type))
+        self._require_outputs([output.name for output in session.get_outputs()])
+        outputs = {output.name: [output.name] for output in self._plan.outputs}
+        # No other provider is registered: this one runs every operator, or the file does not open.
+        return Loaded(_Handle(session.run, taken.name, outputs), provider, 1.0)
+
+    def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
+        return handle.run(handle.outputs[output], {handle.input: images})[0]
+
+    def _options(self, library: Any) -> Any:
+        options = library.SessionOptions()
+        options.intra_op_num_threads = self._plan.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL_ONLY
+        return options
+
+
+def _dtype(name: str) -> npt.DTypeLike:
+    """From ONNX Runtime's "tensor(uint8)"; its "tensor(float)" is numpy's float32."""
+    inner = name.removeprefix("tensor(").removesuffix(")")
+    return np.float32 if inner == "float" else inner

@@ -1,0 +1,305 @@
+"""The session: what all engines share of running a model, and what each one gives."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenet.bundle import InputSpec, OutputSpec
+from edgenet.errors import BundleError, EdgenetError, UsageError
+from edgenet.images import ImageSource, Pixels, prepare
+from edgenet.runtime.engines import Engine
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a session opens, and how: all choices made, all files vouched for."""
+
+    model: Path
+    precision: str
+    engine: Engine
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    labels: tuple[str, ...] | None
+    device: str
+    device_used: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `_load` gives back.
+
+    Attributes:
+        handle: The engine's own objects, handed to `_run` and `_close` as they are.
+        delegate: What the engine says runs the model, in its own word.
+        delegated_fraction: The share of the graph's operators that it runs, 0..1; None if unknown.
+    """
+
+    handle: Any
+    delegate: str
+    delegated_fraction: float | None
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What runs, and where it really runs: `device` was asked for, `device_used` is what it got.
+
+    `input_shape` is (batch, height, width, 3); `delegated_fraction` the share of the operators that
+    `delegate` runs, 0..1, or None where the engine does not tell.
+    """
+
+    format: str
+    precision: str
+    engine: str
+    engine_version: str | None
+    device: str
+    device_used: str
+    delegate: str
+    delegated_fraction: float | None
+    threads: int
+    batch: int
+    input_shape: tuple[int, int, int, int]
+    classes: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class that an image may be of; `label` is its index as text where no names are known."""
+
+    index: int
+    label: str
+    probability: float
+
+
+class Session(ABC):
+    """A model, open in an engine.
+
+    Several threads may share one. An engine overrides `_load`, `_run` and `_close`; checks, state,
+    locking and the splitting of batches are here.
+    """
+
+    # Whether the engine takes calls from several threads at once; if not, they take turns.
+    reentrant: ClassVar[bool] = False
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._shape = plan.input.shape
+        self._outputs = {output.name: output.shape for output in plan.outputs}
+        self._require("logits")
+        self._lock: AbstractContextManager[Any] = (
+            nullcontext() if self.reentrant else threading.Lock()
+        )
+        try:
+            loaded = self._load()
+        except EdgenetError:
+            raise
+        except Exception as error:
+            raise self._refusal("cannot open", error) from error
+        self._handle = loaded.handle
+        self._info = self._describe(loaded)
+
+    @abstractmethod
+    def _load(self) -> Loaded:
+        """Opens `self._plan.model`; any exception means that the engine refuses the file."""
+
+    @abstractmethod
+    def _run(self, handle: Any, images: Pixels, output: str) -> Floats:
+        """Runs one full batch (C-contiguous) and returns a fresh array of the output named."""
+
+    def _close(self, handle: Any) -> None:  # noqa: B027 - few engines need it
+        """Frees what dropping the handle would not."""
+
+    @property
+    def info(self) -> SessionInfo:
+        """What runs, and where."""
+        return self._info
+
+    def run(self, images: npt.NDArray[np.uint8]) -> Floats:
+        """Computes the logits of images that have the model's size already.
+
+        Args:
+            images: N×H×W×3 uint8, RGB 0..255, or one image of H×W×3. More images than the model's
+                batch are split, and what is missing in the last batch is filled up.
+
+        Returns:
+            N×classes float32.
+
+        Raises:
+            UsageError: Another shape or dtype; the message says which was expected.
+            EdgenetError: The session is closed.
+        """
+        return self._infer(images, "logits")
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> Floats:
+        """As `run`, but N×classes probabilities, as the model itself computes them.
+
+        Raises:
+            UsageError: As `run`, or the bundle has no probabilities output.
+        """
+        self._require("probabilities")
+        return self._infer(images, "probabilities")
+
+    def embed(self, image: ImageSource) -> Floats:
+        """The pooled features of one image of any size, prepared as `classify` does.
+
+        Returns:
+            (channels,) float32.
+
+        Raises:
+            UsageError: The bundle has no features output.
+        """
+        self._require("features")
+        features: Floats = self._infer(self.prepare(image), "features")[0]
+        return features
+
+    def classify(self, image: ImageSource, top: int = 5) -> list[Prediction]:
+        """The most probable classes of one image.
+
+        Args:
+            image: A path, bytes, an open file, a PIL image or a uint8 array, of any size; it is
+                cropped and resized as the bundle's manifest says.
+            top: How many classes, at least 1; all, if there are fewer.
+
+        Raises:
+            UsageError: `top` below 1, no such file, or a wrong array.
+            ImageError: What was read is no image, or a damaged one.
+        """
+        return self.rank(self.probabilities(self.prepare(image))[0], top)
+
+    def prepare(self, image: ImageSource) -> Pixels:
+        """Brings one image of any size to the model's: H×W×3 uint8."""
+        spec = self._plan.input
+        return prepare(image, *self._shape[1:3], spec.crop_fraction, spec.interpolation)
+
+    def rank(self, probabilities: Floats, top: int) -> list[Prediction]:
+        """The `top` classes of one image's probabilities, the best first, ties by index."""
+        if top < 1:
+            raise UsageError(f"cannot list {top} classes: ask for 1 or more")
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
+
+    def close(self) -> None:
+        """Frees the model; a second call does nothing."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                self._close(handle)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _require_input(self, shape: Iterable[Any], dtype: npt.DTypeLike) -> None:
+        """For `_load`: refuses a file whose input is not the one in the manifest."""
+        found, wanted = tuple(shape), np.dtype(self._plan.input.dtype)
+        if found != self._shape or np.dtype(dtype) != wanted:
+            raise BundleError(
+                f"{self._plan.model} takes {_shaped(found)} {np.dtype(dtype)}, "
+                f"its manifest says {_shaped(self._shape)} {wanted}; convert again"
+            )
+
+    def _require_outputs(self, names: Collection[str]) -> None:
+        """For `_load`: refuses a file that lacks an output of the manifest."""
+        missing = [name for name in self._outputs if name not in names]
+        if missing:
+            raise BundleError(
+                f"{self._plan.model} lacks the outputs {', '.join(missing)}; convert again"
+            )
+
+    def _infer(self, images: npt.NDArray[np.uint8], output: str) -> Floats:
+        batch = self._check(images)
+        with self._lock:
+            # Read once: a thread that is running keeps the handle alive while another closes.
+            handle = self._handle
+            if handle is None:
+                raise EdgenetError("the session is closed: load the bundle again")
+            try:
+                if batch.shape == self._shape:
+                    return self._run(handle, batch, output)
+                return self._split(handle, batch, output)
+            except Exception as error:
+                raise self._refusal("cannot run", error) from error
+
+    def _check(self, images: npt.NDArray[np.uint8]) -> Pixels:
+        if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+            batch = images[None] if images.ndim == 3 else images
+            if batch.ndim == 4 and batch.shape[1:] == self._shape[1:]:
+                return np.ascontiguousarray(batch)
+        _, height, width, _ = self._shape
+        raise UsageError(
+            f"this model takes N×{height}×{width}×3 uint8 images with RGB values 0..255, "
+            f"not {_described(images)}"
+        )
+
+    def _require(self, output: str) -> None:
+        if output not in self._outputs:
+            raise UsageError(
+                f"{self._plan.model} has no {output} output; it has {', '.join(self._outputs)}"
+            )
+
+    def _refusal(self, what: str, error: Exception) -> EdgenetError:
+        """An engine's error in one line; engines raise RuntimeError, ValueError and their own."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        engine = self._plan.engine
+        return EdgenetError(f"{engine.name} {engine.version} {what} {self._plan.model}: {reason}")
+
+    def _split(self, handle: Any, images: Pixels, output: str) -> Floats:
+        size = self._shape[0]
+        results = np.empty((len(images), *self._outputs[output][1:]), np.float32)
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            count = len(part)
+            if count < size:
+                part = np.concatenate([part, np.zeros((size - count, *self._shape[1:]), np.uint8)])
+            results[start : start + count] = self._run(handle, part, output)[:count]
+        return results
+
+    def _label(self, index: int) -> str:
+        labels = self._plan.labels
+        return labels[index] if labels is not None and index < len(labels) else str(index)
+
+    def _describe(self, loaded: Loaded) -> SessionInfo:
+        plan = self._plan
+        return SessionInfo(
+            format=plan.engine.format,
+            precision=plan.precision,
+            engine=plan.engine.name,
+            engine_version=plan.engine.version,
+            device=plan.device,
+            device_used=plan.device_used,
+            delegate=loaded.delegate,
+            delegated_fraction=loaded.delegated_fraction,
+            threads=plan.threads,
+            batch=self._shape[0],
+            input_shape=self._shape,
+            classes=self._outputs["logits"][1],
+        )
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{_shaped(value.shape)} {value.dtype}"
+    return f"a {type(value).__name__} (classify takes paths and photos of any size)"
+
+
+def _shaped(shape: tuple[Any, ...]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,216 @@
+"""`edgenet check` is a gate: it reports, and exits 3 where a limit is missed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgenet.bundle import MANIFEST, Bundle, record_of
+from edgenet.cli.main import main
+
+DOCUMENT_KEYS = ["bundle", "reference", "images", "results", "cross_agreement", "passed"]
+RESULT_KEYS = [
+    *("format", "precision", "device", "device_used", "top1", "drop_points", "drop_interval"),
+    *("mcnemar_p", "agreement", "sqnr_db", "max_error", "cosine", "kl", "p50_ms", "passed"),
+    "failures",
+]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Twelve smooth random photos, without labels."""
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(3)
+    for index in range(12):
+        blobs = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+        blobs.resize((40, 40), Image.Resampling.BICUBIC).save(folder / f"{index:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(photos, tmp_path_factory) -> Path:
+    """The same photos, all said to be of class 0."""
+    folder = tmp_path_factory.mktemp("labelled")
+    shutil.copytree(photos, folder, dirs_exist_ok=True)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "class_index"])
+        writer.writerows([path.name, 0] for path in sorted(folder.glob("*.png")))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spoiled(tiny_float_bundle, tmp_path_factory) -> Path:
+    """A bundle whose OpenVINO file is another network: its weights have the opposite sign.
+
+    The manifest vouches for it, as that of a bad conversion would.
+    """
+    folder = tmp_path_factory.mktemp("spoiled") / "bundle"
+    shutil.copytree(tiny_float_bundle, folder)
+    weights = next(folder.glob("*.bin"))
+    values = np.frombuffer(weights.read_bytes(), np.float32).copy()
+    size = np.abs(values)
+    # Integers among the constants are tiny as floats; they must stay, or the file would not load.
+    values[(size > 1e-4) & (size < 2)] *= -1
+    weights.write_bytes(values.tobytes())
+    bundle = Bundle.open(folder)
+    vouched = tuple(
+        replace(a, files=tuple(record_of(folder, folder / file.path) for file in a.files))
+        for a in bundle.manifest.artifacts
+    )
+    (folder / MANIFEST).write_text(replace(bundle.manifest, artifacts=vouched).to_json())
+    return folder
+
+
+def check(capsys, *arguments) -> tuple[int, str, str]:
+    code = main(["check", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out, captured.err
+
+
+def check_json(capsys, *arguments) -> tuple[int, dict]:
+    code, out, _ = check(capsys, *arguments, "--json")
+    return code, json.loads(out)
+
+
+def test_json_has_the_contracts_keys(capsys, tiny_float_bundle, photos):
+    code, document = check_json(capsys, tiny_float_bundle, "--evaluate", photos)
+    assert code == 0
+    assert list(document) == DOCUMENT_KEYS
+    assert document["bundle"] == str(tiny_float_bundle)
+    assert document["reference"] == {"precision": "fp32", "top1": None}
+    assert document["images"] == 12
+    assert document["passed"] is True
+    for result in document["results"]:
+        assert list(result) == RESULT_KEYS
+        assert result["device_used"] == "cpu"
+        assert result["top1"] is result["drop_points"] is result["drop_interval"] is None
+    assert [r["format"] for r in document["results"]] == ["tflite", "onnx", "openvino"]
+    pairs = [pair["formats"] for pair in document["cross_agreement"]]
+    assert pairs == [["tflite", "onnx"], ["tflite", "openvino"], ["onnx", "openvino"]]
+
+
+def test_labels_add_accuracy_with_its_interval(capsys, tiny_float_bundle, labelled):
+    code, document = check_json(capsys, tiny_float_bundle, "--evaluate", labelled)
+    assert code == 0
+    assert 0 <= document["reference"]["top1"] <= 1
+    for result in document["results"]:
+        assert result["top1"] == document["reference"]["top1"]
+        assert result["drop_points"] == 0
+        assert result["drop_interval"][0] < 0 < result["drop_interval"][1]
+        assert result["mcnemar_p"] == 1.0
+
+
+def test_a_spoiled_file_fails_the_gate_and_the_others_pass(capsys, spoiled, photos):
+    code, out, err = check(capsys, spoiled, "--evaluate", photos, "--json")
+    document = json.loads(out)
+    assert code == 3
+    assert document["passed"] is False
+    assert {r["format"]: r["passed"] for r in document["results"]} == {
+        "tflite": True,
+        "onnx": True,
+        "openvino": False,
+    }
+    failed = next(r for r in document["results"] if not r["passed"])
+    lines = [line for line in err.splitlines() if "failed" in line]
+    assert lines == [f"edgenet: openvino fp32 failed: {failure}" for failure in failed["failures"]]
+    assert "the largest error of a logit is" in err
+
+
+def test_the_table_is_printed_before_the_gate_closes(capsys, spoiled, photos):
+    code, out, _ = check(capsys, spoiled, "--evaluate", photos)
+    rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if line.strip()}
+    assert code == 3
+    assert (rows["tflite"], rows["openvino"]) == ("yes", "no")
+    assert "cpu (openvino)" in out
+
+
+def test_a_stricter_limit_closes_the_gate(capsys, tiny_bundle, photos):
+    lenient = ["--min-agreement", 0, "--max-drop", 100]
+    assert check(capsys, tiny_bundle, "--evaluate", photos, *lenient)[0] == 0
+    code, _, err = check(capsys, tiny_bundle, "--evaluate", photos, *lenient, "--min-sqnr", 1000)
+    # A file equal to the reference to the bit keeps any SQNR, so only the others can fail.
+    _, document = check_json(capsys, tiny_bundle, "--evaluate", photos)
+    unequal = [r for r in document["results"] if r["sqnr_db"] is not None]
+    assert code == (3 if unequal else 0)
+    assert err.count("the SQNR is") == len(unequal)
+
+
+def test_another_bundle_can_be_the_reference(
+    capsys, tiny_bundle, tiny_float_bundle, photos, tmp_path
+):
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_bundle, bare)
+    shutil.rmtree(bare / "reference")
+    arguments = ["--evaluate", photos, "--format", "tflite"]
+    code, _, err = check(capsys, bare, *arguments)
+    assert code == 2
+    assert "--reference BUNDLE" in err
+    own = check_json(capsys, tiny_bundle, *arguments)[1]["results"][0]
+    other = check_json(capsys, bare, *arguments, "--reference", tiny_float_bundle)[1]["results"][0]
+    assert other["sqnr_db"] == own["sqnr_db"]
+    assert other["agreement"] == own["agreement"]
+
+
+def test_images_takes_a_sample(capsys, tiny_float_bundle, photos):
+    arguments = [tiny_float_bundle, "--evaluate", photos, "--images", 5, "--format", "tflite"]
+    _, document = check_json(capsys, *arguments)
+    assert document["images"] == 5
+    assert document["cross_agreement"] == []
+
+
+def test_the_crop_fraction_changes_what_is_seen(capsys, tiny_bundle, photos):
+    arguments = [tiny_bundle, "--evaluate", photos, "--format", "onnx"]
+    arguments += ["--min-agreement", 0]
+    whole = check_json(capsys, *arguments, "--crop-fraction", 1.0)[1]["results"][0]
+    centre = check_json(capsys, *arguments, "--crop-fraction", 0.3)[1]["results"][0]
+    assert whole["sqnr_db"] != centre["sqnr_db"]
+
+
+def test_without_a_folder_it_takes_crops_of_photographs(capsys, tiny_float_bundle):
+    code, out, _ = check(capsys, tiny_float_bundle, "--images", 4)
+    assert code == 0
+    assert out.startswith("4 images of crops of scikit-image's photographs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--evaluate", "{tmp}/none"], 2, "no such folder of images"),
+        (["--evaluate", "{tmp}"], 2, "no images in"),
+        (["--evaluate", "{photos}", "--images", "0"], 2, "at least one image"),
+        (["--evaluate", "{photos}", "--min-agreement", "97"], 2, "between 0 and 1"),
+        (["--evaluate", "{photos}", "--device", "gpu"], 4, "gpu"),
+        (["--evaluate", "{photos}", "--device", "abacus"], 2, "abacus"),
+        (["--evaluate", "{photos}", "--format", "caffe"], 2, "caffe"),
+        (["--evaluate", "{photos}", "--reference", "{tmp}/none"], 2, "no such bundle"),
+        (["--evaluate", "{photos}", "--threads", "0"], 2, "threads"),
+        (["--evaluate", "{photos}", "--crop-fraction", "1.5"], 2, "crop fraction"),
+        (["--crop-fraction", "1.0"], 2, "--evaluate DIR"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    capsys, tiny_bundle, photos, tmp_path, arguments, code, message
+):
+    filled = [text.format(tmp=tmp_path, photos=photos) for text in arguments]
+    found, out, err = check(capsys, tiny_bundle, *filled)
+    assert (found, out) == (code, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("edgenet: error: ")]
+    assert message in line
+
+
+def test_a_damaged_image_is_named(capsys, tiny_bundle, photos, tmp_path):
+    shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
+    broken = tmp_path / "05.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    code, out, err = check(capsys, tiny_bundle, "--evaluate", tmp_path)
+    assert (code, out) == (1, "")
+    assert "05.png" in err

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import edgenet
+from edgenet.cli import main as cli
+from edgenet.cli import models
+from edgenet.errors import DeviceError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_the_four_parts_and_one_help(name: str) -> None:
+    module = import_module(f"edgenet.cli.{name}")
+    assert cli.COMMANDS[name] == module.HELP
+    examples = [line.strip() for line in module.EXAMPLES.splitlines() if line.strip()]
+    assert examples
+    parser = cli.command_parser(name, module)
+    assert parser.prog == f"edgenet {name}"
+    assert all(example in parser.format_help() for example in examples)
+    assert callable(module.run)
+
+
+def test_no_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name}" in out for name in cli.COMMANDS)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"edgenet {edgenet.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["--json", "models"], ["models", "--nope"]])
+def test_a_wrong_word_is_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DeviceError("no gpu:\n use cpu"), 4, "no gpu: use cpu"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "b/model.onnx"),
+            1,
+            "writing b/model.onnx failed: No space left on device",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "b"), 1, "cannot use b: Perm"),
+    ],
+)
+def test_an_error_is_one_line_and_its_code(
+    error: BaseException,
+    code: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr(models, "run", fail)
+    assert cli.main(["models"]) == code
+    [shown] = capsys.readouterr().err.splitlines()
+    assert shown.startswith(f"edgenet: error: {line}")
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "run", lambda args: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["models"])
+
+
+def command(*arguments: str, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def test_it_runs_as_a_module() -> None:
+    process = command("-m", "edgenet", "models", stdout=subprocess.PIPE)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert "lite0" in out
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    process = command("-m", "edgenet", "models", "--json", stdout=write)
+    os.close(write)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        process = command("-m", "edgenet", "models", stdout=full)
+        _, err = process.communicate()
+    assert process.returncode == 1
+    assert err == "edgenet: error: writing the result failed: No space left on device\n"
+
+
+def test_sigterm_lets_the_clean_up_run(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from edgenet.bundle import writing\n"
+        "from edgenet.cli import main as cli, models\n"
+        "def run(args):\n"
+        "    with writing(Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)\n"
+        "models.run = run\n"
+        "sys.exit(cli.main(['models']))"
+    )
+    process = command("-c", script, str(tmp_path / "bundle"), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_handler_of_sigterm_is_put_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    cli.main([])
+    assert signal.getsignal(signal.SIGTERM) == before

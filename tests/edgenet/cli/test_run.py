@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edgenet
+from edgenet.bundle import FORMATS, Bundle
+from edgenet.cli.main import main
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    coarse = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(coarse).resize((70, 50)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_json_is_the_contract(
+    tiny_bundle: Path, photo: str, format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", str(tiny_bundle), photo, photo, "--format", format, "--top", "2", "--json"]
+    assert main(asked) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert list(document) == ["bundle", "format", "engine", "device", "device_used", "results"]
+    assert (document["format"], document["device_used"]) == (format, "cpu")
+    with edgenet.load(tiny_bundle, format) as session:
+        expected = session.classify(photo, top=2)
+    for result in document["results"]:
+        assert list(result) == ["image", "top", "preprocess_ms", "run_ms"]
+        assert result["image"] == photo
+        assert result["top"] == [vars(prediction) for prediction in expected]
+        assert min(result["preprocess_ms"], result["run_ms"]) >= 0
+
+
+def test_the_table_shows_labels_and_where_it_ran(
+    tiny_bundle: Path, photo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(tiny_bundle), photo, "--device", "auto", "--top", "3"]) == 0
+    out = capsys.readouterr().out
+    labels = Bundle.open(tiny_bundle).labels()
+    assert labels is not None
+    assert sum(label in out for label in labels) >= 3
+    assert "ran on cpu" in out
+    assert photo in out
+
+
+def test_a_broken_image_does_not_stop_the_rest(
+    tiny_bundle: Path, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(Path(photo).read_bytes()[:100])
+    assert main(["run", str(tiny_bundle), str(broken), photo, "--json"]) == 1
+    shown = capsys.readouterr()
+    assert [result["image"] for result in json.loads(shown.out)["results"]] == [photo]
+    assert "edgenet: error:" in shown.err
+    assert "broken.png is a damaged image" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["gone.jpg"], 2, "cannot read the image gone.jpg"),
+        (["x.jpg", "--top", "0"], 2, "--top 0"),
+        (["x.jpg", "--threads", "0"], 2, "0 threads"),
+        (["x.jpg", "--format", "coreml"], 2, "no format 'coreml'"),
+        (["x.jpg", "--engine", "onnxruntime", "--format", "tflite"], 2, "runs onnx files"),
+        (["x.jpg", "--device", "gpu"], 4, "found only the cpu"),
+        (["x.jpg", "--device", "tpu"], 2, "no device 'tpu'"),
+        (["x.jpg", "--engine", "tflite-runtime"], 5, "pip install 'edgenet[tflite-runtime]'"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_code(
+    tiny_bundle: Path,
+    options: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["run", str(tiny_bundle), *options]) == code
+    [line] = [x for x in capsys.readouterr().err.splitlines() if x.startswith("edgenet:")]
+    assert message in line
+
+
+def test_no_bundle_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(tmp_path / "gone"), "x.jpg"]) == 2
+    assert "no such bundle" in capsys.readouterr().err

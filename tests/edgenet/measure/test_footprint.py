@@ -1,0 +1,33 @@
+"""A fresh process measures itself, and its failures are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgenet.errors import EdgenetError
+from edgenet.measure import footprint
+
+
+def test_a_fresh_process_tells_its_costs(tiny_bundle):
+    found = footprint.measure(tiny_bundle, "tflite", threads=1)
+    assert found.load_ms > 0
+    assert found.first_ms > 0
+    # An interpreter with numpy takes more than 10 MB; a tiny network far less than 2 GB.
+    assert 10 < found.rss_mb < 2000
+
+
+def test_the_peak_does_not_carry_over_from_the_parent(tiny_bundle):
+    ballast = bytearray(b"x") * 600_000_000
+    assert footprint.measure(tiny_bundle, "tflite", threads=1).rss_mb < len(ballast) / 1e6
+
+
+def test_the_peak_keeps_what_was_freed():
+    before = footprint.peak_rss_mb()
+    ballast = bytearray(b"x") * 300_000_000
+    del ballast
+    assert footprint.peak_rss_mb() >= max(before, 300)
+
+
+def test_a_failing_child_gives_its_reason(tmp_path):
+    with pytest.raises(EdgenetError, match=r"failed in a fresh process: no such bundle"):
+        footprint.measure(tmp_path / "none", "tflite")

@@ -1,0 +1,76 @@
+"""The gate says which limit failed and by how much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenet.measure.accuracy import PairedDrop
+from edgenet.measure.limits import Limits
+from edgenet.measure.parity import Fidelity
+
+GOOD = Fidelity(
+    top1=0.8,
+    drop=PairedDrop(0.5, (0.1, 0.9), 0.2),
+    agreement=0.97,
+    sqnr_db=17.0,
+    max_error=0.4,
+    cosine=0.99,
+    kl=0.01,
+)
+
+
+def test_a_good_int8_file_passes():
+    assert Limits.of("int8").failures(GOOD) == ()
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(max_drop=0.2), "the top-1 drop is 0.50 points, 0.30 points more than"),
+        (
+            Limits(min_agreement=0.98),
+            "the agreement is 0.9700, 0.0100 less than the 0.9800 required",
+        ),
+        (Limits(min_sqnr=20), "the SQNR is 17.0 dB, 3.0 dB less than the 20.0 dB required"),
+        (Limits(max_error=1e-3), "the largest error of a logit is 0.4, 0.4 more than the 0.001"),
+    ],
+)
+def test_a_failure_names_its_limit_and_the_miss(limits, message):
+    (failure,) = limits.failures(GOOD)
+    assert message in failure
+
+
+def test_all_failures_are_told():
+    assert len(Limits(0.0, 1.0, 60.0, 0.0).failures(GOOD)) == 4
+
+
+def test_without_labels_no_drop_can_fail():
+    assert Limits(max_drop=0.0).failures(replace(GOOD, top1=None, drop=None)) == ()
+
+
+def test_equal_to_the_bit_keeps_any_sqnr():
+    assert Limits(min_sqnr=1000).failures(replace(GOOD, sqnr_db=None)) == ()
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_agreement_is_held_to_its_limit_exactly(found, limit):
+    failed = Limits(min_agreement=limit).failures(replace(GOOD, agreement=found))
+    assert bool(failed) == (found < limit)
+
+
+def test_crops_of_few_photographs_are_held_to_less():
+    for precision in ("fp16", "int8"):
+        found = Limits.of(precision, crops=True).min_agreement
+        assert found < Limits.of(precision).min_agreement
+
+
+def test_narrower_precisions_are_allowed_more():
+    for crops in (False, True):
+        bounds = [Limits.of(p, crops).min_agreement for p in ("fp32", "fp16", "int8", "w8")]
+        assert bounds == sorted(bounds, reverse=True)
+    assert Limits.of("fp32").max_error == 1e-3
+    assert Limits.of("int8").max_error is None

@@ -1,0 +1,125 @@
+"""Files are compared with the reference on real engines, batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgenet.errors import AccuracyError, UsageError
+from edgenet.images import Batch
+from edgenet.measure import parity
+from edgenet.measure.limits import Limits
+from edgenet.runtime import load
+
+SEED = 5
+
+
+def batches(session, sizes=(3, 3, 1), labels=None):
+    """Smooth random photos, so that classes are not ties."""
+    shape = session.info.input_shape[1:]
+    rng, start = np.random.default_rng(SEED), 0
+    for size in sizes:
+        images = rng.integers(0, 256, (size, *shape), np.uint8)
+        chosen = None if labels is None else tuple(labels[start : start + size])
+        yield Batch(images, names=(), labels=chosen)
+        start += size
+
+
+@pytest.fixture
+def reference(tiny_float_bundle):
+    with load(tiny_float_bundle, "tflite", threads=1) as session:
+        yield session
+
+
+@pytest.fixture
+def onnx(tiny_float_bundle):
+    with load(tiny_float_bundle, "onnx", threads=1) as session:
+        yield session
+
+
+def test_a_file_against_itself_is_equal_to_the_bit(reference):
+    found = parity.compare(reference, [reference], batches(reference))
+    (result,) = found.results
+    assert found.images == 7
+    assert found.passed
+    assert result.fidelity.agreement == 1.0
+    assert result.fidelity.sqnr_db is None
+    assert result.fidelity.max_error == 0.0
+    assert result.p50_ms > 0
+
+
+def test_another_engine_answers_nearly_the_same(reference, onnx):
+    found = parity.compare(reference, [reference, onnx], batches(reference))
+    assert found.passed
+    assert found.results[1].fidelity.max_error < 1e-3
+    assert [pair.formats for pair in found.cross_agreement] == [("tflite", "onnx")]
+    assert found.cross_agreement[0].agreement == 1.0
+
+
+def test_without_labels_top1_and_drop_are_none(reference, onnx):
+    found = parity.compare(reference, [onnx], batches(reference))
+    assert found.reference_top1 is None
+    assert found.results[0].fidelity.top1 is None
+    assert found.results[0].fidelity.drop_points is None
+
+
+def test_with_labels_the_references_own_answers_score_one(reference, onnx):
+    answers, none = parity.collect([reference], batches(reference))
+    labels = answers[0].logits.argmax(axis=1).tolist()
+    found = parity.compare(reference, [onnx], batches(reference, labels=labels))
+    assert none is None
+    assert found.reference_top1 == 1.0
+    assert found.results[0].fidelity.drop_points == 0.0
+
+
+def test_answers_do_not_depend_on_how_images_are_batched(reference):
+    images = next(batches(reference, (7,))).images
+    pairs = (Batch(images[start : start + 2], (), None) for start in range(0, 7, 2))
+    (split,), _ = parity.collect([reference], pairs)
+    (whole,), _ = parity.collect([reference], [Batch(images, (), None)])
+    assert np.array_equal(split.logits, whole.logits)
+    assert np.array_equal(whole.logits, reference.run(images))
+
+
+def test_limits_decide_what_passes(reference, onnx):
+    strict = parity.compare(
+        reference, [onnx], batches(reference), limits=lambda precision: Limits(min_sqnr=1000)
+    )
+    exact = parity.compare(
+        reference, [reference], batches(reference), limits=lambda precision: Limits(min_sqnr=1000)
+    )
+    assert exact.passed
+    assert strict.passed == (strict.results[0].fidelity.sqnr_db is None)
+
+
+def test_a_label_beyond_the_classes_is_refused(reference, onnx):
+    with pytest.raises(UsageError, match="class index 10, but the model's end at 9"):
+        parity.compare(reference, [onnx], batches(reference, labels=[10] * 7))
+
+
+def test_progress_tells_the_images_done(reference):
+    told: list[int] = []
+    parity.compare(reference, [reference], batches(reference), progress=told.append)
+    assert told == [3, 6, 7]
+
+
+def test_answers_that_are_no_numbers_are_refused(reference):
+    logits = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 0.0]], np.float32)
+    with pytest.raises(AccuracyError, match="NaN or infinity on 2 of 3 images"):
+        parity._finite(reference.info, logits)
+
+
+@given(
+    hnp.arrays(np.float32, (6, 4), elements=st.floats(-20, 20, width=32)),
+    hnp.arrays(np.float32, (6, 4), elements=st.floats(-20, 20, width=32)),
+    hnp.arrays(np.int64, 6, elements=st.integers(0, 3)),
+)
+def test_fidelity_is_consistent_in_itself(reference_logits, logits, labels):
+    found = parity.fidelity(reference_logits, logits, labels)
+    assert found.top1 is not None
+    assert found.drop is not None
+    assert abs(found.drop.points) <= 100 * (1 - found.agreement) + 1e-9
+    assert (found.sqnr_db is None) == (found.max_error == 0.0)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import edgenet
+from edgenet.bundle import FORMATS, MANIFEST, Bundle, record_of
+from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
+from edgenet.runtime import load, load_artifact
+from edgenet.runtime.devices import physical_cores
+
+
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+
+
+def gray(bundle: Path) -> np.ndarray:
+    return np.full(Bundle.open(bundle).manifest.input.shape, 128, np.uint8)
+
+
+def test_the_first_format_is_the_default(tiny_bundle: Path) -> None:
+    with edgenet.load(tiny_bundle) as session:
+        assert session.info.format == Bundle.open(tiny_bundle).formats[0]
+
+
+def test_an_open_bundle_and_a_text_path_load_too(tiny_bundle: Path) -> None:
+    for bundle in (str(tiny_bundle), Bundle.open(tiny_bundle)):
+        load(bundle, "onnx").close()
+
+
+def test_auto_says_what_it_chose(tiny_bundle: Path) -> None:
+    with load(tiny_bundle, device="auto") as session:
+        assert (session.info.device, session.info.device_used) == ("auto", "cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "npu"])
+def test_a_device_that_is_not_here_is_an_error(tiny_bundle: Path, device: str) -> None:
+    with pytest.raises(DeviceError, match=f"asked for the {device} and found only the cpu"):
+        load(tiny_bundle, device=device)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "ncnn"}, "no format 'ncnn'"),
+        ({"device": "tpu"}, "no device 'tpu'"),
+        ({"threads": 0}, "0 threads"),
+        ({"engine": "ncnn"}, "no engine 'ncnn'"),
+    ],
+)
+def test_unfit_options_are_refused(
+    tiny_bundle: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(tiny_bundle, **options)
+
+
+def test_threads_default_to_the_cores(tiny_bundle: Path) -> None:
+    with load(tiny_bundle) as session, load(tiny_bundle, threads=1) as single:
+        assert (session.info.threads, single.info.threads) == (physical_cores(), 1)
+
+
+def test_the_reference_is_fp32(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    assert bundle.manifest.reference is not None
+    with (
+        load(bundle, reference=True) as session,
+        load_artifact(bundle, bundle.manifest.reference) as same,
+    ):
+        assert session.info.precision == "fp32"
+        np.testing.assert_array_equal(session.run(gray(tiny_bundle)), same.run(gray(tiny_bundle)))
+
+
+def test_a_reference_in_another_format_is_refused(tiny_bundle: Path) -> None:
+    other = next(f for f in FORMATS if f != Bundle.open(tiny_bundle).manifest.reference.format)
+    with pytest.raises(UsageError, match=f"not {other}"):
+        load(tiny_bundle, other, reference=True)
+
+
+def test_a_bundle_without_reference_says_so(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    bare = replace(bundle, manifest=replace(bundle.manifest, reference=None))
+    with pytest.raises(BundleError, match="no fp32 reference"):
+        load(bare, reference=True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_one_changed_byte_is_refused(copy: Path, format: str, data: st.DataObject) -> None:
+    bundle = Bundle.open(copy)
+    path = copy / data.draw(st.sampled_from(bundle.artifact(format).files)).path
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    try:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(BundleError, match="sha256 differs"):
+            load(copy, format)
+    finally:
+        path.write_bytes(content)
+
+
+def vouch_for(bundle: Path, format: str) -> Bundle:
+    """Takes what now lies in the bundle as what was written."""
+    opened = Bundle.open(bundle)
+    artifact = opened.artifact(format)
+    files = tuple(record_of(bundle, bundle / file.path) for file in artifact.files)
+    manifest = replace(opened.manifest, artifacts=(replace(artifact, files=files),))
+    (bundle / MANIFEST).write_text(manifest.to_json())
+    return Bundle.open(bundle)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_that_the_engine_cannot_read_is_one_error(copy: Path, format: str) -> None:
+    first = Bundle.open(copy).artifact(format).files[0]
+    (copy / first.path).write_bytes(b"this is no model at all")
+    with pytest.raises(EdgenetError, match="cannot open") as caught:
+        load(vouch_for(copy, format))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_with_another_input_is_refused(copy: Path, format: str) -> None:
+    bundle = vouch_for(copy, format)
+    taller = replace(bundle.manifest.input, shape=(1, 64, 32, 3))
+    with pytest.raises(BundleError, match="its manifest says 1×64×32×3"):
+        load(replace(bundle, manifest=replace(bundle.manifest, input=taller)))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_without_an_output_is_refused(copy: Path, format: str) -> None:
+    bundle = vouch_for(copy, format)
+    outputs = tuple(
+        replace(o, name="logit" if o.name == "features" else o.name)
+        for o in bundle.manifest.outputs
+    )
+    with pytest.raises(BundleError, match="lacks the outputs logit"):
+        load(replace(bundle, manifest=replace(bundle.manifest, outputs=outputs)))
+
+
+def test_an_engine_that_fails_to_import_is_one_error(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "__init__.py").touch()
+    (tmp_path / "tflite_runtime" / "interpreter.py").write_text("raise OSError('broken.so')")
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        with pytest.raises(EdgenetError, match=r"fails to start \(broken\.so\): pip install"):
+            load(tiny_bundle, engine="tflite-runtime")
+    finally:
+        sys.modules.pop("tflite_runtime", None)

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgenet.bundle import FORMATS, Bundle, InputSpec, OutputSpec
+from edgenet.errors import EdgenetError, UsageError
+from edgenet.runtime import Session, SessionInfo, load
+from edgenet.runtime.engines import ENGINES
+from edgenet.runtime.session import Floats, Loaded, Plan
+from tests.networks import CLASSES, SIZE, Textures
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def images(count: int, seed: int = 0) -> Pixels:
+    return Textures.make(count, seed).images
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def session(tiny_bundle: Path, request: pytest.FixtureRequest) -> Iterator[Session]:
+    with load(tiny_bundle, request.param, threads=2) as opened:
+        yield opened
+
+
+class Sums(Session):
+    """An engine in numpy: its logits are the sums of an image's channels."""
+
+    def _load(self) -> Loaded:
+        return Loaded(self._plan.input.shape, "numpy", None)
+
+    def _run(self, handle: tuple[int, ...], images: Pixels, output: str) -> Floats:
+        assert images.shape == handle
+        assert images.flags.c_contiguous
+        return images.sum(axis=(1, 2), dtype=np.float32)
+
+
+class Fails(Sums):
+    def _run(self, handle: tuple[int, ...], images: Pixels, output: str) -> Floats:
+        raise RuntimeError("no kernel for Conv\nat some place")
+
+
+def plan_of(size: int) -> Plan:
+    return Plan(
+        model=Path("model"),
+        precision="fp32",
+        engine=ENGINES[0],
+        input=InputSpec("image", (size, SIZE, SIZE, 3), "uint8", "NHWC", "none", 1.0, "bicubic"),
+        outputs=(OutputSpec("logits", (size, 3)),),
+        labels=None,
+        device="cpu",
+        device_used="cpu",
+        threads=1,
+    )
+
+
+@given(count=st.integers(0, 9), size=st.integers(1, 4))
+def test_batches_are_split_and_the_last_is_filled(count: int, size: int) -> None:
+    batch = images(count)
+    np.testing.assert_array_equal(Sums(plan_of(size)).run(batch), batch.sum(axis=(1, 2)))
+
+
+def test_an_engine_that_fails_to_run_is_one_error() -> None:
+    with pytest.raises(EdgenetError, match=r"cannot run model: no kernel for Conv$"):
+        Fails(plan_of(1)).run(images(1))
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(0, 5), seed=st.integers(0, 99))
+def test_many_images_answer_as_one_by_one(session: Session, count: int, seed: int) -> None:
+    batch = images(count, seed)
+    logits = session.run(batch)
+    assert (logits.shape, logits.dtype) == ((count, CLASSES), np.float32)
+    for image, row in zip(batch, logits, strict=True):
+        np.testing.assert_array_equal(session.run(image)[0], row)
+
+
+def test_different_images_answer_differently(session: Session) -> None:
+    logits = session.run(images(4))
+    assert np.isfinite(logits).all()
+    assert len(np.unique(logits, axis=0)) == 4
+
+
+def test_an_answer_is_the_callers_own(session: Session) -> None:
+    first, second = images(2)
+    logits = session.run(first)
+    kept = logits.copy()
+    session.run(second)
+    np.testing.assert_array_equal(logits, kept)
+
+
+def test_the_layout_in_memory_does_not_matter(session: Session) -> None:
+    batch = images(1)
+    strided = np.asfortranarray(batch)
+    frozen = batch.copy()
+    frozen.flags.writeable = False
+    expected = session.run(batch)
+    np.testing.assert_array_equal(session.run(strided), expected)
+    np.testing.assert_array_equal(session.run(batch[:, ::-1, ::-1][:, ::-1, ::-1]), expected)
+    np.testing.assert_array_equal(session.run(frozen), expected)
+
+
+@pytest.mark.parametrize(
+    ("unfit", "told"),
+    [
+        (np.zeros((1, SIZE, SIZE, 3), np.float32), f"1×{SIZE}×{SIZE}×3 float32"),
+        (np.zeros((1, SIZE, SIZE, 3), np.int8), "int8"),
+        (np.zeros((1, 3, SIZE, SIZE), np.uint8), f"1×3×{SIZE}×{SIZE} uint8"),
+        (np.zeros((SIZE, SIZE), np.uint8), f"{SIZE}×{SIZE} uint8"),
+        (np.zeros((1, SIZE + 1, SIZE, 3), np.uint8), f"1×{SIZE + 1}×{SIZE}×3"),
+        ([[0]], "a list"),
+        ("cat.jpg", "a str"),
+    ],
+)
+def test_anything_else_is_refused(session: Session, unfit: object, told: str) -> None:
+    with pytest.raises(UsageError, match=f"takes N×{SIZE}×{SIZE}×3 uint8 images .*, not .*{told}"):
+        session.run(unfit)  # type: ignore[arg-type]
+
+
+def test_probabilities_are_the_softmax_of_the_logits(session: Session) -> None:
+    batch = images(3)
+    exponents = np.exp(session.run(batch).astype(np.float64))
+    expected = exponents / exponents.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(session.probabilities(batch), expected, atol=1e-5)
+
+
+def test_classify_ranks_what_run_computes(session: Session) -> None:
+    image = images(1)[0]
+    found = session.classify(Image.fromarray(image), top=3)
+    order = np.argsort(-session.probabilities(session.prepare(image))[0], kind="stable")
+    assert [p.index for p in found] == order[:3].tolist()
+    assert [p.probability for p in found] == sorted((p.probability for p in found), reverse=True)
+    assert all(p.label for p in found)
+
+
+def test_classify_takes_any_source(session: Session, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    image = Image.fromarray(images(1)[0]).resize((61, 47))
+    image.save(path)
+    answers = [
+        session.classify(s) for s in (path, str(path), path.read_bytes(), image, np.asarray(image))
+    ]
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_top_is_at_most_all_and_at_least_one(session: Session) -> None:
+    assert len(session.classify(images(1)[0], top=99)) == CLASSES
+    with pytest.raises(UsageError, match="0 classes"):
+        session.classify(images(1)[0], top=0)
+
+
+def test_embed_gives_the_features(session: Session, tiny_bundle: Path) -> None:
+    outputs = {output.name: output.shape for output in Bundle.open(tiny_bundle).manifest.outputs}
+    features = session.embed(images(1)[0])
+    assert (features.shape, features.dtype) == (outputs["features"][1:], np.float32)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_without_features_embed_says_so(tiny_bundle: Path, format: str) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    outputs = tuple(o for o in bundle.manifest.outputs if o.name != "features")
+    bare = replace(bundle, manifest=replace(bundle.manifest, outputs=outputs))
+    with load(bare, format) as session, pytest.raises(UsageError, match="no features output"):
+        session.embed(images(1)[0])
+
+
+def test_several_threads_may_share_a_session(session: Session) -> None:
+    batches = [images(1, seed) for seed in range(40)]
+    expected = [session.run(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(session.run, batches), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_closed_session_says_so(tiny_bundle: Path, format: str) -> None:
+    with load(tiny_bundle, format) as session:
+        session.run(images(1))
+    session.close()
+    with pytest.raises(EdgenetError, match="the session is closed"):
+        session.run(images(1))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_closing_under_running_threads_does_no_harm(tiny_bundle: Path, format: str) -> None:
+    def until_closed(seed: int) -> int:
+        for done in range(10_000):
+            try:
+                session.run(images(1, seed))
+            except EdgenetError:
+                return done
+        return 0
+
+    session = load(tiny_bundle, format, threads=1)
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(until_closed, seed) for seed in range(3)]
+        session.run(images(50))
+        session.close()
+        assert all(thread.result() >= 0 for thread in running)
+
+
+def test_info_says_what_runs_and_where(session: Session, tiny_bundle: Path) -> None:
+    info = session.info
+    assert isinstance(info, SessionInfo)
+    assert info.precision == Bundle.open(tiny_bundle).artifact(info.format).precision
+    assert (info.device, info.device_used, info.threads) == ("cpu", "cpu", 2)
+    assert (info.batch, info.input_shape, info.classes) == (1, (1, SIZE, SIZE, 3), CLASSES)
+    assert info.engine_version
+    assert info.delegated_fraction is not None
+    assert 0 < info.delegated_fraction <= 1
+
+
+def test_the_formats_agree(tiny_float_bundle: Path) -> None:
+    batch = images(4)
+    answers = []
+    for format in FORMATS:
+        with load(tiny_float_bundle, format) as session:
+            answers.append(session.run(batch))
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, answers[0], atol=1e-3)

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgenet.bundle import (
+    FORMATS,
+    MANIFEST,
+    PRECISIONS,
+    Artifact,
+    Bundle,
+    FileRecord,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    Verification,
+    record_of,
+    writing,
+)
+from edgenet.errors import BundleError, UsageError
+
+names = st.text("abcdefghij.-_äß", min_size=1, max_size=12)
+counts = st.integers(1, 10**9)
+records = st.builds(FileRecord, path=names, bytes=counts, sha256=st.just("0" * 64))
+finite = st.floats(allow_nan=False, allow_infinity=False)
+verifications = st.builds(
+    Verification,
+    images=counts,
+    agreement=st.floats(0, 1),
+    sqnr_db=st.none() | finite,
+    max_error=finite,
+)
+artifacts = st.builds(
+    Artifact,
+    format=st.sampled_from(FORMATS),
+    precision=st.sampled_from(PRECISIONS),
+    files=st.lists(records, min_size=1, max_size=2).map(tuple),
+    verified=verifications,
+)
+documents = st.dictionaries(names, st.none() | st.integers() | names, max_size=3)
+manifests = st.builds(
+    Manifest,
+    source=documents,
+    precision=st.sampled_from(PRECISIONS),
+    input=st.builds(
+        InputSpec,
+        name=names,
+        shape=st.tuples(counts, counts, counts, st.just(3)),
+        dtype=st.just("uint8"),
+        layout=st.just("NHWC"),
+        preprocessing=names,
+        crop_fraction=st.floats(0.1, 1),
+        interpolation=names,
+    ),
+    outputs=st.lists(st.builds(OutputSpec, names, st.tuples(counts, counts))).map(tuple),
+    labels=st.none() | records,
+    recipe=st.none() | documents,
+    calibration=st.none() | documents,
+    artifacts=st.lists(artifacts, max_size=3).map(tuple),
+    reference=st.none() | artifacts,
+    versions=st.dictionaries(names, names, max_size=3),
+)
+
+
+@given(manifest=manifests)
+def test_a_manifest_reads_back_as_it_was(manifest: Manifest) -> None:
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@given(manifest=manifests, data=st.data())
+def test_a_manifest_without_one_of_its_keys_is_damaged(
+    manifest: Manifest, data: st.DataObject
+) -> None:
+    document = json.loads(manifest.to_json())
+    del document[data.draw(st.sampled_from(sorted(document)))]
+    with pytest.raises(BundleError, match="damaged"):
+        Manifest.from_json(json.dumps(document))
+
+
+@given(manifest=manifests, share=st.floats(0, 0.99))
+def test_half_a_manifest_is_damaged(manifest: Manifest, share: float) -> None:
+    text = manifest.to_json().rstrip()
+    with pytest.raises(BundleError):
+        Manifest.from_json(text[: int(len(text) * share)])
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "null", '"x"', '{"schema_version": 99}'])
+def test_other_json_is_refused(text: str) -> None:
+    with pytest.raises(BundleError):
+        Manifest.from_json(text)
+
+
+def write(folder: Path, content: bytes) -> Bundle:
+    """A bundle of one file; what is in it is no model."""
+    with writing(folder) as staging:
+        (staging / "model.tflite").write_bytes(content)
+        (staging / "labels.txt").write_text("cat\ndog\n")
+        manifest = Manifest(
+            source={},
+            precision="fp32",
+            input=InputSpec("image", (1, 8, 8, 3), "uint8", "NHWC", "none", 1.0, "bilinear"),
+            outputs=(OutputSpec("logits", (1, 2)),),
+            labels=record_of(staging, staging / "labels.txt"),
+            recipe=None,
+            calibration=None,
+            artifacts=(
+                Artifact(
+                    "tflite",
+                    "fp32",
+                    (record_of(staging, staging / "model.tflite"),),
+                    Verification(1, 1.0, None, 0.0),
+                ),
+            ),
+            reference=None,
+        )
+        (staging / MANIFEST).write_text(manifest.to_json())
+    return Bundle.open(folder)
+
+
+CONTENT = bytes(range(256))
+
+
+def test_what_was_written_is_vouched_for(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    assert bundle.formats == ("tflite",)
+    assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == CONTENT
+    assert bundle.labels() == ("cat", "dog")
+    assert bundle.artifact("tflite").bytes == len(CONTENT)
+
+
+@given(place=st.integers(0, len(CONTENT) - 1), flip=st.integers(1, 255))
+def test_any_changed_byte_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, place: int, flip: int
+) -> None:
+    bundle = write(tmp_path_factory.mktemp("changed") / "bundle", CONTENT)
+    changed = bytearray(CONTENT)
+    changed[place] ^= flip
+    (bundle.path / "model.tflite").write_bytes(changed)
+    with pytest.raises(BundleError, match="sha256 differs"):
+        bundle.model_path(bundle.artifact("tflite"))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    (bundle.path / "labels.txt").unlink()
+    with pytest.raises(BundleError, match=r"labels\.txt cannot be read"):
+        bundle.labels()
+
+
+def test_a_format_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no onnx file; it has tflite"):
+        write(tmp_path / "bundle", CONTENT).artifact("onnx")
+
+
+def test_a_bundle_without_labels_has_none(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    assert replace(bundle, manifest=replace(bundle.manifest, labels=None)).labels() is None
+
+
+def test_no_folder_or_no_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such bundle"):
+        Bundle.open(tmp_path / "gone")
+    with pytest.raises(BundleError, match="is not a bundle"):
+        Bundle.open(tmp_path)
+
+
+def test_a_damaged_manifest_names_its_bundle(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(BundleError, match=str(tmp_path)):
+        Bundle.open(tmp_path)
+
+
+def fail_to_write(folder: Path) -> None:
+    with writing(folder) as staging:
+        (staging / "half").write_text("half")
+        raise ZeroDivisionError
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fail_to_write(tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_older_bundle(tmp_path: Path) -> None:
+    write(tmp_path / "bundle", CONTENT)
+    with pytest.raises(ZeroDivisionError):
+        fail_to_write(tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert (tmp_path / "bundle" / "model.tflite").read_bytes() == CONTENT
+
+
+def test_a_newer_bundle_takes_the_place_of_the_older(tmp_path: Path) -> None:
+    write(tmp_path / "bundle", CONTENT)
+    bundle = write(tmp_path / "bundle", b"newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == b"newer"
+
+
+def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "only-copy.jpg").write_text("precious")
+    (tmp_path / "file").write_text("precious")
+    for name in ("photos", "file"):
+        with pytest.raises(UsageError), writing(tmp_path / name):
+            pass
+    assert (tmp_path / "photos" / "only-copy.jpg").read_text() == "precious"
+
+
+def test_the_next_write_sweeps_up_after_a_killed_one(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from edgenet.bundle import writing\n"
+        "with writing(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "bundle")]
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "bundle").exists()
+    assert list(tmp_path.iterdir()) != []
+    write(tmp_path / "bundle", CONTENT)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

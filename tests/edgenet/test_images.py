@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgenet.bundle import InputSpec
+from edgenet.errors import UsageError
+from edgenet.images import (
+    INTERPOLATIONS,
+    ImageError,
+    ImageFolder,
+    Pixels,
+    decode,
+    prepare,
+    read_labels,
+)
+
+
+def photo(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(noise)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def spec(size: int = 8) -> InputSpec:
+    return InputSpec("image", (1, size, size, 3), "uint8", "NHWC", "none", 1.0, "bilinear")
+
+
+JPEG = encoded(photo(), "JPEG")
+
+
+def test_every_kind_of_source_decodes_alike(tmp_path: Path) -> None:
+    image = photo()
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(image))
+    with path.open("rb") as file:
+        sources = [path, str(path), path.read_bytes(), file, image, np.asarray(image)]
+        for source in sources:
+            np.testing.assert_array_equal(np.asarray(decode(source)), np.asarray(image))
+
+
+def test_the_exif_orientation_is_honoured() -> None:
+    image = Image.new("RGB", (20, 10), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(image, "JPEG", exif=exif)).size == (10, 20)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    assert decode(Image.new(mode, (4, 3))).mode == "RGB"
+
+
+def test_transparent_parts_are_white() -> None:
+    image = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
+    assert decode(image).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.array([[0, 0x80FF, 0xFFFF]], np.uint16)
+    grey = np.asarray(decode(encoded(Image.fromarray(deep))))[0, :, 0]
+    assert grey.tolist() == [0, 0x80, 0xFF]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone\.jpg: No such file"):
+        decode(tmp_path / "gone.jpg")
+
+
+def test_a_text_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.jpg"
+    path.write_text("no image")
+    with pytest.raises(ImageError, match=r"text\.jpg is not an image"):
+        decode(path)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "half.jpg"
+    path.write_bytes(JPEG[: len(JPEG) // 2])
+    with pytest.raises(ImageError, match=r"half\.jpg is a damaged image"):
+        decode(path)
+
+
+@given(place=st.integers(0, len(JPEG) - 1), value=st.integers(0, 255), cut=st.booleans())
+def test_damage_is_an_image_error_or_harmless(place: int, value: int, cut: bool) -> None:
+    data = JPEG[:place] if cut else JPEG[:place] + bytes([value]) + JPEG[place + 1 :]
+    with suppress(ImageError):
+        assert decode(data).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_an_unfit_array_is_refused(array: Pixels) -> None:
+    with pytest.raises(UsageError, match="must be uint8"):
+        decode(array)
+
+
+@given(
+    size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    target=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    fraction=st.floats(0.01, 1.0),
+    interpolation=st.sampled_from(INTERPOLATIONS),
+)
+def test_prepare_gives_the_size_asked_for(
+    size: tuple[int, int], target: tuple[int, int], fraction: float, interpolation: str
+) -> None:
+    result = prepare(photo(*size), *target, fraction, interpolation)
+    assert (result.shape, result.dtype) == ((*target, 3), np.uint8)
+
+
+@given(
+    colour=st.tuples(*[st.integers(0, 255)] * 3),
+    fraction=st.floats(0.1, 1.0),
+    interpolation=st.sampled_from(INTERPOLATIONS),
+)
+def test_prepare_keeps_one_colour(
+    colour: tuple[int, int, int], fraction: float, interpolation: str
+) -> None:
+    result = prepare(Image.new("RGB", (33, 21), colour), 7, 9, fraction, interpolation)
+    assert (result == colour).all()
+
+
+def test_a_fraction_below_one_takes_the_central_square() -> None:
+    image = Image.new("RGB", (40, 20), "black")
+    image.paste("white", (15, 5, 25, 15))
+    assert (prepare(image, 5, 5, 0.5, "bicubic") == 255).all()
+
+
+def test_a_fraction_of_one_takes_the_whole_photo() -> None:
+    image = Image.new("RGB", (40, 20), "black")
+    image.paste("white", (0, 0, 20, 20))
+    squashed = prepare(image, 4, 4, 1.0, "bilinear")[:, :, 0]
+    assert (squashed[:, 0] == 255).all()
+    assert (squashed[:, 3] == 0).all()
+
+
+def test_no_resize_where_the_size_is_right() -> None:
+    image = photo(16, 16)
+    np.testing.assert_array_equal(prepare(image, 16, 16, 1.0, "bicubic"), np.asarray(image))
+
+
+@pytest.mark.parametrize(("fraction", "kind"), [(0.0, "bicubic"), (1.1, "bicubic"), (1.0, "cubic")])
+def test_options_out_of_range_are_refused(fraction: float, kind: str) -> None:
+    with pytest.raises(UsageError):
+        prepare(photo(), 8, 8, fraction, kind)
+
+
+def test_labels_are_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("tench\ngreat white shark\n\n", encoding="utf-8")
+    assert read_labels(path) == ("tench", "great white shark")
+
+
+@pytest.mark.parametrize("content", [b"", b"a\n\nb\n", b"\xff\xfe"])
+def test_unfit_labels_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"labels\.txt"):
+        read_labels(path)
+
+
+def fill(folder: Path, *names: str) -> Path:
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(encoded(photo(seed=seed)))
+    return folder
+
+
+def test_a_flat_folder_is_sorted_and_unlabelled(tmp_path: Path) -> None:
+    fill(tmp_path, "b.png", "a.PNG", ".hidden.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    folder = ImageFolder.open(tmp_path)
+    assert (folder.names, folder.labels) == (("a.PNG", "b.png"), None)
+
+
+def test_class_folders_are_numbered_in_order(tmp_path: Path) -> None:
+    fill(tmp_path, "cat/2.png", "cat/1.png", "dog/1.png")
+    (tmp_path / "bird").mkdir()
+    folder = ImageFolder.open(tmp_path)
+    assert folder.names == ("cat/1.png", "cat/2.png", "dog/1.png")
+    assert folder.labels == (1, 1, 2)
+
+
+def test_labels_csv_is_followed(tmp_path: Path) -> None:
+    fill(tmp_path, "b.png", "a.png", "unlisted.png")
+    (tmp_path / "labels.csv").write_text("file,class_index\nb.png,7\na.png, 0\n")
+    folder = ImageFolder.open(tmp_path)
+    assert (folder.names, folder.labels) == (("b.png", "a.png"), (7, 0))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,index\na.png,1\n", "header"),
+        ("", "header"),
+        ("file,class_index\n", "no images"),
+        ("file,class_index\na.png\n", "line 2"),
+        ("file,class_index\na.png,x\n", "whole number from 0, not 'x'"),
+        ("file,class_index\na.png,-1\n", "whole number from 0, not '-1'"),
+        ("file,class_index\na.png,1.5\n", "whole number"),
+        ("file,class_index\ngone.png,1\n", "line 2 .* names 'gone.png'"),
+        ('file,class_index\n"a.png,1\n', "not a CSV file"),
+    ],
+)
+def test_an_unfit_labels_csv_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    fill(tmp_path, "a.png")
+    (tmp_path / "labels.csv").write_text(content)
+    with pytest.raises(UsageError, match=message):
+        ImageFolder.open(tmp_path)
+
+
+def test_no_folder_and_an_empty_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        ImageFolder.open(tmp_path / "gone")
+    with pytest.raises(UsageError, match="no images in"):
+        ImageFolder.open(tmp_path)
+
+
+@given(total=st.integers(1, 60), count=st.integers(1, 80))
+def test_a_sample_is_evenly_spaced(total: int, count: int) -> None:
+    folder = ImageFolder(Path(), tuple(f"{i:02}" for i in range(total)), tuple(range(total)))
+    sample = folder.sample(count)
+    assert len(sample) == min(count, total)
+    assert sample.labels == tuple(int(name) for name in sample.names)
+    gaps = np.diff(sample.labels)
+    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
+
+
+def test_the_digest_tells_names_and_bytes(tmp_path: Path) -> None:
+    def digest() -> str:
+        return ImageFolder.open(tmp_path).digest()
+
+    fill(tmp_path, "a.png", "b.png")
+    first = digest()
+    assert digest() == first
+    (tmp_path / "b.png").rename(tmp_path / "c.png")
+    renamed = digest()
+    (tmp_path / "c.png").write_bytes(encoded(photo(seed=9)))
+    assert len({first, renamed, digest()}) == 3
+
+
+@given(size=st.integers(1, 7))
+def test_batches_hold_every_image_once(tmp_path_factory: pytest.TempPathFactory, size: int) -> None:
+    root = fill(tmp_path_factory.mktemp("folder"), *(f"c{i % 2}/{i}.png" for i in range(5)))
+    folder = ImageFolder.open(root)
+    batches = list(folder.batches(spec(), size))
+    assert [len(batch.names) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    assert tuple(name for batch in batches for name in batch.names) == folder.names
+    assert tuple(label for batch in batches for label in batch.labels or ()) == folder.labels
+    expected = [prepare(path, 8, 8, 1.0, "bilinear") for path in folder.paths]
+    np.testing.assert_array_equal(np.concatenate([b.images for b in batches]), expected)
+
+
+def test_a_damaged_image_stops_or_is_skipped(tmp_path: Path) -> None:
+    folder = ImageFolder.open(fill(tmp_path, "x/a.png", "x/b.png", "y/c.png"))
+    (tmp_path / "x/b.png").write_bytes(JPEG[:200])
+    with pytest.raises(ImageError, match=r"b\.png"):
+        list(folder.batches(spec(), 2))
+    skipped: list[str] = []
+    batches = folder.batches(spec(), 2, "skip", lambda name, error: skipped.append(name))
+    [batch] = list(batches)
+    assert (batch.names, batch.labels) == (("x/a.png", "y/c.png"), (0, 1))
+    assert skipped == ["x/b.png"]
+
+
+def test_nothing_but_damaged_images_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(JPEG[:200])
+    with pytest.raises(ImageError, match="every image"):
+        list(ImageFolder.open(tmp_path).batches(spec(), 2, "skip"))
+
+
+@pytest.mark.parametrize(("size", "on_error"), [(0, "stop"), (1, "ignore")])
+def test_batches_refuses_unfit_options_at_once(tmp_path: Path, size: int, on_error: str) -> None:
+    folder = ImageFolder.open(fill(tmp_path, "a.png"))
+    with pytest.raises(UsageError):
+        folder.batches(spec(), size, on_error)

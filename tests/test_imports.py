@@ -1,0 +1,93 @@
+"""What importing costs: nothing heavy before it is used, on the device and in `--help`."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgenet
+from edgenet.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = (
+    "PIL",
+    "ai_edge_litert",
+    "h5py",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "skimage",
+    "tensorflow",
+    "tflite_runtime",
+)
+# Layers and models cannot be defined without Keras; nothing on a device imports these.
+KERAS = {"edgenet.models.blocks", "edgenet.models.efficientnet", "edgenet.models.keras_summary"}
+
+
+def modules() -> list[str]:
+    walked = pkgutil.walk_packages(edgenet.__path__, "edgenet.")
+    return ["edgenet", *(module.name for module in walked if module.name != "edgenet.__main__")]
+
+
+def python(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The heavy packages that a fresh process has loaded after a statement."""
+    report = f"import sys; print('\\n', *({{*sys.modules}} & {{*{HEAVY!r}}}))"
+    return set(python("-c", f"{statement}\n{report}").splitlines()[-1].split())
+
+
+def test_edgenet_alone_does_not_even_import_numpy() -> None:
+    out = python("-c", "import edgenet, sys; print({'numpy', 'json'} & {*sys.modules})")
+    assert out.strip() == "set()"
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name not in KERAS])
+def test_every_module_imports_alone_and_light(module: str) -> None:
+    assert loaded_by(f"import {module}") == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", sorted(KERAS))
+def test_modules_that_need_keras_import_alone(module: str) -> None:
+    assert "keras" in loaded_by(f"import {module}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_nothing_heavy(command: str) -> None:
+    statement = (
+        "import contextlib; from edgenet.cli.main import main\n"
+        f"with contextlib.suppress(SystemExit): main([{command!r}, '--help'])"
+    )
+    assert loaded_by(statement) == set()
+
+
+def test_the_list_of_commands_imports_no_command() -> None:
+    statement = "from edgenet.cli.main import main; main([])"
+    report = "import sys; print([m for m in sys.modules if m.startswith('edgenet.cli.')])"
+    assert python("-c", f"{statement}\n{report}").splitlines()[-1] == "['edgenet.cli.main']"
+
+
+@pytest.mark.parametrize(
+    ("format", "engine"),
+    [("tflite", "ai_edge_litert"), ("onnx", "onnxruntime"), ("openvino", "openvino")],
+)
+def test_a_bundle_loads_its_one_engine(tiny_bundle: Path, format: str, engine: str) -> None:
+    statement = f"import edgenet; edgenet.load({str(tiny_bundle)!r}, {format!r})"
+    assert loaded_by(statement) == {engine}
