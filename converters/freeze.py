@@ -51,6 +51,10 @@ _FUNCTIONS: dict[str, Function] = {
     "tanh": "tanh",
     "softmax": "softmax",
 }
+# Pixels; keras.applications asks for as many.
+_SMALLEST = 32
+# The operator of a preprocessing that the user told.
+_TOLD = "preprocess"
 # What these do in training they leave undone at inference.
 _TRAINING_ONLY = frozenset(
     [
@@ -108,16 +112,22 @@ def freeze(
     """
     walk = _Walk(input_shape=_input_shape(model, input_size, batch))
     if preprocess is not None:
-        walk.emit(Affine("preprocess", (INPUT,), "preprocess", preprocess.scale, preprocess.offset))
+        walk.emit(Affine(_TOLD, (INPUT,), _TOLD, preprocess.scale, preprocess.offset))
     output = walk.model(model, [walk.operators[-1].output if walk.operators else INPUT])[0]
-    _check_preprocessing(walk.operators, preprocess)
-    operators, logits, probabilities = _head(walk, output)
+    used = _reaching(walk.operators, output)
+    _check_preprocessing(used, preprocess)
+    operators, logits, probabilities = _head(walk, used, output)
     graph = Graph(model.name, walk.shapes[INPUT], tuple(operators), (logits, probabilities))
     return _named_outputs(simplify(graph))
 
 
 def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
-    if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
+    if layer_graph(model) is None:
+        raise UnsupportedModelError(
+            f"{model.name} is a subclassed model, or not built: its layers cannot be read; "
+            f"{SUPPORTED}"
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UnsupportedModelError(f"{model.name} must have one input and one output; {SUPPORTED}")
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 4 or shape[3] != 3:
@@ -127,14 +137,28 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
     height, width = (input_size if n is None else n for n in shape[1:3])
     if height is None or width is None:
         raise UsageError(f"{model.name} leaves its input size open: add --input-size PIXELS")
+    if input_size is not None and input_size < _SMALLEST:
+        raise UsageError(f"{input_size} pixels are too few: give --input-size {_SMALLEST} or more")
     if input_size is not None and (height, width) != (input_size, input_size):
         raise UsageError(f"{model.name} takes {height}x{width} images: leave --input-size off")
     return (batch, height, width, 3)
 
 
+def _reaching(operators: Sequence[Operator], output: str) -> list[Operator]:
+    """The operators that the output depends on: a nested model may have further outputs."""
+    needed, used = {output}, []
+    for operator in reversed(operators):
+        if operator.output in needed:
+            needed.update(operator.inputs)
+            used.append(operator)
+    return used[::-1]
+
+
 def _check_preprocessing(operators: Sequence[Operator], told: Preprocessing | None) -> None:
     """The first operator tells whether the network normalizes its pixels itself."""
-    first = next(operator for operator in operators if operator.name != "preprocess")
+    first = next((operator for operator in operators if operator.name != _TOLD), None)
+    if first is None:
+        raise UnsupportedModelError(f"the model computes nothing; {SUPPORTED}")
     own = isinstance(first, Affine)
     if told is None and not own:
         raise UsageError(
@@ -147,9 +171,9 @@ def _check_preprocessing(operators: Sequence[Operator], told: Preprocessing | No
         )
 
 
-def _head(walk: _Walk, output: str) -> tuple[list[Operator], str, str]:
+def _head(walk: _Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str, str]:
     """The operators, ending in a softmax or sigmoid, and the names of both outputs."""
-    operators, last = list(walk.operators), walk.operators[-1]
+    operators, last = list(used), used[-1]
     shape = walk.shapes[output]
     if len(shape) != 2:
         raise UnsupportedModelError(
@@ -204,7 +228,7 @@ class _Walk:
     def __init__(self, input_shape: Shape) -> None:
         self.operators: list[Operator] = []
         self.shapes: dict[str, Shape] = {INPUT: input_shape}
-        self._taken = {INPUT, LOGITS, PROBABILITIES, FEATURES}
+        self._taken = {INPUT, LOGITS, PROBABILITIES, FEATURES, _TOLD}
 
     def unique(self, name: str) -> str:
         """The name, or with a number where it is taken (shared layers, nested models)."""
@@ -225,11 +249,8 @@ class _Walk:
 
     def model(self, model: Any, arguments: list[str]) -> list[str]:
         """Follows a model applied to tensors; returns the names of its outputs."""
-        functional = getattr(model, "_functional", None) or model
-        if not hasattr(functional, "_nodes_by_depth"):
-            raise UnsupportedModelError(
-                f"{model.name!r} is a subclassed model, whose layers cannot be read; {SUPPORTED}"
-            )
+        functional = layer_graph(model)
+        assert functional is not None
         names = {
             id(tensor): name for tensor, name in zip(functional.inputs, arguments, strict=True)
         }
@@ -244,9 +265,9 @@ class _Walk:
     def layer(self, layer: Any, inputs: list[str]) -> list[str]:
         """Emits what a layer does; returns the names of its outputs."""
         kind = type(layer).__name__
-        if kind in _TRAINING_ONLY:
+        if passes_on(layer):
             return inputs
-        if kind in ("Functional", "Sequential", "Model") or hasattr(layer, "_nodes_by_depth"):
+        if layer_graph(layer) is not None:
             return self.model(layer, inputs)
         handler = _LAYERS.get(kind)
         if handler is None:
@@ -254,6 +275,18 @@ class _Walk:
                 f"layer {layer.name!r} ({kind}) is outside the family; {SUPPORTED}"
             )
         return [handler(self, layer, inputs, self.unique(layer.name))]
+
+
+def layer_graph(model: Any) -> Any | None:
+    """The functional model that a model is, or that a Sequential one holds; None of a layer."""
+    functional = getattr(model, "_functional", None) or model
+    return functional if hasattr(functional, "_nodes_by_depth") else None
+
+
+def passes_on(layer: Any) -> bool:
+    """Whether a layer hands on what it gets, at inference."""
+    kind = type(layer).__name__
+    return kind in _TRAINING_ONLY or (kind == "Activation" and _function(layer) == "linear")
 
 
 def _function(layer: Any) -> Function:
@@ -306,12 +339,21 @@ def _convolution(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
 
 
 def _dense(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
+    """On a map, as some build squeeze-and-excite, a dense layer is a 1x1 convolution."""
     weights = _array(layer.kernel)
-    dense = Dense(name, tuple(inputs), name, weights, _bias(layer, weights.shape[1]), "linear")
-    return _activated(walk, layer, walk.emit(dense))
+    bias = _bias(layer, weights.shape[1])
+    product: Operator = Dense(name, tuple(inputs), name, weights, bias, "linear")
+    if len(walk.shapes[inputs[0]]) == 4:
+        kernel = weights[None, None]
+        product = Convolution(
+            name, tuple(inputs), name, kernel, bias, "linear", (1, 1), Padding(), False
+        )
+    return _activated(walk, layer, walk.emit(product))
 
 
 def _batch_norm(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
+    if layer.axis not in (-1, len(walk.shapes[inputs[0]]) - 1):
+        raise UnsupportedModelError(f"layer {name!r} normalizes another axis; {SUPPORTED}")
     mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
     scale = 1.0 / np.sqrt(variance + layer.epsilon)
     if layer.scale:
@@ -348,10 +390,7 @@ def _padding(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
 
 
 def _activation_layer(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
-    function = _function(layer)
-    if function == "linear":
-        return inputs[0]
-    return walk.emit(Activation(name, tuple(inputs), name, function))
+    return walk.emit(Activation(name, tuple(inputs), name, _function(layer)))
 
 
 def _relu(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:

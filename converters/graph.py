@@ -8,7 +8,7 @@ layers. The one input holds uint8 RGB pixels. Every format is lowered from this 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Literal
@@ -98,12 +98,13 @@ class Linear(Operator):
     """A convolution or a matrix product; `bias` has a value for each output channel.
 
     `function` is an activation that every engine computes inside the operator: linear, relu or
-    relu6.
+    relu6. `scales`, (out,), say that the weights have been rounded to whole multiples of them.
     """
 
     weights: Floats
     bias: Floats
     function: Function
+    scales: Floats | None = field(default=None, kw_only=True)
 
     @property
     def parameters(self) -> int:

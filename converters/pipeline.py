@@ -12,8 +12,8 @@ from converters.freeze import freeze
 from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.preprocessing import Preprocessing
 from converters.quantization.calibrate import calibrate
-from converters.quantization.ranges import DEFAULT_RULE, choose
-from converters.quantization.recipe import Recipe
+from converters.quantization.quantize import DEFAULT_ROUNDING, Quantized, quantize
+from converters.quantization.ranges import DEFAULT_RULE
 from converters.reference import keras_logits
 from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
 from converters.verify import Report, judge, verify
@@ -57,6 +57,7 @@ class Request:
     input_size: int | None
     batch: int
     range_rule: str
+    rounding: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def convert(
     input_size: int | None = None,
     batch: int = 1,
     range_rule: str = DEFAULT_RULE,
+    rounding: str = DEFAULT_ROUNDING,
     report: Report = lambda line: None,
 ) -> Bundle:
     """Converts a Keras EfficientNet into a bundle of verified files.
@@ -113,6 +115,7 @@ def convert(
         input_size: Height and width, for a model that leaves them open.
         batch: Images a run.
         range_rule: A name of `converters.quantization.ranges.RULES`.
+        rounding: A name of `converters.quantization.quantize.ROUNDINGS`.
         report: Told what is being done, line by line.
 
     Returns:
@@ -142,12 +145,13 @@ def convert(
         input_size=input_size,
         batch=batch,
         range_rule=range_rule,
+        rounding=rounding,
     )
     _check(request)
     with writing(request.output) as folder:
         frozen = _freeze(request, report)
-        recipe = _quantize(request, frozen, report)
-        manifest = _write(request, frozen, recipe, folder, report)
+        quantized = _quantize(request, frozen, report)
+        manifest = _write(request, frozen, quantized, folder, report)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if request.evaluate is not None:
             judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)
@@ -224,21 +228,22 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
     return folder_sets(request.calibration, spec, request.calibration_images, on_damage)
 
 
-def _quantize(request: Request, frozen: Frozen, report: Report) -> Recipe | None:
+def _quantize(request: Request, frozen: Frozen, report: Report) -> Quantized | None:
     if request.precision != "int8":
         return None
     count = frozen.calibration.count
     single = replace(frozen.graph, input_shape=(1, *frozen.graph.input_shape[1:]))
-    statistics = calibrate(
+    observations = calibrate(
         single,
         (image[None] for image in frozen.calibration.images()),
         lambda done: report(f"calibrating: {done} of {count} images") if done % 16 == 0 else None,
     )
-    return choose(frozen.graph, statistics, request.range_rule)
+    report("choosing ranges and rounding weights")
+    return quantize(frozen.graph, observations, request.range_rule, request.rounding)
 
 
 def _write(
-    request: Request, frozen: Frozen, recipe: Recipe | None, folder: Path, report: Report
+    request: Request, frozen: Frozen, quantized: Quantized | None, folder: Path, report: Report
 ) -> Manifest:
     manifest = Manifest(
         source=frozen.source.description,
@@ -248,8 +253,8 @@ def _write(
             OutputSpec(name, frozen.graph.shapes[name]) for name in _outputs(frozen.graph)
         ),
         labels=_write_labels(frozen.source, folder),
-        recipe=None if recipe is None else recipe.to_json(),
-        calibration=None if recipe is None else frozen.calibration.description,
+        recipe=None if quantized is None else quantized.recipe.to_json(),
+        calibration=None if quantized is None else frozen.calibration.description,
         artifacts=(),
         reference=None,
         versions=versions(),
@@ -257,9 +262,10 @@ def _write(
 
     def verified(format: str, precision: str, home: Path) -> Artifact:
         report(f"lowering to {format} {precision} and verifying")
-        files = lower(
-            frozen.graph, format, precision, recipe if precision == "int8" else None, home
-        )
+        if quantized is not None and precision == "int8":
+            files = lower(quantized.graph, format, precision, quantized.recipe, home)
+        else:
+            files = lower(frozen.graph, format, precision, None, home)
         records = tuple(record_of(folder, file) for file in files)
         images = frozen.verification.batches(request.batch)
         return verify(Bundle(folder, manifest), format, precision, records, images, frozen.logits)

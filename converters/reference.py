@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from converters.freeze import layer_graph, passes_on
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.images import Pixels
+
+# A layer, the name of one of its attributes, and another value for it.
+Change = tuple[Any, str, Any]
 
 
 def keras_logits(
@@ -26,13 +30,9 @@ def keras_logits(
     Returns:
         images × classes; a single sigmoid is two classes, as in the graph.
     """
-    with _without_last_activation(model) as last:
+    with _replaced([*_float32(model), *_silent(_last_acting(model))]):
         rows = [model(_prepared(batch, preprocess), training=False) for batch in batches]
     logits = np.concatenate([np.asarray(row, np.float32) for row in rows])
-    if (
-        last == "Softmax"
-    ):  # A layer that cannot be silenced; its logarithm is the logits up to a constant.
-        logits = np.log(np.maximum(logits, np.finfo(np.float32).tiny))
     return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
 
 
@@ -42,20 +42,53 @@ def _prepared(batch: Pixels, preprocess: Preprocessing | None) -> Floats:
 
 
 @contextmanager
-def _without_last_activation(model: Any) -> Iterator[str]:
-    """Silences the softmax or sigmoid of the last layer; yields the layer's kind."""
+def _replaced(changes: Sequence[Change]) -> Iterator[None]:
+    """Sets attributes, and sets them back."""
+    before = [(layer, name, getattr(layer, name)) for layer, name, _ in changes]
+    for layer, name, value in changes:
+        setattr(layer, name, value)
+    try:
+        yield
+    finally:
+        for layer, name, value in before:
+            setattr(layer, name, value)
+
+
+def _float32(model: Any) -> Iterator[Change]:
+    """Has a model that was trained in mixed precision compute in float32, as its weights are."""
     import keras
 
-    layer = model
-    while (functional := getattr(layer, "_functional", None) or layer) and hasattr(
-        functional, "_nodes_by_depth"
+    for layer in model._flatten_layers():
+        if layer.compute_dtype == "float32":
+            continue
+        yield layer, "dtype_policy", keras.dtype_policies.DTypePolicy("float32")
+        if isinstance(layer, keras.layers.Normalization):
+            for name in ("mean", "variance"):
+                yield layer, name, keras.ops.cast(getattr(layer, name), "float32")
+
+
+def _silent(layer: Any) -> Iterator[Change]:
+    """Has a softmax or sigmoid hand on what it gets."""
+    import keras
+
+    if isinstance(layer, keras.layers.Softmax):
+        yield layer, "call", lambda inputs, mask=None: inputs
+    elif getattr(layer, "activation", None) in (
+        keras.activations.softmax,
+        keras.activations.sigmoid,
     ):
-        layer = functional.outputs[0]._keras_history.operation
-    activation = getattr(layer, "activation", None)
-    if activation is not None:
-        layer.activation = keras.activations.linear
-    try:
-        yield type(layer).__name__
-    finally:
-        if activation is not None:
-            layer.activation = activation
+        yield layer, "activation", keras.activations.linear
+
+
+def _last_acting(model: Any) -> Any:
+    """The layer whose answer the model's is: the last that does anything at inference."""
+    tensor = model.outputs[0]
+    while True:
+        layer, node, index = tensor._keras_history
+        nested = layer_graph(layer)
+        if nested is not None:
+            tensor = nested.outputs[index]
+        elif passes_on(layer):
+            tensor = layer._inbound_nodes[node].input_tensors[0]
+        else:
+            return layer

@@ -132,7 +132,7 @@ class _Builder:
         if not np.all(operator.scale == 1):
             source = self.node(
                 "Mul",
-                [source, self.weight(f"{operator.name}/scale", scale)],
+                [source, self.weight(f"{operator.name}/factor", scale)],
                 f"{operator.name}/scaled",
             )
         self.emit("Add", [source, self.weight(f"{operator.name}/offset", offset)], operator.output)

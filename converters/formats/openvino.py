@@ -37,7 +37,6 @@ from converters.quantization.recipe import Recipe
 _FUNCTIONS = {
     "relu": ops.relu,
     "relu6": lambda x: ops.clamp(x, 0.0, 6.0),
-    "silu": ops.swish,
     "sigmoid": ops.sigmoid,
     "tanh": ops.tanh,
     "softmax": lambda x: ops.softmax(x, axis=-1),
@@ -161,7 +160,11 @@ class _Builder:
 
     @lowered.register
     def _(self, operator: Activation) -> Any:
-        return self.named(_FUNCTIONS[operator.function](self.source(operator)), operator.output)
+        source, name = self.source(operator), operator.output
+        if operator.function == "silu":
+            # The factor that it would add itself has no name.
+            return self.named(ops.swish(source, self.constant(f"{name}/beta", np.float32(1))), name)
+        return self.named(_FUNCTIONS[operator.function](source), name)
 
     @lowered.register
     def _(self, operator: Add) -> Any:
@@ -187,7 +190,9 @@ class _Builder:
         p = operator.padding
         begin = self.constant(f"{operator.name}/begin", np.array([0, 0, p.top, p.left], np.int64))
         end = self.constant(f"{operator.name}/end", np.array([0, 0, p.bottom, p.right], np.int64))
-        return self.named(ops.pad(self.source(operator), begin, end, "constant"), operator.output)
+        zero = self.constant(f"{operator.name}/zero", np.float32(0))
+        padded = ops.pad(self.source(operator), begin, end, "constant", zero)
+        return self.named(padded, operator.output)
 
     @lowered.register
     def _(self, operator: Reshape) -> Any:

@@ -48,6 +48,7 @@ _INT8_VERSIONS = {
     _Codes.DEPTHWISE_CONV_2D: 3,
     _Codes.FULLY_CONNECTED: 4,
     _Codes.QUANTIZE: 1,
+    _Codes.RESHAPE: 1,
 }
 _FUSED = {
     "linear": schema.ActivationFunctionType.NONE,
@@ -126,31 +127,36 @@ class _Builder:
 
     @add.register
     def _(self, operator: Affine) -> None:
-        source = self.indices[operator.inputs[0]]
-        if operator.inputs[0] == INPUT:
+        tensor = operator.inputs[0]
+        if tensor == INPUT:
             if self.shifts_pixels:
-                self._pixels(source, self.tensor(operator.output))
+                self._read_pixels(operator.output)
                 return
-            pixels = f"{INPUT}/values"
-            if self.quantizations:
-                self.quantizations[pixels] = PIXELS
-            source = self._pixels(source, self.tensor(pixels, self.graph.input_shape))
+            tensor = self._pixel_values()
+        source = self.indices[tensor]
         if not np.all(operator.scale == 1):
-            scaled = self.tensor(f"{operator.name}/scaled", self.graph.shapes[operator.output])
-            source = self._binary(
-                _Codes.MUL, source, self._vector(f"{operator.name}/scale", operator.scale), scaled
-            )
-        self._binary(
-            _Codes.ADD,
-            source,
-            self._vector(f"{operator.name}/offset", operator.offset),
-            self.tensor(operator.output),
-        )
+            source = self._scaled(operator, tensor)
+        offset = self._vector(f"{operator.name}/offset", operator.offset)
+        self._binary(_Codes.ADD, source, offset, self.tensor(operator.output))
 
-    def _pixels(self, source: int, output: int) -> int:
-        return self.emit(
-            _Codes.QUANTIZE if self.quantizations else _Codes.DEQUANTIZE, [source], output
-        )
+    def _pixel_values(self) -> str:
+        name = f"{INPUT}/values"
+        if self.quantizations:
+            self.quantizations[name] = PIXELS
+        self._read_pixels(name)
+        return name
+
+    def _read_pixels(self, name: str) -> None:
+        code = _Codes.QUANTIZE if self.quantizations else _Codes.DEQUANTIZE
+        self.emit(code, [self.indices[INPUT]], self.tensor(name, self.graph.input_shape))
+
+    def _scaled(self, operator: Affine, tensor: str) -> int:
+        name = f"{operator.name}/scaled"
+        if tensor in self.quantizations:
+            self.quantizations[name] = self.quantizations[tensor].scaled(operator.scale)
+        scaled = self.tensor(name, self.graph.shapes[operator.output])
+        scale = self._vector(f"{operator.name}/scale", operator.scale)
+        return self._binary(_Codes.MUL, self.indices[tensor], scale, scaled)
 
     def _vector(self, name: str, values: Floats) -> int:
         """A constant operand, one value a channel."""
@@ -253,7 +259,8 @@ class _Builder:
             )
             return
         if operator.function != "silu":
-            self.emit(_FUNCTIONS[operator.function], [self.indices[source]], self.tensor(name))
+            held = self.indices[source] if name in self.quantizations else self._float(source)
+            self.emit(_FUNCTIONS[operator.function], [held], self.tensor(name))
             return
         gate = f"{name}/sigmoid"
         if name in self.quantizations:

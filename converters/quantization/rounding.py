@@ -1,0 +1,78 @@
+"""Rounding weights to int8 so that the operator's *output* changes least, and its mean not at all.
+
+Rounding each weight to the nearest level leaves errors that add up over the inputs. GPTQ (Frantar
+et al. 2023, arXiv:2210.17323, algorithm 1) rounds input by input and lets the weights that are
+still free make up for the error, as the covariance of the inputs weighs it. What remains of the
+mean error is a constant for each channel and goes into the bias (Nagel et al. 2019,
+arXiv:1906.04721, section 4.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from converters.graph import Convolution, Linear
+from converters.quantization.moments import Doubles, Moments
+from converters.quantization.parameters import WEIGHT_LEVELS, weight_scales
+
+# Of the mean variance, added to each input's own: GPTQ's "percdamp".
+_DAMPING = 0.01
+
+
+def round_weights(operator: Linear, moments: Moments) -> Linear:
+    """The operator with weights on the grid of its `scales` and with the bias that goes with them.
+
+    Args:
+        operator: A convolution or dense layer in float.
+        moments: Of its inputs.
+    """
+    scales = weight_scales(operator)
+    weights = _grouped(operator)
+    by_group = scales.reshape(weights.shape[0], weights.shape[2])
+    rounded = _least_squares(weights, moments.covariance, by_group.astype(np.float64))
+    shift = np.einsum("gt,gto->go", moments.mean, weights - rounded).reshape(-1)
+    return replace(
+        operator,
+        weights=_ungrouped(operator, rounded).astype(np.float32),
+        bias=(operator.bias + shift).astype(np.float32),
+        scales=scales,
+    )
+
+
+def _grouped(operator: Linear) -> Doubles:
+    """The weights as (groups, taps, outputs of a group)."""
+    if isinstance(operator, Convolution) and operator.depthwise:
+        height, width, channels, _ = operator.weights.shape
+        return operator.weights.reshape(height * width, channels).T[..., None].astype(np.float64)
+    return operator.weights.reshape(1, -1, operator.bias.size).astype(np.float64)
+
+
+def _ungrouped(operator: Linear, weights: Doubles) -> Doubles:
+    if isinstance(operator, Convolution) and operator.depthwise:
+        return weights[..., 0].T.reshape(operator.weights.shape)
+    return weights.reshape(operator.weights.shape)
+
+
+def _least_squares(weights: Doubles, covariance: Doubles, scales: Doubles) -> Doubles:
+    """Rounds (groups, taps, outputs) tap by tap, the tap of the largest variance first."""
+    taps = weights.shape[1]
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    damping = _DAMPING * variance.mean(axis=1) + np.finfo(np.float32).tiny
+    order = np.argsort(-variance, axis=1, kind="stable")
+    damped = covariance + damping[:, None, None] * np.eye(taps)
+    damped = np.take_along_axis(damped, order[:, :, None], axis=1)
+    damped = np.take_along_axis(damped, order[:, None, :], axis=2)
+    # Row t of the upper factor tells what an error at tap t asks of the taps after it.
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    left = np.take_along_axis(weights, order[:, :, None], axis=1)
+    rounded = np.empty_like(left)
+    for tap in range(taps):
+        levels = np.clip(np.rint(left[:, tap] / scales), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+        rounded[:, tap] = levels * scales
+        error = (left[:, tap] - rounded[:, tap]) / factor[:, tap, tap, None]
+        left[:, tap + 1 :] -= factor[:, tap, tap + 1 :, None] * error[:, None, :]
+    result = np.empty_like(rounded)
+    np.put_along_axis(result, order[:, :, None], rounded, axis=1)
+    return result
