@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from converters.formats import LOWERINGS, lower
 from converters.freeze import freeze
 from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.preprocessing import Preprocessing
 from converters.quantization.calibrate import calibrate
-from converters.quantization.quantize import DEFAULT_ROUNDING, Quantized, quantize
-from converters.quantization.ranges import DEFAULT_RULE
+from converters.quantization.quantize import (
+    DEFAULT_ROUNDING,
+    Quantized,
+    quantize,
+    require_rounding,
+)
+from converters.quantization.ranges import DEFAULT_RULE, require_rule
 from converters.reference import keras_logits
 from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
 from converters.verify import Report, judge, verify
@@ -31,7 +37,7 @@ from edgenet.bundle import (
     writing,
 )
 from edgenet.errors import UsageError
-from edgenet.images import ImageError
+from edgenet.images import LABELS_CSV, ImageError, ImageFolder
 
 _KERAS_BATCH = 16
 
@@ -70,6 +76,14 @@ class Frozen:
     calibration: ImageSet
     verification: ImageSet
     logits: Floats
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What int8 needs: the quantized graph, and what the manifest says of the images behind it."""
+
+    quantized: Quantized
+    description: Mapping[str, Any]
 
 
 def convert(
@@ -150,8 +164,8 @@ def convert(
     _check(request)
     with writing(request.output) as folder:
         frozen = _freeze(request, report)
-        quantized = _quantize(request, frozen, report)
-        manifest = _write(request, frozen, quantized, folder, report)
+        calibrated = _quantize(request, frozen, report)
+        manifest = _write(request, frozen, calibrated, folder, report)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if request.evaluate is not None:
             judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)
@@ -170,7 +184,25 @@ def _check(request: Request) -> None:
         )
     if request.batch < 1:
         raise UsageError(f"a batch has 1 image or more, not {request.batch}")
-    if request.max_drop is not None and request.evaluate is None:
+    if request.crop_fraction is not None and not 0 < request.crop_fraction <= 1:
+        raise UsageError(
+            f"the crop fraction must be above 0 and at most 1, not {request.crop_fraction}"
+        )
+    require_rule(request.range_rule)
+    require_rounding(request.rounding)
+    _check_evaluation(request)
+
+
+def _check_evaluation(request: Request) -> None:
+    """Before the work, not after it: that there is what the result is to be judged on."""
+    if request.evaluate is not None:
+        labelled = ImageFolder.open(request.evaluate).labels is not None
+        if request.max_drop is not None and not labelled:
+            raise UsageError(
+                f"--max-drop needs labels, and {os.fspath(request.evaluate)} has none: put its "
+                f"images in one folder a class, or list them in a {LABELS_CSV}"
+            )
+    elif request.max_drop is not None:
         raise UsageError("--max-drop is judged on labelled images: add --evaluate DIR")
 
 
@@ -221,14 +253,18 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
     if request.calibration is None:
         return crop_sets(spec, request.calibration_images)
 
+    told: set[str] = set()
+
     def skip(name: str, error: ImageError) -> None:
-        report(f"left out {name}: {error}")
+        if name not in told:
+            told.add(name)
+            report(f"left out {name}: {error}")
 
     on_damage = skip if request.skip_damaged else None
     return folder_sets(request.calibration, spec, request.calibration_images, on_damage)
 
 
-def _quantize(request: Request, frozen: Frozen, report: Report) -> Quantized | None:
+def _quantize(request: Request, frozen: Frozen, report: Report) -> Calibrated | None:
     if request.precision != "int8":
         return None
     count = frozen.calibration.count
@@ -239,11 +275,13 @@ def _quantize(request: Request, frozen: Frozen, report: Report) -> Quantized | N
         lambda done: report(f"calibrating: {done} of {count} images") if done % 16 == 0 else None,
     )
     report("choosing ranges and rounding weights")
-    return quantize(frozen.graph, observations, request.range_rule, request.rounding)
+    quantized = quantize(frozen.graph, observations, request.range_rule, request.rounding)
+    description = {**frozen.calibration.description, "images": observations.images}
+    return Calibrated(quantized, description)
 
 
 def _write(
-    request: Request, frozen: Frozen, quantized: Quantized | None, folder: Path, report: Report
+    request: Request, frozen: Frozen, calibrated: Calibrated | None, folder: Path, report: Report
 ) -> Manifest:
     manifest = Manifest(
         source=frozen.source.description,
@@ -253,8 +291,8 @@ def _write(
             OutputSpec(name, frozen.graph.shapes[name]) for name in _outputs(frozen.graph)
         ),
         labels=_write_labels(frozen.source, folder),
-        recipe=None if quantized is None else quantized.recipe.to_json(),
-        calibration=None if quantized is None else frozen.calibration.description,
+        recipe=None if calibrated is None else calibrated.quantized.recipe.to_json(),
+        calibration=None if calibrated is None else calibrated.description,
         artifacts=(),
         reference=None,
         versions=versions(),
@@ -262,7 +300,8 @@ def _write(
 
     def verified(format: str, precision: str, home: Path) -> Artifact:
         report(f"lowering to {format} {precision} and verifying")
-        if quantized is not None and precision == "int8":
+        if calibrated is not None and precision == "int8":
+            quantized = calibrated.quantized
             files = lower(quantized.graph, format, precision, quantized.recipe, home)
         else:
             files = lower(frozen.graph, format, precision, None, home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,10 @@ def keras_logits(
     Returns:
         images × classes; a single sigmoid is two classes, as in the graph.
     """
-    with _replaced([*_float32(model), *_silent(_last_acting(model))]):
+    changes = [*_float32(model), *_silent(_last_acting(model))]
+    with _replaced(changes), warnings.catch_warnings():
+        # Keras warns where a model of one input was built with a list of it.
+        warnings.simplefilter("ignore", UserWarning)
         rows = [model(_prepared(batch, preprocess), training=False) for batch in batches]
     logits = np.concatenate([np.asarray(row, np.float32) for row in rows])
     return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits

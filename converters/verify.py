@@ -18,6 +18,10 @@ from edgenet.measure.limits import Limits
 from edgenet.runtime.loading import load_artifact
 
 _EVALUATION_BATCH = 32
+# Float files compute what Keras does up to the order of sums (fp32) and weights rounded by at most
+# 2^-11 of their size (fp16). Agreement says nothing here: on the few images that verify, one
+# near-tie is more than a share of 0.99 lets pass, and an untrained head has nothing but ties.
+_FLOAT_LIMITS = {"fp32": Limits(min_sqnr=80.0), "fp16": Limits(min_sqnr=30.0)}
 # What an artifact says before its check: nothing that a limit would let through.
 _UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
 
@@ -48,8 +52,8 @@ def verify(
     artifact = Artifact(format, precision, files, _UNVERIFIED)
     with load_artifact(bundle, artifact) as session:
         found = parity.fidelity(logits, np.concatenate([session.run(batch) for batch in images]))
-    failures = Limits.of(precision).failures(found)
-    if failures and precision != "int8":
+    failures = _FLOAT_LIMITS.get(precision, Limits()).failures(found)
+    if failures:
         raise AccuracyError(f"the {precision} {format} file is not the Keras model: {failures[0]}")
     verified = Verification(len(logits), found.agreement, found.sqnr_db, found.max_error)
     return replace(artifact, verified=verified)

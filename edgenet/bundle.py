@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "int8")
+
+_OLDER = "-older"
 
 
 @dataclass(frozen=True)
@@ -265,15 +267,17 @@ def record_of(folder: Path, path: Path) -> FileRecord:
 def writing(target: Path) -> Iterator[Path]:
     """A folder to write a bundle into, which takes the place of `target` when the block ends well.
 
-    When it does not, the folder goes. What a killed process left of an earlier try is removed
-    first. An older bundle in the same place stays until the new one is whole.
+    When it does not, the folder goes, and so do the parents made for it. What a killed process left
+    of an earlier try is mended first. An older bundle in the same place stays until the new one is
+    whole.
 
     Raises:
         UsageError: `target` is there and is not a bundle: it is not edgenet's to replace.
     """
     _refuse_foreign(target)
+    made = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    _mend(target)
     staging = target.parent / f".{target.name}.partial-{os.getpid()}"
     staging.mkdir()
     try:
@@ -281,6 +285,9 @@ def writing(target: Path) -> Iterator[Path]:
         _replace(target, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):  # Not empty: the bundle is there, or something else by now.
+                parent.rmdir()
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -294,11 +301,16 @@ def _refuse_foreign(target: Path) -> None:
         raise UsageError(f"{target} is a file: name another place with -o")
 
 
-def _sweep(target: Path) -> None:
-    pattern = re.compile(re.escape(f".{target.name}.partial-") + r"(\d+)")
+def _mend(target: Path) -> None:
+    """Removes what a killed process left, and puts back the bundle that it was about to replace."""
+    pattern = re.compile(re.escape(f".{target.name}.partial-") + rf"(\d+)({_OLDER})?")
     for entry in target.parent.iterdir():
         match = pattern.fullmatch(entry.name)
-        if match and not _alive(int(match.group(1))):
+        if match is None or _alive(int(match.group(1))):
+            continue
+        if match.group(2) and not target.exists():
+            entry.rename(target)
+        else:
             shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -317,7 +329,7 @@ def _replace(target: Path, staging: Path) -> None:
     if not target.exists():
         staging.rename(target)
         return
-    older = staging.with_name(staging.name + "-older")
+    older = staging.with_name(staging.name + _OLDER)
     target.rename(older)
     try:
         staging.rename(target)

@@ -33,6 +33,7 @@ from converters.graph import (
 )
 from converters.quantization.parameters import Quantization, quantize_linear
 from converters.quantization.recipe import Recipe
+from edgenet.errors import EdgenetError
 
 _FUNCTIONS = {
     "relu": ops.relu,
@@ -47,7 +48,11 @@ def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> 
     """Writes model.xml and model.bin; see `converters.formats.lower`."""
     model = build(graph, recipe)
     path = folder / "model.xml"
-    ov.save_model(model, path, compress_to_fp16=precision == "fp16")
+    try:
+        ov.save_model(model, path, compress_to_fp16=precision == "fp16")
+    except RuntimeError as error:
+        # All that OpenVINO tells of a full disk is "iostream error".
+        raise EdgenetError(f"writing {path} failed ({error}): is the disk full?") from error
     return path, path.with_suffix(".bin")
 
 

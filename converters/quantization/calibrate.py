@@ -34,8 +34,9 @@ Statistics = Mapping[str, TensorStatistics]
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """What calibration saw: of each tensor, and by operator of what it reads."""
+    """What was seen on so many `images`: of each tensor, and by operator of what it reads."""
 
+    images: int
     tensors: Statistics
     inputs: Mapping[str, Moments]
 
@@ -61,6 +62,7 @@ def calibrate(
     rows: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in tensors}
     linear = [operator for operator in graph.operators if isinstance(operator, Linear)]
     samplers = {operator.name: MomentSampler(operator) for operator in linear}
+    done = 0
     for done, image in enumerate(images, start=1):
         seen = dict(zip(tensors, session.run(tensors, {INPUT: image}), strict=True))
         for name, values in seen.items():
@@ -71,6 +73,7 @@ def calibrate(
             samplers[operator.name].add(seen[operator.inputs[0]])
         progress(done)
     return Observations(
+        done,
         {name: TensorStatistics(*np.array(table, np.float32).T) for name, table in rows.items()},
         {name: sampler.moments() for name, sampler in samplers.items()},
     )

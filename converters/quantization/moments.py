@@ -7,6 +7,7 @@ error to where the inputs are small or cancel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from converters.graph import Convolution, Floats, Linear
 Doubles = NDArray[np.float64]
 
 # Of each map and image: with a hundred images a multiple of the largest number of inputs.
-_POSITIONS = 32
+_POSITIONS = 16
+_IMAGES_A_PRODUCT = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +38,30 @@ class MomentSampler:
 
     def __init__(self, operator: Linear) -> None:
         self._operator = operator
-        self._sums: Floats | float = 0.0
-        self._products: Floats | float = 0.0
+        self._held: list[Floats] = []
+        self._sums: Any = 0.0
+        self._products: Any = 0.0
         self._count = 0
 
     def add(self, tensor: Floats) -> None:
-        """Takes in what the operator reads of one image: (1, channels, height, width) or (1,
-        in).
-        """
-        samples = _samples(self._operator, tensor)
-        self._sums = self._sums + samples.sum(axis=1)
+        """Takes in what is read of one image: (1, channels, height, width) or (1, in)."""
+        self._held.append(_samples(self._operator, tensor))
+        if len(self._held) == _IMAGES_A_PRODUCT:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        """Adds the samples held: one large product costs little more than one of a few samples."""
+        if not self._held:
+            return
+        samples = np.concatenate(self._held, axis=1)
+        self._held = []
+        self._sums = self._sums + samples.sum(axis=1, dtype=np.float64)
         self._products = self._products + samples.transpose(0, 2, 1) @ samples
         self._count += samples.shape[1]
 
     def moments(self) -> Moments:
         """What has been seen."""
+        self._multiply()
         mean = np.asarray(self._sums, np.float64) / self._count
         products = np.asarray(self._products, np.float64) / self._count
         return Moments(mean, products - mean[:, :, None] * mean[:, None, :])
@@ -75,7 +86,9 @@ def _windows(operator: Convolution, tensor: Floats) -> Floats:
         tensor = np.pad(tensor, ((0, 0), (p.top, p.bottom), (p.left, p.right)))
     rows = (tensor.shape[1] - height) // down + 1
     columns = (tensor.shape[2] - width) // across + 1
-    chosen = np.unique(np.linspace(0, rows * columns - 1, _POSITIONS).round().astype(np.int64))
+    # The middles of equal stretches: corners, half of whose window is padding, are not preferred.
+    count = min(_POSITIONS, rows * columns)
+    chosen = ((np.arange(count) + 0.5) * rows * columns / count).astype(np.int64)
     top, left = chosen // columns * down, chosen % columns * across
     y = top[:, None, None] + np.arange(height)[None, :, None]
     x = left[:, None, None] + np.arange(width)[None, None, :]

@@ -29,6 +29,16 @@ class Quantized:
     recipe: Recipe
 
 
+def require_rounding(name: str) -> None:
+    """Refuses what is no name of `ROUNDINGS`.
+
+    Raises:
+        UsageError: There is no rounding of that name.
+    """
+    if name not in ROUNDINGS:
+        raise UsageError(f"no rounding is called {name!r}: take one of {', '.join(ROUNDINGS)}")
+
+
 def quantize(
     graph: Graph,
     observations: Observations,
@@ -46,8 +56,7 @@ def quantize(
     Raises:
         UsageError: There is no rule or rounding of that name.
     """
-    if rounding not in ROUNDINGS:
-        raise UsageError(f"no rounding is called {rounding!r}: take one of {', '.join(ROUNDINGS)}")
+    require_rounding(rounding)
     recipe = choose(graph, observations.tensors, rule)
     operators = [
         ROUNDINGS[rounding](operator, observations.inputs[operator.name])

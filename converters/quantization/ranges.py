@@ -24,8 +24,7 @@ from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.recipe import Range, Recipe
 from edgenet.errors import UsageError
 
-# SiLU has its minimum at x = -1.2785 and is flat (above -0.0027) left of -8.
-SILU_MINIMUM = -0.27846455
+# Left of it SiLU is flat: above -0.0027.
 SILU_FLAT = -8.0
 
 
@@ -98,8 +97,6 @@ def by_role(role: Role, statistics: TensorStatistics) -> Range:
         return max(low_tail, SILU_FLAT), high_tail
     if role is Role.BEFORE_SILU_DEPTHWISE:
         return max(low, SILU_FLAT), between
-    if role is Role.SILU:
-        return SILU_MINIMUM, high
     if role is Role.LINEAR:
         return -_geometric_mean(-low_tail, -low), between
     return low, high
@@ -119,14 +116,23 @@ RULES: Mapping[str, Rule] = {
 DEFAULT_RULE = "by-role"
 
 
+def require_rule(name: str) -> None:
+    """Refuses what is no name of `RULES`.
+
+    Raises:
+        UsageError: There is no rule of that name.
+    """
+    if name not in RULES:
+        raise UsageError(f"no range rule is called {name!r}: take one of {', '.join(RULES)}")
+
+
 def choose(graph: Graph, statistics: Statistics, rule: str = DEFAULT_RULE) -> Recipe:
     """The recipe that a rule makes of the statistics.
 
     Raises:
         UsageError: There is no rule of that name.
     """
-    if rule not in RULES:
-        raise UsageError(f"no range rule is called {rule!r}: take one of {', '.join(RULES)}")
+    require_rule(rule)
     ranges = {
         tensor: RULES[rule](role_of(graph, tensor), tensor_statistics)
         for tensor, tensor_statistics in statistics.items()

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import INPUT, Activation, Affine, Graph, Pad, Reshape
-from converters.quantization.parameters import PIXELS, SIGMOID, Quantization
+from converters.graph import INPUT, Activation, Affine, GlobalAverage, Graph, Pad, Reshape
+from converters.quantization.parameters import LEVELS, PIXELS, SIGMOID, Quantization
 
 Range = tuple[float, float]
+
+# ONNX Runtime refuses to average when the input's step, shared out over the map, is 256 times the
+# output's or more (QLinearGlobalAveragePool); dead maps come to that.
+_FINEST_MEAN = 200
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,19 @@ class Recipe:
                 chosen[operator.output] = SIGMOID
             if isinstance(operator, Pad | Reshape) and operator.inputs[0] in chosen:
                 chosen[operator.output] = chosen[operator.inputs[0]]
+            if isinstance(operator, GlobalAverage) and operator.output in chosen:
+                chosen[operator.output] = _coarsened(
+                    chosen[operator.output], chosen[operator.inputs[0]]
+                )
         return chosen
+
+
+def _coarsened(pooled: Quantization, source: Quantization) -> Quantization:
+    """The parameters of a mean, no finer than the kernels that compute it take."""
+    if pooled.scale * _FINEST_MEAN >= source.scale:
+        return pooled
+    scale = source.scale / _FINEST_MEAN
+    return Quantization.covering(-pooled.zero_point * scale, (LEVELS - pooled.zero_point) * scale)
 
 
 def exact_shift(normalize: Affine) -> int | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.graph import Convolution, Linear
 from converters.quantization.moments import Doubles, Moments
@@ -19,6 +20,8 @@ from converters.quantization.parameters import WEIGHT_LEVELS, weight_scales
 
 # Of the mean variance, added to each input's own: GPTQ's "percdamp".
 _DAMPING = 0.01
+# Taps rounded before the rest hears of their errors, in one matrix product instead of many.
+_BLOCK = 64
 
 
 def round_weights(operator: Linear, moments: Moments) -> Linear:
@@ -57,22 +60,36 @@ def _ungrouped(operator: Linear, weights: Doubles) -> Doubles:
 
 def _least_squares(weights: Doubles, covariance: Doubles, scales: Doubles) -> Doubles:
     """Rounds (groups, taps, outputs) tap by tap, the tap of the largest variance first."""
-    taps = weights.shape[1]
     variance = np.diagonal(covariance, axis1=1, axis2=2)
-    damping = _DAMPING * variance.mean(axis=1) + np.finfo(np.float32).tiny
     order = np.argsort(-variance, axis=1, kind="stable")
-    damped = covariance + damping[:, None, None] * np.eye(taps)
-    damped = np.take_along_axis(damped, order[:, :, None], axis=1)
-    damped = np.take_along_axis(damped, order[:, None, :], axis=2)
-    # Row t of the upper factor tells what an error at tap t asks of the taps after it.
-    factor = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    factor = _error_factor(covariance, order)
     left = np.take_along_axis(weights, order[:, :, None], axis=1)
     rounded = np.empty_like(left)
-    for tap in range(taps):
-        levels = np.clip(np.rint(left[:, tap] / scales), -WEIGHT_LEVELS, WEIGHT_LEVELS)
-        rounded[:, tap] = levels * scales
-        error = (left[:, tap] - rounded[:, tap]) / factor[:, tap, tap, None]
-        left[:, tap + 1 :] -= factor[:, tap, tap + 1 :, None] * error[:, None, :]
+    taps = weights.shape[1]
+    for start in range(0, taps, _BLOCK):
+        end = min(start + _BLOCK, taps)
+        errors = np.empty_like(left[:, start:end])
+        for tap in range(start, end):
+            levels = np.clip(np.rint(left[:, tap] / scales), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+            rounded[:, tap] = levels * scales
+            error = (left[:, tap] - rounded[:, tap]) / factor[:, tap, tap, None]
+            left[:, tap + 1 : end] -= factor[:, tap, tap + 1 : end, None] * error[:, None, :]
+            errors[:, tap - start] = error
+        left[:, end:] -= factor[:, start:end, end:].transpose(0, 2, 1) @ errors
     result = np.empty_like(rounded)
     np.put_along_axis(result, order[:, :, None], rounded, axis=1)
     return result
+
+
+def _error_factor(covariance: Doubles, order: NDArray[np.intp]) -> Doubles:
+    """The upper factor of the inverse covariance, its taps in `order`.
+
+    Row t tells what an error at tap t asks of the taps after it.
+    """
+    taps = covariance.shape[1]
+    variance = np.diagonal(covariance, axis1=1, axis2=2)
+    damping = _DAMPING * variance.mean(axis=1) + np.finfo(np.float32).tiny
+    damped = covariance + damping[:, None, None] * np.eye(taps)
+    damped = np.take_along_axis(damped, order[:, :, None], axis=1)
+    damped = np.take_along_axis(damped, order[:, None, :], axis=2)
+    return np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)

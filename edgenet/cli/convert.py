@@ -127,7 +127,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         args.model,
         args.output,
         precision=args.precision,
-        formats=args.to.split(","),
+        formats=[format.strip() for format in args.to.split(",")],
         calibration=args.calibration,
         calibration_images=args.calibration_images,
         skip_damaged=args.skip_damaged,

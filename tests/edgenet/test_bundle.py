@@ -229,3 +229,23 @@ def test_the_next_write_sweeps_up_after_a_killed_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) != []
     write(tmp_path / "bundle", CONTENT)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_set_aside_by_a_killed_write_comes_back(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
+    )
+    dead = int(done.stdout)
+    write(tmp_path / "bundle", CONTENT)
+    (tmp_path / "bundle").rename(tmp_path / f".bundle.partial-{dead}-older")
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "bundle"):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == CONTENT
+
+
+def test_a_failed_write_leaves_no_parents(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "new" / "deeper" / "bundle"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,1 @@
+"""Each claim of the README, measured beside its peer in one run: `python -m benchmarks.NAME`."""

@@ -1,0 +1,297 @@
+"""Every format lowers one decision: float answers are Keras's, int8 answers one another's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from converters.formats import LOWERINGS, lower
+from converters.freeze import freeze
+from converters.graph import FEATURES, LOGITS, PROBABILITIES, Graph, Padding
+from converters.passes import simplify
+from converters.quantization.recipe import Recipe
+from converters.reference import keras_logits
+from edgenet.measure.accuracy import agreement, sqnr_db
+from tests.converters.graphs import (
+    Chain,
+    answers,
+    chains,
+    float_answers,
+    pixels,
+    recipe_of,
+    relative_error,
+    softmax,
+)
+from tests.networks import Textures
+
+FORMATS = tuple(LOWERINGS)
+FAMILIES = ("b", "lite")
+INFINITE = float("inf")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Network:
+    """A tiny fitted network, its graph, what Keras answers, and its ranges."""
+
+    def __init__(self, path: Path) -> None:
+        import keras
+
+        model = keras.saving.load_model(path, compile=False)
+        self.graph = freeze(model)
+        self.images = Textures.make(48, seed=5).images
+        self.keras = keras_logits(model, [self.images])
+        self.recipe = recipe_of(self.graph, Textures.make(40, seed=3).images)
+
+
+@pytest.fixture(scope="module")
+def networks(tiny_models) -> dict[str, Network]:
+    return {family: Network(path) for family, path in tiny_models.items()}
+
+
+@pytest.fixture(scope="module")
+def three_at_once(tiny_models) -> Graph:
+    """The SiLU network with a batch of three."""
+    import keras
+
+    return freeze(keras.saving.load_model(tiny_models["b"], compile=False), batch=3)
+
+
+@pytest.fixture(scope="module")
+def int8(networks, tmp_path_factory) -> dict[str, dict[str, Any]]:
+    """The int8 answers by family and format."""
+    folder = tmp_path_factory.mktemp("int8")
+    return {
+        family: {
+            format: answers(
+                network.graph, format, "int8", network.recipe, network.images, folder / family
+            )
+            for format in FORMATS
+        }
+        for family, network in networks.items()
+        if not (folder / family).mkdir()
+    }
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("family", FAMILIES)
+# Measured: at most 3e-5 of logits of about 10; half-precision weights err by up to 2e-2.
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 2e-4), ("fp16", 5e-2)])
+def test_float_answers_are_keras(networks, tmp_path, format, family, precision, error):
+    network = networks[family]
+    found = answers(network.graph, format, precision, None, network.images, tmp_path)
+    assert found[LOGITS].dtype == np.float32
+    assert np.abs(found[LOGITS] - network.keras).max() < error
+    assert found[PROBABILITIES] == pytest.approx(softmax(found[LOGITS]), abs=1e-5)
+    assert found[FEATURES].shape == (48, network.graph.shapes[FEATURES][1])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_int8_keeps_the_answers(networks, int8, format, family):
+    found = int8[family][format]
+    assert agreement(networks[family].keras, found[LOGITS]) >= 0.95
+    assert sqnr_db(networks[family].keras, found[LOGITS]) > 12
+    assert found[PROBABILITIES] == pytest.approx(softmax(found[LOGITS]), abs=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pair", list(combinations(FORMATS, 2)), ids="-".join)
+def test_int8_is_one_network_in_every_format(int8, family, pair):
+    first, second = (int8[family][format] for format in pair)
+    assert agreement(first[LOGITS], second[LOGITS]) == 1.0
+    for output in (LOGITS, FEATURES):
+        assert (sqnr_db(first[output], second[output]) or INFINITE) > 18
+
+
+def odd_padding(chain: Chain) -> None:
+    """ZeroPadding2D((1, 1)) before a convolution of stride 2: no engine's SAME."""
+    chain.pad(Padding(1, 1, 1, 1)).convolution(8, (3, 3), (2, 2), Padding())
+    chain.pad(Padding(1, 1, 1, 1)).convolution(
+        kernel=(3, 3), strides=(2, 2), padding=Padding(), depthwise=True, function="relu6"
+    )
+
+
+def lonely_pad(chain: Chain) -> None:
+    """Two read the padded map, so that it stays."""
+    source = chain.pad(Padding(0, 1, 2, 1)).last
+    left = chain.convolution(8, (3, 3)).last
+    chain.last = source
+    chain.convolution(8, (3, 3), function="relu").plus(left)
+
+
+def tanh(chain: Chain) -> None:
+    chain.convolution(8, (3, 3)).activation("tanh")
+
+
+def unfused_relus(chain: Chain) -> None:
+    skip = chain.convolution(8, (3, 3)).last
+    chain.convolution(8).plus(skip).activation("relu")
+    chain.convolution(8).plus(skip).activation("relu6")
+
+
+def flattened_map(chain: Chain) -> None:
+    chain.convolution(2, (3, 3), (4, 4)).reshape(3 * 4 * 2).dense(8, "relu").reshape(1, 1, 8)
+
+
+def reshaped_map(chain: Chain) -> None:
+    chain.convolution(8, (3, 3)).reshape(11, 13, 8).convolution(4, (3, 3))
+
+
+def dead_channels(chain: Chain) -> None:
+    chain.convolution(8, (3, 3)).affine([1, 1, 1e-12, 0, 1, 1, 1e-30, 1], [0, 3, 3, 3, 0, 0, -3, 0])
+    chain.activation("silu").convolution(8)
+
+
+def hidden_affine(chain: Chain) -> None:
+    skip = chain.convolution(8, (3, 3)).activation("silu").last
+    chain.affine().plus(skip)
+
+
+PARTS = [
+    *(odd_padding, lonely_pad, tanh, unfused_relus, flattened_map, reshaped_map),
+    *(dead_channels, hidden_affine),
+]
+
+
+def with_all_parts() -> Graph:
+    """A network with every operator that a lowering knows."""
+    chain = Chain(11, 13, seed=4).normalize()
+    for part in (odd_padding, lonely_pad, tanh, unfused_relus, hidden_affine):
+        part(chain)
+    chain.gate().activation("silu")
+    return simplify(chain.head())
+
+
+def digests(graph: Graph, recipe: Recipe, folder: Path) -> dict[str, str]:
+    """Of every file in every precision."""
+    found = {}
+    for format, precision in product(FORMATS, ("fp32", "fp16", "int8")):
+        home = folder / precision / format
+        home.mkdir(parents=True)
+        for path in lower(graph, format, precision, recipe if precision == "int8" else None, home):
+            name = path.relative_to(folder).as_posix()
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def digests_of_all_parts(folder: Path) -> dict[str, str]:
+    graph = with_all_parts()
+    return digests(graph, recipe_of(graph, pixels(4, 11, 13)), folder)
+
+
+def test_equal_inputs_give_equal_bytes_in_one_process(networks, tmp_path):
+    for family, network in networks.items():
+        first = digests(network.graph, network.recipe, tmp_path / family / "one")
+        assert digests(network.graph, network.recipe, tmp_path / family / "two") == first
+
+
+def test_equal_inputs_give_equal_bytes_in_another_process(tmp_path):
+    script = (
+        "import json, pathlib, sys; from tests.converters.formats import test_formats; "
+        "print(json.dumps(test_formats.digests_of_all_parts(pathlib.Path(sys.argv[1]))))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "there"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    there = json.loads(run.stdout.splitlines()[-1])
+    assert len(there) == 12
+    assert digests_of_all_parts(tmp_path / "here") == there
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_batch_gets_the_answers_of_its_images(
+    networks, three_at_once, tmp_path, format, precision
+):
+    network = networks["b"]
+    recipe = network.recipe if precision == "int8" else None
+    found = answers(three_at_once, format, precision, recipe, network.images, tmp_path)
+    (tmp_path / "alone").mkdir()
+    alone = answers(network.graph, format, precision, recipe, network.images, tmp_path / "alone")
+    assert relative_error(alone[LOGITS], found[LOGITS]) < (1e-5 if precision == "fp32" else 0.02)
+    assert found[LOGITS].shape == network.keras.shape
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graph=chains())
+@pytest.mark.parametrize("format", ["tflite", "openvino"])
+def test_any_network_lowers_to_the_same_function(tmp_path, format, graph):
+    graph = simplify(graph)
+    images = pixels(3, *graph.input_shape[1:3])
+    expected = float_answers(graph, images)[LOGITS]
+    found = answers(graph, format, "fp32", None, images, tmp_path)[LOGITS]
+    assert relative_error(expected, found) < 1e-5
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(graph=chains())
+@pytest.mark.parametrize("format", FORMATS)
+def test_any_network_runs_in_int8(tmp_path, format, graph):
+    graph = simplify(graph)
+    images = pixels(6, *graph.input_shape[1:3])
+    recipe = recipe_of(graph, images, "min-max")
+    expected = float_answers(graph, images)[LOGITS]
+    found = answers(graph, format, "int8", recipe, images, tmp_path)[LOGITS]
+    assert relative_error(expected, found) < 0.25
+
+
+@pytest.mark.parametrize("exact", [True, False], ids=["whole mean", "mean of each channel"])
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_the_family_seldom_needs(tmp_path, format, part, exact):
+    chain = Chain(11, 13, seed=4)
+    if exact:
+        chain.affine(1, -127).convolution(6, function="relu6")
+    else:
+        chain.normalize()
+    part(chain)
+    graph = simplify(chain.head())
+    images = pixels(8, 11, 13)
+    expected = float_answers(graph, images)[LOGITS]
+    found = answers(graph, format, "fp32", None, images, tmp_path)[LOGITS]
+    assert relative_error(expected, found) < 1e-5
+    recipe = recipe_of(graph, images, "min-max")
+    found = answers(graph, format, "int8", recipe, images, tmp_path)[LOGITS]
+    assert sqnr_db(expected, found) > 20
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_sigmoid_for_each_class(tmp_path, format, precision):
+    chain = Chain(8, 8).normalize().convolution(8, (3, 3), function="relu6").pool().dense(5)
+    logits = chain.last
+    chain.activation("sigmoid")
+    graph = Graph("multi", (1, 8, 8, 3), tuple(chain.operators), (logits, chain.last))
+    graph = simplify(
+        graph.renamed({logits: LOGITS, chain.last: PROBABILITIES}, (LOGITS, PROBABILITIES))
+    )
+    images = pixels(6, 8, 8)
+    recipe = recipe_of(graph, images) if precision == "int8" else None
+    found = answers(graph, format, precision, recipe, images, tmp_path)
+    assert found[PROBABILITIES] == pytest.approx(1 / (1 + np.exp(-found[LOGITS])), abs=1e-5)
+    assert (sqnr_db(float_answers(graph, images)[LOGITS], found[LOGITS]) or INFINITE) > 25
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pixels_go_in_as_they_are(networks, tmp_path, format):
+    """Lite's mean is a zero point, so int8 reads pixels without a rounding of its own."""
+    graph, recipe = networks["lite"].graph, networks["lite"].recipe
+    first, *_ = lower(graph, format, "int8", recipe, tmp_path)
+    assert first.exists()
+    quantization = recipe.quantizations(graph)[graph.operators[0].output]
+    assert (quantization.scale, quantization.zero_point) == (1.0, 127)

@@ -1,0 +1,109 @@
+"""The ONNX file is valid, old enough to be read widely, and in the arrangement that is fast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+
+from converters.formats.onnx import IR_VERSION, OPSET, build, channels_first
+from converters.graph import INPUT, LOGITS, Graph, Linear
+from converters.passes import simplify
+from tests.converters.graphs import Chain, chains, pixels, recipe_of
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    chain = Chain(17, 17).normalize().convolution(32, (3, 3), (2, 2)).activation("silu")
+    chain.convolution(kernel=(3, 3), depthwise=True).activation("silu").gate()
+    return simplify(chain.convolution(16, function="relu6").head(64))
+
+
+@pytest.fixture(scope="module")
+def models(graph) -> dict[str, onnx.ModelProto]:
+    recipe = recipe_of(graph, pixels(8, 17, 17))
+    return {p: build(graph, p, recipe if p == "int8" else None) for p in PRECISIONS}
+
+
+def initializers(model: onnx.ModelProto) -> dict[str, Any]:
+    return {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_model_is_valid_and_of_opset_17(models, precision):
+    model = models[precision]
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
+    assert (OPSET, IR_VERSION, model.ir_version) == (17, 8, 8)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_shapes_are_fixed_and_pixels_go_in(models, graph, precision):
+    (taken,) = models[precision].graph.input
+    assert taken.name == INPUT
+    assert taken.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [d.dim_value for d in taken.type.tensor_type.shape.dim] == [1, 17, 17, 3]
+    for output in models[precision].graph.output:
+        assert output.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        assert [d.dim_value for d in output.type.tensor_type.shape.dim] == [1, 64]
+
+
+@settings(max_examples=25)
+@given(graph=chains())
+def test_any_network_is_valid_in_every_precision(graph):
+    simple = simplify(graph)
+    recipe = recipe_of(simple, pixels(2, *graph.input_shape[1:3]))
+    for model in (build(graph, "fp32"), build(simple, "fp16"), build(simple, "int8", recipe)):
+        onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("precision", "suffix", "dtype"),
+    [("fp32", "", np.float32), ("fp16", "/half", np.float16), ("int8", "/quantized", np.int8)],
+)
+def test_weights_are_of_the_precision(models, graph, precision, suffix, dtype):
+    found = initializers(models[precision])
+    for operator in graph.operators:
+        if isinstance(operator, Linear):
+            assert found[f"{operator.name}/weights{suffix}"].dtype == dtype
+
+
+def test_int8_activations_are_unsigned_and_follow_each_operator(models, graph):
+    """Signed ones take ONNX Runtime's slow path on x86; a float operator between would too."""
+    model = models["int8"]
+    found = initializers(model)
+    quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert {found[node.input[2]].dtype for node in quantizers} == {np.dtype(np.uint8)}
+    quantized = {node.input[0] for node in quantizers}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Mul", "Sigmoid"):
+            assert node.output[0] in quantized
+    assert LOGITS not in quantized
+
+
+def test_relu_is_the_saturation_of_the_quantizer(models):
+    kinds = {p: Counter(node.op_type for node in models[p].graph.node) for p in PRECISIONS}
+    assert kinds["fp32"]["Clip"] == 1
+    assert kinds["int8"]["Clip"] == 0
+
+
+def test_half_precision_is_widened_and_computed_in_float32(models):
+    casts = [node for node in models["fp16"].graph.node if node.op_type == "Cast"]
+    assert all(node.attribute[0].i == onnx.TensorProto.FLOAT for node in casts)
+
+
+def test_maps_are_channels_first():
+    assert channels_first((1, 5, 7, 3)) == [1, 3, 5, 7]
+    assert channels_first((1, 10)) == [1, 10]
+
+
+def test_any_tensor_can_be_handed_out(graph):
+    names = [operator.output for operator in graph.operators]
+    model = build(graph, "fp32", outputs=names)
+    assert [output.name for output in model.graph.output] == names

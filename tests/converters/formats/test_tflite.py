@@ -1,0 +1,172 @@
+"""What a .tflite file must be besides right: aligned, by the schema, int8, all of it XNNPACK's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converters.formats.tflite import build
+from converters.graph import INPUT, LOGITS, PROBABILITIES, Graph, Linear, Padding
+from converters.passes import simplify
+from converters.quantization.recipe import Recipe
+from edgenet.runtime.tflite import delegated_fraction
+from tests.converters.graphs import Chain, pixels, recipe_of
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    chain = Chain(17, 17).normalize().convolution(32, (3, 3), (2, 2), Padding(1, 1, 1, 1))
+    skip = chain.activation("silu").last
+    chain.convolution(kernel=(3, 3), depthwise=True).activation("silu").gate().convolution(32)
+    return simplify(chain.plus(skip).head(64))
+
+
+@pytest.fixture(scope="module")
+def recipe(graph) -> Recipe:
+    return recipe_of(graph, pixels(8, 17, 17))
+
+
+@pytest.fixture(scope="module")
+def files(graph, recipe) -> dict[str, bytes]:
+    return {p: build(graph, p, recipe if p == "int8" else None) for p in PRECISIONS}
+
+
+def read(file: bytes) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return schema.Model.GetRootAs(file)
+
+
+def weights_of(model: Any, graph: Graph, suffix: str = "") -> list[Any]:
+    names = {f"{op.name}/weights{suffix}" for op in graph.operators if isinstance(op, Linear)}
+    subgraph = model.Subgraphs(0)
+    tensors = [subgraph.Tensors(index) for index in range(subgraph.TensorsLength())]
+    found = [tensor for tensor in tensors if tensor.Name().decode() in names]
+    assert len(found) == len(names)
+    return found
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_buffer_is_aligned_to_16_bytes(files, precision):
+    file, model = files[precision], read(files[precision])
+    filled = 0
+    for index in range(model.BuffersLength()):
+        buffer = model.Buffers(index)
+        if not buffer.DataIsNone():
+            filled += 1
+            data = buffer.DataAsNumpy()
+            start = data.__array_interface__["data"][0]
+            base = np.frombuffer(file, np.uint8).__array_interface__["data"][0]
+            assert (start - base) % 16 == 0
+    assert filled > 10
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_file_is_of_the_schema(files, precision):
+    model = read(files[precision])
+    assert files[precision][4:8] == b"TFL3"
+    assert model.Version() == 3
+    assert model.SubgraphsLength() == 1
+    assert model.SignatureDefs(0).SignatureKey() == b"serving_default"
+    assert [
+        model.SignatureDefs(0).Outputs(index).Name().decode()
+        for index in range(model.SignatureDefs(0).OutputsLength())
+    ] == [LOGITS, PROBABILITIES]
+
+
+@pytest.mark.parametrize(("precision", "dtype", "suffix"), [
+    ("fp32", "FLOAT32", ""), ("fp16", "FLOAT16", "/half"), ("int8", "INT8", ""),
+])  # fmt: skip
+def test_weights_are_of_the_precision(files, graph, precision, dtype, suffix):
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    for tensor in weights_of(read(files[precision]), graph, suffix):
+        assert tensor.Type() == getattr(TensorType, dtype)
+
+
+def test_int8_weights_have_a_symmetric_scale_for_each_channel(files, graph):
+    for tensor in weights_of(read(files["int8"]), graph):
+        quantization = tensor.Quantization()
+        channels = tensor.Shape(quantization.QuantizedDimension())
+        assert quantization.ScaleLength() == channels
+        assert not quantization.ZeroPointAsNumpy().any()
+
+
+def test_int8_is_a_quarter_of_the_constants(files, graph):
+    weights = sum(op.weights.size for op in graph.operators if isinstance(op, Linear))
+    saved = len(files["fp32"]) - len(files["int8"])
+    channels = sum(op.bias.size for op in graph.operators if isinstance(op, Linear))
+    # Each channel adds two scales and two zero points of 4 and 8 bytes, each tensor some hundred.
+    assert saved > 3 * weights - 24 * channels - 200 * len(graph.operators)
+
+
+def opened(file: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=file, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def left_out(interpreter: Any) -> int:
+    """How many operators XNNPACK leaves to the interpreter.
+
+    In int8 it is one: it does not turn uint8 into int8, which is how pixels come in.
+    """
+    listed = [op["op_name"] for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
+    fraction = delegated_fraction(interpreter)
+    assert fraction is not None
+    return round((1 - fraction) * len(listed))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_pixels_in_floats_out_and_everything_delegated(files, precision):
+    interpreter = opened(files[precision])
+    (taken,) = interpreter.get_input_details()
+    assert (taken["name"], taken["dtype"]) == (INPUT, np.uint8)
+    assert {d["dtype"] for d in interpreter.get_output_details()} == {np.float32}
+    assert left_out(interpreter) == (1 if precision == "int8" else 0)
+
+
+@pytest.mark.parametrize("part", ["tanh", "pad", "flatten", "affine"])
+def test_what_the_family_seldom_needs_is_delegated_too(part):
+    chain = Chain(12, 12).normalize().convolution(8, (3, 3))
+    parts = {
+        "tanh": lambda: chain.activation("tanh"),
+        "pad": lambda: chain.pad(Padding(1, 1, 1, 1)).convolution(4, (2, 2), padding=Padding()),
+        "flatten": lambda: (
+            chain.convolution(1, (3, 3), (4, 4)).reshape(9).dense(4).reshape(1, 1, 4)
+        ),
+        "affine": lambda: chain.activation("silu").affine(),
+    }
+    parts[part]()
+    graph = simplify(chain.head())
+    assert left_out(opened(build(graph, "int8", recipe_of(graph, pixels(4, 12, 12))))) == 1
+
+
+def test_tflite_runtime_of_2023_knows_every_operators_version(files):
+    """The newest versions that tflite-runtime 2.14 has, from its register.cc."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator as Codes
+
+    newest = {
+        Codes.ADD: 5, Codes.CONV_2D: 8, Codes.DEPTHWISE_CONV_2D: 7, Codes.DEQUANTIZE: 6,
+        Codes.FULLY_CONNECTED: 12, Codes.LOGISTIC: 3, Codes.MEAN: 3, Codes.MUL: 7,
+        Codes.QUANTIZE: 3, Codes.SOFTMAX: 3, Codes.PAD: 4, Codes.RESHAPE: 1,
+    }  # fmt: skip
+    for file in files.values():
+        model = read(file)
+        for index in range(model.OperatorCodesLength()):
+            code = model.OperatorCodes(index)
+            assert code.Version() <= newest[code.BuiltinCode()]
+
+
+def test_the_file_needs_no_path(tmp_path: Path, graph):
+    from converters.formats.tflite import lower
+
+    (path,) = lower(graph, "fp32", None, tmp_path)
+    assert path.read_bytes() == build(graph, "fp32")

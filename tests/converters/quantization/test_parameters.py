@@ -1,0 +1,124 @@
+"""The laws of int8: zero is exact, ranges are covered, rounding errs by half a step at most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from converters.graph import Convolution, Dense, Linear, Padding
+from converters.quantization.parameters import (
+    LEVELS,
+    PIXELS,
+    SIGMOID,
+    Quantization,
+    quantize_linear,
+)
+
+BOUND = st.floats(-1e4, 1e4, width=32)
+SOURCES = st.builds(Quantization.covering, BOUND, BOUND)
+# Of scales held in float32, and of values divided by them in float32.
+ROUNDING = 1e-4
+
+
+@given(low=BOUND, high=BOUND)
+def test_zero_is_held_exactly(low, high):
+    q = Quantization.covering(low, high)
+    assert 0 <= q.zero_point <= LEVELS
+    zeros = q.quantize(np.zeros(3, np.float32))
+    assert np.all(zeros == q.zero_point)
+    assert np.all(q.dequantize(zeros) == 0)
+
+
+@given(low=BOUND, high=BOUND)
+def test_the_range_is_covered_to_half_a_step(low, high):
+    low, high = min(low, high), max(low, high)
+    q = Quantization.covering(low, high)
+    assert q.low <= 0 <= q.high
+    assert q.low - min(low, 0) <= (0.5 + ROUNDING) * q.scale
+    assert max(high, 0) - q.high <= (0.5 + ROUNDING) * q.scale
+
+
+@given(low=BOUND, high=BOUND, shares=arrays.arrays(np.float64, 20, elements=st.floats(0, 1)))
+def test_inside_the_range_the_error_is_half_a_step(low, high, shares):
+    q = Quantization.covering(low, high)
+    values = (q.low + shares * (q.high - q.low)).astype(np.float32)
+    errors = np.abs(q.dequantize(q.quantize(values)) - values)
+    assert errors.max() <= (0.5 + ROUNDING) * q.scale
+
+
+@given(source=SOURCES, values=arrays.arrays(np.float32, 20, elements=BOUND))
+def test_outside_it_saturates_and_order_is_kept(source, values):
+    levels = source.quantize(np.sort(values)).astype(int)
+    assert levels.min() >= 0
+    assert levels.max() <= LEVELS
+    assert np.all(np.diff(levels) >= 0)
+
+
+@given(source=SOURCES, levels=arrays.arrays(np.uint8, 20))
+def test_levels_stand_for_themselves(source, levels):
+    assert np.array_equal(source.quantize(source.dequantize(levels)), levels)
+
+
+def test_a_tensor_that_is_always_zero_has_a_scale_still():
+    q = Quantization.covering(0.0, 0.0)
+    assert q.scale > 0
+    assert q.zero_point == 0
+
+
+def test_halves_round_to_even_as_the_engines_do():
+    q = Quantization(1.0, 0)
+    assert list(q.quantize(np.float32([0.5, 1.5, 2.5, 3.49]))) == [0, 2, 2, 3]
+
+
+def test_pixels_and_sigmoids_have_scales_of_their_own():
+    assert np.array_equal(PIXELS.quantize(np.arange(256, dtype=np.float32)), np.arange(256))
+    assert (SIGMOID.low, SIGMOID.high) == (0, 255 / 256)
+
+
+def linear(weights: Any, bias: Any) -> Linear:
+    weights = np.asarray(weights, np.float32)
+    return Dense("d", ("x",), "y", weights, np.asarray(bias, np.float32), "linear")
+
+
+@given(
+    source=SOURCES,
+    sizes=arrays.arrays(np.float32, 6, elements=st.floats(0, 10, width=32)),
+    bias=arrays.arrays(np.float32, 6, elements=BOUND),
+    seed=st.integers(0, 99),
+)
+def test_the_bias_fits_int32_even_where_a_channel_is_nearly_dead(source, sizes, bias, seed):
+    random = np.random.default_rng(seed)
+    weights = random.normal(0, 1, (8, 6)) * sizes * random.choice([1, 1e-9, 1e-30], 6)
+    constants = quantize_linear(linear(weights, bias), source)
+    assert np.abs(constants.bias.astype(np.int64)).max() <= 2**30 + 2**8
+    step = constants.scales.astype(np.float64) * source.scale
+    assert (
+        np.abs(constants.bias * step - bias).max() <= 0.5 * step.max() + 1e-6 * np.abs(bias).max()
+    )
+
+
+@given(source=SOURCES, seed=st.integers(0, 99))
+def test_weights_err_by_half_a_step_of_their_channel(source, seed):
+    weights = np.random.default_rng(seed).normal(0, 1, (8, 6)).astype(np.float32)
+    constants = quantize_linear(linear(weights, np.zeros(6)), source)
+    assert constants.weights.dtype == np.int8
+    assert np.abs(constants.weights).max(axis=0).tolist() == [127] * 6
+    error = np.abs(constants.weights * constants.scales - weights)
+    assert np.all(error <= (0.5 + ROUNDING) * constants.scales)
+
+
+@pytest.mark.parametrize(("depthwise", "channels"), [(True, 3), (False, 5)])
+def test_a_scale_for_each_output_channel(depthwise, channels):
+    shape = (3, 3, 3, 1) if depthwise else (3, 3, 3, 5)
+    weights = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+    bias = np.zeros(channels, np.float32)
+    operator = Convolution("c", ("x",), "y", weights, bias, "linear", (1, 1), Padding(), depthwise)
+    constants = quantize_linear(operator, PIXELS)
+    assert constants.scales.shape == (channels,)
+    by_channel = constants.scales[:, None] if depthwise else constants.scales
+    assert np.abs(constants.weights * by_channel - weights).max() <= 0.51 * constants.scales.max()

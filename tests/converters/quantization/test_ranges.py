@@ -1,0 +1,141 @@
+"""Each rule on statistics made by hand, each role on a network's own tensors."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation
+from converters.passes import simplify
+from converters.quantization.calibrate import TensorStatistics
+from converters.quantization.ranges import (
+    RULES,
+    SILU_FLAT,
+    Role,
+    by_role,
+    choose,
+    min_max,
+    per_image,
+    role_of,
+    tails,
+)
+from edgenet.errors import UsageError
+from tests.converters.graphs import Chain, chains, pixels, recipe_of
+
+
+def statistics(low, low_tail, high_tail, high) -> TensorStatistics:
+    return TensorStatistics(*(np.array(v, np.float32) for v in (low, low_tail, high_tail, high)))
+
+
+TWO_IMAGES = statistics(low=[-20, -10], low_tail=[-4, -2], high_tail=[3, 5], high=[8, 16])
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_plain_rules(role):
+    assert min_max(role, TWO_IMAGES) == (-20, 16)
+    assert per_image(role, TWO_IMAGES) == (-15, 12)
+    assert tails(role, TWO_IMAGES) == (-3, 4)
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (Role.VECTOR, (-20, 16)),
+        (Role.GATE, (-20, 16)),
+        (Role.RECTIFIED, (-20, 16)),
+        (Role.BEFORE_SILU, (-3, 4)),
+        (Role.BEFORE_SILU_DEPTHWISE, (SILU_FLAT, 8)),
+        (Role.SILU, (-20, 16)),
+        (Role.LINEAR, (-math.sqrt(3 * 20), 8)),
+    ],
+)
+def test_each_role_has_its_own_balance(role, expected):
+    assert by_role(role, TWO_IMAGES) == pytest.approx(expected)
+
+
+def test_nothing_below_the_flat_part_is_spent_on_silu():
+    wide = statistics([-90], [-30], [4], [9])
+    assert by_role(Role.BEFORE_SILU, wide)[0] == SILU_FLAT
+    assert by_role(Role.BEFORE_SILU_DEPTHWISE, wide)[0] == SILU_FLAT
+
+
+def test_a_tensor_on_one_side_of_zero_keeps_its_extremes():
+    positive = statistics([1], [2], [3], [4])
+    assert by_role(Role.LINEAR, positive) == pytest.approx((1, math.sqrt(12)))
+
+
+def test_silu_is_flat_where_it_is_said_to_be():
+    assert -0.0027 < SILU_FLAT / (1 + math.exp(-SILU_FLAT)) < 0
+
+
+@pytest.fixture(scope="module")
+def graph():
+    chain = Chain(12, 12).normalize().convolution(4, (3, 3), (2, 2)).activation("silu")
+    skip = chain.convolution(4).last
+    chain.convolution(8).activation("silu").convolution(kernel=(3, 3), depthwise=True)
+    chain.activation("silu").gate().convolution(4).plus(skip)
+    chain.convolution(4, function="relu6")
+    return simplify(chain.pool().dense(3).graph())
+
+
+def test_roles_in_a_network(graph):
+    found = [role_of(graph, operator.output) for operator in graph.operators]
+    assert found == [
+        Role.VECTOR,  # what is left of the normalization
+        *(Role.BEFORE_SILU, Role.SILU),
+        Role.LINEAR,
+        *(Role.BEFORE_SILU, Role.SILU, Role.BEFORE_SILU_DEPTHWISE, Role.SILU),
+        *(Role.VECTOR, Role.VECTOR, Role.VECTOR, Role.VECTOR, Role.GATE),
+        *(Role.LINEAR, Role.LINEAR, Role.LINEAR),
+        Role.RECTIFIED,
+        *(Role.VECTOR, Role.VECTOR, Role.VECTOR),
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_every_rule_keeps(graph, rule):
+    recipe = recipe_of(graph, pixels(6, 12, 12), rule)
+    assert recipe.rule == rule
+    assert set(recipe.ranges) == {op.output for op in graph.operators} - {PROBABILITIES}
+    for tensor, (low, high) in recipe.ranges.items():
+        assert low <= high
+        assert math.isfinite(low)
+        assert math.isfinite(high)
+        role, producer = role_of(graph, tensor), graph.producers[tensor]
+        if role is Role.RECTIFIED:
+            assert low == 0
+        if role is Role.SILU:
+            source = recipe.ranges[producer.inputs[0]][1]
+            assert high <= source / (1 + math.exp(-source)) + 1e-6
+    assert recipe.ranges[LOGITS][0] < recipe.ranges[LOGITS][1]
+
+
+@settings(max_examples=25)
+@given(graph=chains())
+def test_every_tensor_of_any_network_gets_parameters(graph):
+    graph = simplify(graph)
+    recipe = recipe_of(graph, pixels(2, *graph.input_shape[1:3]))
+    quantizations = recipe.quantizations(graph)
+    assert set(graph.shapes) - set(quantizations) == {PROBABILITIES}
+    for operator in graph.operators:
+        if isinstance(operator, Activation) and operator.function == "sigmoid":
+            assert quantizations[operator.output].scale == 1 / 256
+
+
+def test_an_unknown_rule_is_told_the_known():
+    with pytest.raises(
+        UsageError, match="'entropy': take one of by-role, min-max, per-image, tails"
+    ):
+        choose(Chain(4, 4).normalize().head(), {}, "entropy")
+
+
+def test_a_recipe_is_plain_json(graph):
+    document = recipe_of(graph, pixels(3, 12, 12)).to_json()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["activations"] == {"bits": 8, "granularity": "tensor", "rule": "by-role"}
+    assert list(document["ranges"]) == sorted(document["ranges"])
+    assert FEATURES not in document["ranges"]

@@ -1,0 +1,181 @@
+"""What is outside the family is refused by name, with what is supported or what to add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from converters.freeze import SUPPORTED, freeze
+from converters.preprocessing import Preprocessing
+from edgenet.errors import UnsupportedModelError, UsageError
+
+SIZE = (32, 32, 3)
+
+
+def network(body: Callable[[Any], Any], shape: Any = SIZE, head: bool = True) -> Any:
+    """Rescaling, a body, and a softmax over three classes."""
+    from keras import Input, Model, layers
+
+    inputs = Input(shape)
+    x = body(layers.Rescaling(1 / 255)(inputs))
+    if head:
+        x = layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x))
+    return Model(inputs, x, name="mine")
+
+
+def refusal(model: Any, **options: Any) -> str:
+    with pytest.raises(UnsupportedModelError) as caught:
+        freeze(model, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# By the layer's name: the layer, and what of it the message must say.
+LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
+    "pool": (lambda k, name: k.MaxPooling2D(name=name), "MaxPooling2D"),
+    "twice": (lambda k, name: k.Lambda(lambda x: x * 2, name=name), "Lambda"),
+    "grouped": (lambda k, name: k.Conv2D(6, 3, groups=3, name=name), "groups"),
+    "dilated": (lambda k, name: k.Conv2D(6, 3, dilation_rate=2, name=name), "dilated"),
+    "two-fold": (
+        lambda k, name: k.DepthwiseConv2D(3, depth_multiplier=2, name=name),
+        "depth multiplier",
+    ),
+    "smooth": (lambda k, name: k.Conv2D(6, 3, activation="gelu", name=name), "'gelu'"),
+    "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
+    "leaky": (lambda k, name: k.ReLU(negative_slope=0.1, name=name), "neither ReLU nor ReLU6"),
+    "capped": (lambda k, name: k.ReLU(max_value=1, name=name), "neither ReLU nor ReLU6"),
+    "sized": (lambda k, name: k.Resizing(16, 16, name=name), "Resizing"),
+    "by-row": (lambda k, name: k.BatchNormalization(axis=1, name=name), "axis"),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_outside_the_family_is_named(name):
+    from keras import layers
+
+    build, said = LAYERS[name]
+    message = refusal(network(build(layers, name)))
+    assert repr(name) in message
+    assert said in message
+    assert message.endswith(SUPPORTED)
+
+
+def test_another_network_is_refused_by_its_first_foreign_layer():
+    import keras
+
+    model = keras.applications.ResNet50(weights=None, input_shape=SIZE, classes=3)
+    message = refusal(model, preprocess=Preprocessing.named("raw"))
+    assert "MaxPooling2D" in message
+    assert SUPPORTED in message
+
+
+def test_a_foreign_layer_in_a_nested_model_is_named():
+    from keras import Input, Model, layers
+
+    inputs = Input(SIZE)
+    inner = Model(inputs, layers.AveragePooling2D(2, name="deep")(inputs))
+    assert "'deep' (AveragePooling2D)" in refusal(network(inner))
+
+
+def test_a_subclassed_model_is_refused():
+    import keras
+
+    class Mine(keras.Model):
+        def call(self, x: Any) -> Any:
+            return x
+
+    assert "'own' (Mine) is outside the family" in refusal(network(Mine(name="own")))
+    assert "is a subclassed model, or not built" in refusal(Mine())
+
+
+def test_two_inputs_or_outputs_are_refused():
+    from keras import Input, Model, layers
+
+    model = network(layers.Conv2D(4, 3))
+    assert "one input and one output" in refusal(Model(model.inputs, [model.output, model.output]))
+    first, second = Input(SIZE), Input(SIZE)
+    assert "one input and one output" in refusal(
+        Model([first, second], layers.Add()([first, second]))
+    )
+
+
+def test_an_unbuilt_model_is_refused():
+    from keras import Sequential, layers
+
+    assert "not built" in refusal(Sequential([layers.Dense(2)]))
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 1), (32, 32, 4), (3, 32, 32), (10,)])
+def test_what_takes_no_rgb_images_is_refused(shape):
+    from keras import Input, Model, layers
+
+    inputs = Input(shape)
+    message = refusal(Model(inputs, layers.Dense(2)(layers.Flatten()(inputs))))
+    assert "not RGB images (height, width, 3)" in message
+
+
+def test_a_map_is_no_vector_of_classes():
+    from keras import layers
+
+    message = refusal(network(layers.Conv2D(4, 3), head=False))
+    assert "ends in a tensor (30, 30, 4)" in message
+
+
+def test_a_regression_is_refused():
+    from keras import layers
+
+    model = network(lambda x: layers.Dense(1)(layers.GlobalAveragePooling2D()(x)), head=False)
+    assert "one linear value" in refusal(model)
+
+
+@pytest.mark.parametrize("layers", [[], ["Dropout"]])
+def test_a_model_that_computes_nothing_is_refused(layers):
+    import keras
+
+    x = inputs = keras.Input(SIZE)
+    for kind in layers:
+        x = getattr(keras.layers, kind)(0.5)(x)
+    model = keras.Model(inputs, keras.layers.Identity()(x))
+    assert "computes nothing" in refusal(model)
+    assert "computes nothing" in refusal(model, preprocess=Preprocessing.named("tf"))
+
+
+def bare() -> Any:
+    from keras import Input, Model, layers
+
+    inputs = Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
+    return Model(inputs, layers.Dense(3)(x), name="bare")
+
+
+def test_missing_preprocessing_is_asked_for():
+    with pytest.raises(UsageError, match=r"--preprocess raw\|unit\|tf\|torch\|lite"):
+        freeze(bare(), input_size=32)
+
+
+@pytest.mark.parametrize("name", ["unit", "tf", "torch", "lite"])
+def test_preprocessing_that_the_model_does_itself_is_refused(name):
+    from keras import layers
+
+    model = network(layers.Conv2D(4, 3))
+    with pytest.raises(UsageError, match=r"\(layer 'rescaling\w*'\): leave --preprocess off"):
+        freeze(model, preprocess=Preprocessing.named(name))
+    freeze(model, preprocess=Preprocessing.named("raw"))
+
+
+def test_an_open_size_is_asked_for_and_a_fixed_one_kept():
+    from keras import layers
+
+    with pytest.raises(UsageError, match="add --input-size PIXELS"):
+        freeze(bare(), preprocess=Preprocessing.named("tf"))
+    with pytest.raises(UsageError, match="takes 32x32 images: leave --input-size off"):
+        freeze(network(layers.Conv2D(4, 3)), input_size=64)
+
+
+@pytest.mark.parametrize("size", [0, -5])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(UsageError, match="--input-size"):
+        freeze(bare(), preprocess=Preprocessing.named("tf"), input_size=size)

@@ -1,0 +1,66 @@
+"""The graph's arithmetic: TensorFlow's SAME padding, shapes, parameters and MACs."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converters.graph import INPUT, LOGITS, Padding
+from tests.converters.graphs import Chain
+
+SIDE = st.integers(1, 64)
+WINDOW = st.integers(1, 9)
+
+
+def same_by_tensorflow(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """The formula of `tf.nn`'s documentation, "Notes on padding"."""
+    total = max(kernel - (size % stride or stride), 0)
+    return total // 2, total - total // 2
+
+
+@given(
+    size=st.tuples(SIDE, SIDE), kernel=st.tuples(WINDOW, WINDOW), strides=st.tuples(WINDOW, WINDOW)
+)
+def test_same_padding_is_tensorflows(size, kernel, strides):
+    found = Padding.same(size, kernel, strides)
+    (top, bottom), (left, right) = map(same_by_tensorflow, size, kernel, strides)
+    assert found == Padding(top, bottom, left, right)
+
+
+@given(size=SIDE, kernel=WINDOW, stride=WINDOW)
+def test_a_same_convolution_gives_size_over_stride_rounded_up(size, kernel, stride):
+    chain = Chain(size, size).convolution(2, (kernel, kernel), (stride, stride))
+    assert chain.shapes[chain.last] == (1, -(-size // stride), -(-size // stride), 2)
+
+
+@given(size=st.integers(1, 20), kernel=st.integers(1, 5), stride=st.integers(1, 3))
+def test_tensorflow_itself_gives_that_size(size, kernel, stride):
+    import tensorflow as tf
+
+    image, weights = np.zeros((1, size, size, 1), np.float32), np.zeros((kernel, kernel, 1, 1))
+    shape = tf.nn.conv2d(image, weights.astype(np.float32), stride, "SAME").shape
+    chain = Chain(size, size).convolution(1, (kernel, kernel), (stride, stride))
+    assert chain.shapes[chain.last] == tuple(shape)
+
+
+def test_paddings_add_up():
+    assert Padding(1, 2, 3, 4) + Padding(1, 0, 1, 0) == Padding(2, 2, 4, 4)
+
+
+def test_a_graph_knows_who_makes_and_who_reads_each_tensor():
+    chain = Chain(8, 8).normalize().convolution(4)
+    skip = chain.last
+    graph = chain.convolution(4).plus(skip).head()
+    assert [type(op).__name__ for op in graph.consumers[skip]] == ["Convolution", "Add"]
+    assert graph.producers[LOGITS] is graph.operators[-2]
+    assert INPUT not in graph.producers
+    assert graph.consumers[graph.outputs[1]] == ()
+
+
+def test_parameters_and_macs_are_those_of_the_paper_and_pencil():
+    graph = Chain(8, 8).normalize().convolution(4, (3, 3), (2, 2)).head(5)
+    assert graph.parameters == 6 + (3 * 3 * 3 * 4 + 4) + (4 * 5 + 5)
+    assert graph.macs == 4 * 4 * (3 * 3 * 3 * 4) + 4 * 5
+    depthwise = Chain(8, 8).convolution(kernel=(3, 3), depthwise=True).head(2)
+    assert depthwise.macs == 8 * 8 * 3 * 3 * 3 + 3 * 2

@@ -1,0 +1,322 @@
+"""From a .keras file to a bundle: what is in it, and that a failure leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from converters.pipeline import convert
+from edgenet.bundle import MANIFEST, Bundle, sha256_of
+from edgenet.errors import AccuracyError, EdgenetError, UnsupportedModelError, UsageError
+from edgenet.images import ImageError
+from edgenet.runtime import load
+from tests.networks import CLASSES, SIZE, Textures
+
+
+def listing(folder: Path) -> list[str]:
+    """Everything in a folder, hidden or not, deep."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty folder to convert in."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def damaged_folder(texture_folder: Path, tmp_path: Path) -> Path:
+    """Twenty textures, the eighth a JPEG that was cut short."""
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    for index in range(20):
+        shutil.copy(texture_folder / f"{index:03}.png", folder)
+    photo = folder / "007.jpg"
+    Image.open(folder / "007.png").save(photo)
+    (folder / "007.png").unlink()
+    photo.write_bytes(photo.read_bytes()[:-400])
+    return folder
+
+
+def quick(model: Path, output: Path, **options: Any) -> Bundle:
+    """A conversion that is over soon."""
+    return convert(model, output, **{"formats": ("onnx",), **options})
+
+
+def test_a_bundle_holds_what_its_manifest_says(tiny_bundle):
+    bundle = Bundle.open(tiny_bundle)
+    assert listing(tiny_bundle) == [
+        *("labels.txt", "manifest.json", "model.bin", "model.onnx", "model.tflite", "model.xml"),
+        *("reference", "reference/model.tflite"),
+    ]
+    assert bundle.formats == ("tflite", "onnx", "openvino")
+    assert bundle.manifest.reference is not None
+    for artifact in (*bundle.manifest.artifacts, bundle.manifest.reference):
+        assert bundle.model_path(artifact).is_file()
+        assert artifact.bytes == sum((tiny_bundle / f.path).stat().st_size for f in artifact.files)
+    assert bundle.labels() == tuple(f"stripes {index}" for index in range(CLASSES))
+
+
+def test_the_manifest_keeps_the_contract(tiny_bundle, tiny_models, texture_folder):
+    document = json.loads((tiny_bundle / MANIFEST).read_text())
+    assert document["schema_version"] == 1
+    assert document["source"] == {"file": "tiny-b.keras", "sha256": sha256_of(tiny_models["b"])}
+    assert document["input"] == {
+        "name": "image",
+        "shape": [1, SIZE, SIZE, 3],
+        "dtype": "uint8",
+        "layout": "NHWC",
+        "preprocessing": "in the model",
+        "crop_fraction": 1.0,
+        "interpolation": "bilinear",
+    }
+    assert [output["name"] for output in document["outputs"]] == [
+        *("logits", "probabilities", "features")
+    ]
+    assert document["outputs"][0]["shape"] == [1, CLASSES]
+    assert document["precision"] == "int8"
+    assert set(document["recipe"]) == {"activations", "weights", "ranges"}
+    assert document["calibration"]["images"] == 40
+    assert len(document["calibration"]["sha256"]) == 64
+    assert document["reference"]["precision"] == "fp32"
+    assert {"edgenet", "tensorflow", "keras", "onnxruntime"} <= document["versions"].keys()
+
+
+def test_every_file_was_verified(tiny_bundle):
+    manifest = Bundle.open(tiny_bundle).manifest
+    for artifact in manifest.artifacts:
+        assert artifact.verified.images == 60  # those of the folder that did not calibrate
+        assert artifact.verified.agreement >= 0.95
+        assert artifact.verified.sqnr_db > 12
+    assert manifest.reference.verified.agreement == 1.0
+    assert manifest.reference.verified.max_error < 1e-3
+
+
+def test_a_float_bundle_is_its_own_reference(tiny_float_bundle):
+    manifest = Bundle.open(tiny_float_bundle).manifest
+    assert manifest.reference is manifest.recipe is manifest.calibration is None
+    for artifact in manifest.artifacts:
+        assert artifact.verified.agreement == 1.0
+        assert artifact.verified.max_error < 1e-3
+
+
+def test_the_bundle_answers(tiny_bundle):
+    data = Textures.make(40, seed=11)
+    for format in Bundle.open(tiny_bundle).formats:
+        with load(tiny_bundle, format) as session:
+            right = session.run(data.images).argmax(axis=1) == data.labels
+        assert np.mean(right) > 0.8
+
+
+def test_fp16_halves_and_answers(tiny_models, place, texture_folder):
+    bundle = convert(
+        tiny_models["lite"], place / "out", precision="fp16", calibration=texture_folder
+    )
+    for artifact in bundle.manifest.artifacts:
+        assert artifact.precision == "fp16"
+        assert artifact.verified.sqnr_db > 50
+        assert artifact.verified.agreement == 1.0
+
+
+def test_a_batch_and_formats_of_choice(tiny_models, place, texture_folder):
+    bundle = quick(
+        *(tiny_models["lite"], place / "out"),
+        formats=("openvino", "tflite", "openvino"),
+        batch=3,
+        calibration=texture_folder,
+    )
+    assert bundle.formats == ("openvino", "tflite")
+    assert bundle.manifest.input.shape == (3, SIZE, SIZE, 3)
+    images = Textures.make(7, seed=2).images
+    with load(bundle, "openvino") as first, load(bundle, "tflite") as second:
+        assert first.run(images) == pytest.approx(second.run(images), abs=1e-3)
+
+
+def test_without_a_folder_photographs_calibrate(tiny_models, place):
+    bundle = quick(tiny_models["lite"], place / "out", precision="int8", calibration_images=6)
+    assert bundle.manifest.calibration["images"] == 6
+    assert "scikit-image" in bundle.manifest.calibration["source"]
+    assert bundle.labels() is None
+
+
+def test_an_untrained_network_converts(place):
+    """Its answers are all alike but for the last bits, so that rounding decides the best class."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, activation="swish")(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    start = {"kernel_initializer": keras.initializers.RandomNormal(stddev=1e-7)}
+    outputs = keras.layers.Dense(10, bias_initializer="ones", **start)(x)
+    keras.Model(inputs, outputs).save(place / "fresh.keras")
+    for precision in ("fp32", "fp16"):
+        quick(place / "fresh.keras", place / precision, precision=precision)
+
+
+def test_preprocessing_that_is_told_is_kept_in_the_manifest(place):
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(inputs)
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(inputs, outputs).save(place / "bare.keras")
+    bundle = quick(place / "bare.keras", place / "out", preprocess="torch", input_size=40)
+    assert bundle.manifest.input.preprocessing == "torch"
+    assert bundle.manifest.input.shape == (1, 40, 40, 3)
+
+
+def test_an_older_bundle_is_replaced_and_other_things_are_not(tiny_models, place):
+    quick(tiny_models["lite"], place / "out")
+    before = (place / "out" / MANIFEST).read_text()
+    quick(tiny_models["b"], place / "out", formats=("tflite",))
+    assert listing(place) == ["out", "out/manifest.json", "out/model.tflite"]
+    assert (place / "out" / MANIFEST).read_text() != before
+    (place / "thesis").mkdir()
+    (place / "thesis" / "draft.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="other things in it: name another place with -o"):
+        quick(tiny_models["lite"], place / "thesis")
+    assert (place / "thesis" / "draft.txt").read_text() == "years of work"
+
+
+def test_a_failure_leaves_an_older_bundle_as_it_was(tiny_models, place, texture_folder):
+    quick(tiny_models["lite"], place / "out")
+    before = {name: (place / name).stat() for name in listing(place)}
+    with pytest.raises(AccuracyError):
+        quick(tiny_models["lite"], place / "out", evaluate=texture_folder, max_drop=-100)
+    assert {name: (place / name).stat() for name in listing(place)} == before
+
+
+def test_a_damaged_calibration_image_stops_and_is_named(tiny_models, place, damaged_folder):
+    with pytest.raises(ImageError, match=r"007\.jpg is a damaged image"):
+        quick(tiny_models["lite"], place / "out", precision="int8", calibration=damaged_folder)
+    assert listing(place) == []
+
+
+@pytest.mark.parametrize(("count", "used"), [(20, 19), (4, 4)])
+def test_a_damaged_image_is_left_out_where_the_user_chose(
+    tiny_models, place, damaged_folder, count, used
+):
+    """Once told, though the folder is read for every file that is verified."""
+    lines: list[str] = []
+    bundle = quick(
+        *(tiny_models["lite"], place / "out"),
+        formats=("onnx", "tflite"),
+        precision="int8",
+        calibration=damaged_folder,
+        calibration_images=count,
+        skip_damaged=True,
+        report=lines.append,
+    )
+    assert len([line for line in lines if "007.jpg" in line]) == 1
+    assert bundle.manifest.calibration["images"] == used
+
+
+def foreign_model(folder: Path) -> Path:
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.MaxPooling2D(name="pool")(keras.layers.Rescaling(1 / 255)(inputs))
+    outputs = keras.layers.Dense(3)(keras.layers.Flatten()(x))
+    keras.Model(inputs, outputs).save(folder / "foreign.keras")
+    return folder / "foreign.keras"
+
+
+def text_model(folder: Path) -> Path:
+    (folder / "text.keras").write_text("not a model")
+    return folder / "text.keras"
+
+
+FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
+    "no such file": ({"model": "gone.keras"}, UsageError, "no such file"),
+    "a text file": ({"model": text_model}, UsageError, "not a Keras model, or cut short"),
+    "another family": ({"model": foreign_model}, UnsupportedModelError, "'pool' (MaxPooling2D)"),
+    "unknown precision": ({"precision": "int4"}, UsageError, "fp32, fp16, int8"),
+    "unknown format": ({"formats": ["coreml"]}, UsageError, "tflite, onnx, openvino"),
+    "no format": ({"formats": []}, UsageError, "tflite, onnx, openvino"),
+    "unknown rule": ({"range_rule": "magic"}, UsageError, "by-role, min-max"),
+    "unknown rounding": ({"rounding": "up"}, UsageError, "least-squares, nearest"),
+    "unknown preprocessing": ({"preprocess": "caffe"}, UsageError, "raw, unit, tf"),
+    "contradicted preprocessing": ({"preprocess": "tf"}, UsageError, "leave --preprocess off"),
+    "empty batch": ({"batch": 0}, UsageError, "1 image or more"),
+    "gate without images": ({"max_drop": 1.0}, UsageError, "add --evaluate DIR"),
+    "gate without labels": (
+        {"max_drop": 1.0, "evaluate": "unlabelled"},
+        UsageError,
+        "--max-drop needs labels",
+    ),
+    "empty folder": ({"calibration": "empty"}, UsageError, "no images in"),
+    "no such folder": ({"calibration": "nowhere"}, UsageError, "no such folder of images"),
+    "nothing to evaluate on": ({"evaluate": "nowhere"}, UsageError, "no such folder of images"),
+    "no images": ({"precision": "int8", "calibration_images": 0}, UsageError, "1 or more"),
+    "impossible crop": ({"crop_fraction": 1.5}, UsageError, "crop fraction"),
+    "too few labels": ({"labels": "two.txt"}, UsageError, f"2 names, the model {CLASSES} classes"),
+    "wrong size": ({"input_size": 96}, UsageError, "leave --input-size off"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_says_what_and_leaves_nothing_behind(
+    tiny_models, tmp_path, place, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "unlabelled").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "unlabelled" / "a.png")
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    options, kind, said = FAILURES[name]
+    chosen = options.get("model", tiny_models["lite"])
+    model = chosen(tmp_path) if callable(chosen) else chosen
+    options = {key: value for key, value in options.items() if key != "model"}
+    with pytest.raises(kind) as caught:
+        quick(model, place / "out", **options)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert listing(place) == []
+
+
+def test_evaluation_reports_every_format_and_passes_the_gate(tiny_models, place, texture_folder):
+    lines: list[str] = []
+    convert(
+        *(tiny_models["b"], place / "out"),
+        precision="int8",
+        calibration=texture_folder,
+        calibration_images=40,
+        evaluate=texture_folder,
+        max_drop=5.0,
+        report=lines.append,
+    )
+    for format in ("tflite", "onnx", "openvino"):
+        assert any(line.startswith(f"{format}: agreement") and "drop" in line for line in lines)
+
+
+def test_a_label_beyond_the_classes_is_refused(tiny_models, place, tmp_path):
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    Image.new("RGB", (SIZE, SIZE)).save(folder / "a.png")
+    (folder / "labels.csv").write_text("file,class_index\na.png,10\n")
+    with pytest.raises(UsageError, match="class index 10"):
+        quick(tiny_models["lite"], place / "out", evaluate=folder)
+    assert listing(place) == []
+
+
+def test_progress_is_told_step_by_step(tiny_models, place, texture_folder):
+    lines: list[str] = []
+    quick(
+        *(tiny_models["lite"], place / "out"),
+        precision="int8",
+        calibration=texture_folder,
+        calibration_images=40,
+        report=lines.append,
+    )
+    text = "\n".join(lines)
+    for step in ("loading", "asking Keras", "calibrating: 32 of 40", "lowering to onnx int8"):
+        assert step in text

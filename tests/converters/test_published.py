@@ -1,0 +1,154 @@
+"""Published weights on real photographs: what the project claims of its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converters.pipeline import convert
+from edgenet.bundle import Bundle
+from edgenet.cli.main import main
+from edgenet.images import ImageFolder
+from edgenet.measure import parity
+from edgenet.runtime import load
+from edgenet.runtime.tflite import delegated_fraction
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lite0(shared, tmp_path_factory) -> dict[str, Bundle]:
+    """Lite0 in fp32 and int8, calibrated on ImageNet photographs."""
+    folder = tmp_path_factory.mktemp("lite0")
+    photos = shared / "data" / "calib-1000"
+    return {
+        precision: convert("lite0", folder / precision, precision=precision, calibration=photos)
+        for precision in ("fp32", "int8")
+    }
+
+
+@pytest.fixture(scope="module")
+def compared(lite0, shared) -> parity.Parity:
+    """The int8 files of Lite0 against fp32 on all of val-1300."""
+    bundle = lite0["int8"]
+    spec = bundle.manifest.input
+    photos = ImageFolder.open(shared / "data" / "val-1300")
+    whole = type(spec)(**{**vars(spec), "crop_fraction": 1.0})
+    reference = load(bundle, reference=True)
+    sessions = [load(bundle, format) for format in bundle.formats]
+    return parity.compare(reference, sessions, photos.batches(whole, 32))
+
+
+def test_lite0_int8_keeps_its_answers_in_every_format(compared):
+    assert compared.images == 1300
+    assert compared.reference_top1 > 0.8
+    for result in compared.results:
+        assert result.fidelity.agreement >= 0.970, result
+        assert result.fidelity.drop_points <= 0.3, result
+
+
+def test_lite0_int8_is_one_network_in_every_format(compared):
+    assert len(compared.cross_agreement) == 3
+    for pair in compared.cross_agreement:
+        assert pair.agreement >= 0.985, pair
+
+
+def test_lite0_int8_is_small(lite0):
+    for format in ("tflite", "onnx", "openvino"):
+        sizes = [lite0[precision].manifest for precision in ("int8", "fp32")]
+        int8, fp32 = (
+            next(a.bytes for a in manifest.artifacts if a.format == format) for manifest in sizes
+        )
+        assert int8 <= 0.29 * fp32
+
+
+def test_lite0_fp32_is_keras(lite0):
+    for artifact in lite0["fp32"].manifest.artifacts:
+        assert artifact.verified.agreement == 1.0
+        assert artifact.verified.max_error < 1e-3
+
+
+@pytest.fixture(scope="module")
+def b0(shared, tmp_path_factory) -> Path:
+    """B0 with its recovered weights, as a user would have saved it."""
+    import keras
+
+    weights = shared / "weights" / "efficientnetb0.weights.h5"
+    model = keras.applications.EfficientNetB0(weights=None)
+    model.load_weights(weights)
+    path: Path = tmp_path_factory.mktemp("b0") / "b0.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def few_photos(shared, tmp_path_factory) -> Path:
+    """Every tenth photograph of val-1300."""
+    photos = ImageFolder.open(shared / "data" / "val-1300").sample(130)
+    folder: Path = tmp_path_factory.mktemp("photos")
+    assert photos.labels is not None
+    rows = [f"{name},{label}" for name, label in zip(photos.names, photos.labels, strict=True)]
+    for name, path in zip(photos.names, photos.paths, strict=True):
+        (folder / name).symlink_to(path.resolve())
+    (folder / "labels.csv").write_text("\n".join(["file,class_index", *rows]) + "\n")
+    return folder
+
+
+def check(capsys: Any, bundle: Bundle, photos: Path) -> tuple[int, Any]:
+    capsys.readouterr()
+    code = main(["check", str(bundle.path), "--evaluate", str(photos), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("precision", "floor"), [("fp32", 1.0), ("fp16", 0.98), ("int8", 0.8)])
+def test_b0_converts_in_every_precision_and_is_checked(
+    capsys, b0, shared, few_photos, tmp_path, precision, floor
+):
+    bundle = convert(
+        *(b0, tmp_path / "out"),
+        precision=precision,
+        calibration=shared / "data" / "calib-1000",
+    )
+    code, document = check(capsys, bundle, few_photos)
+    assert code == (0 if document["passed"] else 3)
+    assert document["reference"]["top1"] > 0.7
+    for result, artifact in zip(document["results"], bundle.manifest.artifacts, strict=True):
+        assert result["agreement"] >= floor
+        if precision == "fp32":
+            assert artifact.verified.max_error < 1e-3
+        if precision == "fp16":
+            assert artifact.verified.sqnr_db > 35
+    assert document["passed"] or precision != "fp32"
+
+
+@pytest.mark.parametrize("variant", ["lite0", "b0"])
+def test_xnnpack_takes_all_but_the_reading_of_pixels(lite0, b0, shared, tmp_path, variant):
+    from ai_edge_litert.interpreter import Interpreter
+
+    bundle = lite0["int8"]
+    if variant == "b0":
+        photos = {"calibration": shared / "data" / "calib-1000", "calibration_images": 16}
+        bundle = convert(b0, tmp_path / "out", precision="int8", formats=("tflite",), **photos)
+    interpreter = Interpreter(model_path=str(bundle.path / "model.tflite"), num_threads=1)
+    interpreter.allocate_tensors()
+    operators = [op for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
+    fraction = delegated_fraction(interpreter)
+    assert fraction == pytest.approx(1 - 1 / len(operators))
+    assert operators[0]["op_name"] == "QUANTIZE"
+    parts = [op for op in interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+    assert len(parts) == 1
+
+
+def test_features_of_the_formats_are_alike(lite0, shared):
+    photo = ImageFolder.open(shared / "data" / "val-1300").paths[0]
+    found = []
+    for format in ("tflite", "onnx", "openvino"):
+        with load(lite0["fp32"], format) as session:
+            found.append(session.embed(photo))
+    assert found[0].shape == (1280,)
+    assert np.abs(found[1] - found[0]).max() < 1e-4
+    assert np.abs(found[2] - found[0]).max() < 1e-4

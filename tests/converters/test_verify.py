@@ -1,0 +1,61 @@
+"""A float file that is not the Keras model is refused; an int8 file is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from converters.verify import judge, verify
+from edgenet.bundle import Bundle
+from edgenet.errors import AccuracyError
+from edgenet.runtime import load
+from tests.networks import Textures
+
+
+@pytest.fixture
+def images():
+    return Textures.make(12, seed=8).images
+
+
+def verified(bundle: Bundle, images, logits):
+    artifact = bundle.artifact("onnx")
+    batches = [images[:5], images[5:]]
+    return verify(
+        *(bundle, artifact.format, artifact.precision, artifact.files, batches, logits)
+    ).verified
+
+
+def test_a_faithful_file_is_measured(tiny_float_bundle, images):
+    bundle = Bundle.open(tiny_float_bundle)
+    with load(bundle, "tflite") as session:
+        logits = session.run(images)
+    found = verified(bundle, images, logits)
+    assert found.images == 12
+    assert found.agreement == 1.0
+    assert found.max_error < 1e-3
+    assert found.sqnr_db is None or found.sqnr_db > 80
+
+
+@pytest.mark.parametrize("spoil", [lambda x: x + 0.1, lambda x: x[:, ::-1], lambda x: x * np.nan])
+def test_a_float_file_with_other_answers_is_refused(tiny_float_bundle, images, spoil):
+    bundle = Bundle.open(tiny_float_bundle)
+    with load(bundle, "onnx") as session:
+        logits = spoil(session.run(images))
+    with pytest.raises(AccuracyError, match="the fp32 onnx file is not the Keras model: the SQNR"):
+        verified(bundle, images, logits)
+
+
+def test_an_int8_file_is_measured_whatever_it_lost(tiny_bundle, images):
+    bundle = Bundle.open(tiny_bundle)
+    with load(bundle, reference=True) as session:
+        logits = session.run(images)
+    assert verified(bundle, images, logits).sqnr_db > 10
+    assert verified(bundle, images, np.ascontiguousarray(logits[:, ::-1])).agreement < 0.5
+
+
+def test_the_judge_refuses_more_drop_than_allowed(tiny_bundle, texture_folder):
+    bundle, lines = Bundle.open(tiny_bundle), []
+    judge(bundle, texture_folder, 100.0, lines.append)
+    assert [line.split(":")[0] for line in lines[1:]] == ["tflite", "onnx", "openvino"]
+    with pytest.raises(AccuracyError, match=r"the top-1 drop is .* by tflite; nothing was written"):
+        judge(bundle, texture_folder, -100.0, lines.append)

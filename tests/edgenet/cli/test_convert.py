@@ -1,0 +1,124 @@
+"""`edgenet convert`: the report on stdout, progress on stderr, an exit code for each end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgenet.bundle import Bundle
+from edgenet.cli.main import main
+
+DOCUMENT_KEYS = ["bundle", "source", "precision", "reference_bytes", "artifacts"]
+ARTIFACT_KEYS = [
+    *("format", "precision", "files", "bytes", "images", "agreement", "sqnr_db", "max_error"),
+    "p50_ms",
+]
+
+
+def convert(capsys, *arguments) -> tuple[int, str, str]:
+    code = main(["convert", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out, captured.err
+
+
+def test_the_table_has_a_row_for_each_format(capsys, tiny_models, tiny_labels, tmp_path):
+    code, out, err = convert(
+        capsys, tiny_models["lite"], "--labels", tiny_labels, "-o", tmp_path / "out"
+    )
+    assert code == 0
+    for text in ("format", "of fp32", "agreement", "SQNR dB", "p50 ms", "verified against Keras"):
+        assert text in out
+    rows = [line.split() for line in out.splitlines()[-3:]]
+    assert [row[0] for row in rows] == ["tflite", "onnx", "openvino"]
+    assert all(row[4] == "1.0000" for row in rows)
+    for step in ("loading", "asking Keras", "lowering to tflite", "timing"):
+        assert step in err
+        assert step not in out
+    assert Bundle.open(tmp_path / "out").formats == ("tflite", "onnx", "openvino")
+
+
+def test_json_is_one_document_with_the_contracts_keys(
+    capsys, tiny_models, texture_folder, tmp_path
+):
+    code, out, err = convert(
+        *(capsys, tiny_models["lite"], "--int8", "--to", "onnx,openvino", "--json"),
+        *("--calibration", texture_folder, "--calibration-images", 16, "-o", tmp_path / "out"),
+    )
+    assert code == 0
+    document = json.loads(out)
+    assert list(document) == DOCUMENT_KEYS
+    assert document["bundle"] == str(tmp_path / "out")
+    assert document["precision"] == "int8"
+    assert document["source"]["file"] == "tiny-lite.keras"
+    assert [artifact["format"] for artifact in document["artifacts"]] == ["onnx", "openvino"]
+    for artifact in document["artifacts"]:
+        assert list(artifact) == ARTIFACT_KEYS
+        assert sum(Path(file).stat().st_size for file in artifact["files"]) == artifact["bytes"]
+        assert artifact["p50_ms"] > 0
+    assert "calibrating: 16 of 16 images" in err
+
+
+def test_without_o_the_bundle_is_named_after_model_and_precision(
+    capsys, tiny_models, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert convert(capsys, tiny_models["lite"], "--precision", "fp16", "--to", "onnx")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-lite-fp16"]
+
+
+def test_the_gate_exits_3_and_writes_nothing(capsys, tiny_models, texture_folder, tmp_path):
+    code, out, err = convert(
+        *(capsys, tiny_models["lite"], "--to", "onnx", "-o", tmp_path / "out"),
+        *("--evaluate", texture_folder, "--max-drop", -100),
+    )
+    assert code == 3
+    assert out == ""
+    assert err.splitlines()[-1].startswith("edgenet: error: the top-1 drop is 0.00 points")
+    assert "nothing was written" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["gone.keras"], 2, "gone.keras: no such file, and no variant either"),
+        (["text.keras"], 2, "not a Keras model"),
+        (["b9"], 2, "no such file, and no variant either"),
+        (["b0"], 2, "--weights FILE"),
+        (["MODEL", "--to", "coreml"], 2, "take of tflite, onnx, openvino"),
+        (["MODEL", "--max-drop", "1"], 2, "add --evaluate DIR"),
+        (["MODEL", "--calibration", "empty", "--int8"], 2, "no images in empty"),
+        (["MODEL", "-o", "full"], 2, "name another place with -o"),
+        (["MODEL", "-o", "text.keras"], 2, "name another place with -o"),
+        (["MODEL", "--range-rule", "magic"], 2, "take one of by-role"),
+        (["MODEL", "--weights", "w.h5"], 2, "go with a variant, not a file"),
+    ],
+)
+def test_a_mistake_is_one_line_with_its_code(
+    capsys, tiny_models, tmp_path, monkeypatch, arguments, code, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.keras").write_text("not a model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    replaced = [str(tiny_models["lite"]) if a == "MODEL" else a for a in arguments]
+    found, out, err = convert(capsys, *replaced)
+    assert found == code
+    assert out == ""
+    last = err.splitlines()[-1]
+    assert last.startswith("edgenet: error: ")
+    assert said in last
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", [["--precision", "int4"], ["--int8", "--precision", "fp16"]])
+def test_an_argument_that_is_none_is_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["convert", *arguments])
+    assert caught.value.code == 2
+    assert "usage: edgenet convert" in capsys.readouterr().err

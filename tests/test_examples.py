@@ -1,0 +1,67 @@
+"""The examples run, as their docstrings say, and answer."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgenet.bundle import Bundle
+from tests.networks import CLASSES
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def run(name: str, *arguments: object) -> list[str]:
+    command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def guesses(lines: list[str]) -> dict[str, float]:
+    """Label to per cent, of lines such as " 12.5%  stripes 3"."""
+    matches = [re.fullmatch(r" *([\d.]+)%  (.+)", line) for line in lines]
+    return {match[2]: float(match[1]) for match in matches if match}
+
+
+def similarity(bundle: Path, first: Path, second: Path) -> float:
+    (line,) = run("embed_similarity.py", bundle, first, second)
+    return float(line.removeprefix("cosine "))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_short_and_names_its_command(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) < 50
+    assert f"\npython examples/{path.name} " in text
+
+
+def test_classify_names_the_right_stripes(tiny_bundle: Path, texture_folder: Path) -> None:
+    first, *lines = run("classify.py", tiny_bundle, texture_folder / "003.png")
+    assert first.endswith(" on the cpu")
+    found = guesses(lines)
+    assert len(found) == len(lines) == 5
+    assert max(found, key=found.__getitem__) == "stripes 3"
+
+
+def test_similarity_is_one_with_itself_and_highest_within_a_class(
+    tiny_bundle: Path, texture_folder: Path
+) -> None:
+    photo, alike, other = (texture_folder / f"{i:03}.png" for i in (3, 3 + CLASSES, 4))
+    assert similarity(tiny_bundle, photo, photo) == pytest.approx(1, abs=1e-3)
+    assert similarity(tiny_bundle, photo, other) < similarity(tiny_bundle, photo, alike) < 1
+
+
+@pytest.mark.slow
+def test_an_own_model_is_converted_and_answers(tmp_path: Path, texture_folder: Path) -> None:
+    first, *lines = run("convert_own_model.py", texture_folder / "003.png", tmp_path)
+    assert first.endswith("own-int8: tflite, onnx, openvino")
+    found = guesses(lines)
+    assert set(found) == {"cat", "dog", "hedgehog"}
+    assert sum(found.values()) == pytest.approx(100, abs=0.5)
+    assert Bundle.open(tmp_path / "own-int8").manifest.precision == "int8"
