@@ -32,6 +32,11 @@ class Moments:
     mean: Doubles
     covariance: Doubles
 
+    @property
+    def variance(self) -> Doubles:
+        """Of each tap: (groups, taps)."""
+        return np.diagonal(self.covariance, axis1=1, axis2=2)
+
 
 class MomentSampler:
     """Sums over images; the same positions of each map are sampled every time."""
@@ -53,9 +58,10 @@ class MomentSampler:
         """Adds the samples held: one large product costs little more than one of a few samples."""
         if not self._held:
             return
-        samples = np.concatenate(self._held, axis=1)
+        # In double precision: a channel may hardly vary around a mean far from zero.
+        samples = np.concatenate(self._held, axis=1, dtype=np.float64)
         self._held = []
-        self._sums = self._sums + samples.sum(axis=1, dtype=np.float64)
+        self._sums = self._sums + samples.sum(axis=1)
         self._products = self._products + samples.transpose(0, 2, 1) @ samples
         self._count += samples.shape[1]
 

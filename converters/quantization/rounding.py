@@ -20,6 +20,7 @@ from converters.quantization.parameters import WEIGHT_LEVELS, weight_scales
 
 # Of the mean variance, added to each input's own: GPTQ's "percdamp".
 _DAMPING = 0.01
+_PRECISION = 1e-9
 # Taps rounded before the rest hears of their errors, in one matrix product instead of many.
 _BLOCK = 64
 
@@ -34,7 +35,7 @@ def round_weights(operator: Linear, moments: Moments) -> Linear:
     scales = weight_scales(operator)
     weights = _grouped(operator)
     by_group = scales.reshape(weights.shape[0], weights.shape[2])
-    rounded = _least_squares(weights, moments.covariance, by_group.astype(np.float64))
+    rounded = _least_squares(weights, moments, by_group.astype(np.float64))
     shift = np.einsum("gt,gto->go", moments.mean, weights - rounded).reshape(-1)
     return replace(
         operator,
@@ -58,11 +59,12 @@ def _ungrouped(operator: Linear, weights: Doubles) -> Doubles:
     return weights.reshape(operator.weights.shape)
 
 
-def _least_squares(weights: Doubles, covariance: Doubles, scales: Doubles) -> Doubles:
+def _least_squares(weights: Doubles, moments: Moments, scales: Doubles) -> Doubles:
     """Rounds (groups, taps, outputs) tap by tap, the tap of the largest variance first."""
-    variance = np.diagonal(covariance, axis1=1, axis2=2)
-    order = np.argsort(-variance, axis=1, kind="stable")
-    factor = _error_factor(covariance, order)
+    order = np.argsort(-moments.variance, axis=1, kind="stable")
+    # What a constant input's variance may be off by, and a dead one's.
+    floor = _PRECISION * (moments.mean**2).mean(axis=1) + np.finfo(np.float32).tiny
+    factor = _error_factor(moments.covariance, floor, order)
     left = np.take_along_axis(weights, order[:, :, None], axis=1)
     rounded = np.empty_like(left)
     taps = weights.shape[1]
@@ -81,14 +83,14 @@ def _least_squares(weights: Doubles, covariance: Doubles, scales: Doubles) -> Do
     return result
 
 
-def _error_factor(covariance: Doubles, order: NDArray[np.intp]) -> Doubles:
+def _error_factor(covariance: Doubles, floor: Doubles, order: NDArray[np.intp]) -> Doubles:
     """The upper factor of the inverse covariance, its taps in `order`.
 
     Row t tells what an error at tap t asks of the taps after it.
     """
     taps = covariance.shape[1]
     variance = np.diagonal(covariance, axis1=1, axis2=2)
-    damping = _DAMPING * variance.mean(axis=1) + np.finfo(np.float32).tiny
+    damping = _DAMPING * variance.mean(axis=1) + floor
     damped = covariance + damping[:, None, None] * np.eye(taps)
     damped = np.take_along_axis(damped, order[:, :, None], axis=1)
     damped = np.take_along_axis(damped, order[:, None, :], axis=2)

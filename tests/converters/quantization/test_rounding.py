@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.graph import Convolution, Dense, Linear, Padding
-from converters.quantization.moments import Moments
+from converters.quantization.moments import Moments, MomentSampler
 from converters.quantization.parameters import PIXELS, quantize_linear, weight_scales
 from converters.quantization.rounding import round_weights
 
@@ -100,3 +100,23 @@ def test_an_input_that_never_changes_does_no_harm():
     assert np.isfinite(rounded.weights).all()
     total = operator.weights.sum(axis=0) + operator.bias
     assert np.allclose(rounded.weights.sum(axis=0) + rounded.bias, total, atol=1e-5)
+
+
+@settings(max_examples=40)
+@given(
+    taps=st.integers(1, 40),
+    level=st.sampled_from([0.0, 1e-6, 3.0, 1e4]),
+    noise=st.sampled_from([0.0, 1e-12, 1e-5]),
+    images=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_dead_and_constant_inputs_round_too(taps, level, noise, images, seed):
+    operator, random = dense(taps, 3, seed), np.random.default_rng(seed)
+    sampler = MomentSampler(operator)
+    for _ in range(images):
+        sampler.add((level + noise * random.normal(size=(1, taps))).astype(np.float32))
+    rounded = round_weights(operator, sampler.moments())
+    assert np.isfinite(rounded.weights).all()
+    assert np.isfinite(rounded.bias).all()
+    before, after = (level * op.weights.sum(axis=0) + op.bias for op in (operator, rounded))
+    assert np.abs(before - after).max() <= 1e-5 * (1 + level) * taps
