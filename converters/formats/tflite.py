@@ -1,8 +1,8 @@
 """TFLite: float, float with half-precision weights, or int8 throughout, all of it for XNNPACK.
 
 The input is uint8 with its own scale and zero point, so that reading pixels and subtracting a whole
-mean are one operator. In int8 every tensor is held in int8; only softmax runs in float, on the
-logits that leave in float too.
+mean are one operator. In int8 every tensor between the normalized pixels and the logits is held in
+int8; only softmax runs in float, on the logits that leave in float too.
 """
 
 from __future__ import annotations
@@ -129,26 +129,33 @@ class _Builder:
     def _(self, operator: Affine) -> None:
         tensor = operator.inputs[0]
         if tensor == INPUT:
-            if self.shifts_pixels:
-                self._read_pixels(operator.output)
-                return
-            tensor = self._pixel_values()
+            self._normalized(operator)
+            return
         source = self.indices[tensor]
         if not np.all(operator.scale == 1):
             source = self._scaled(operator, tensor)
         offset = self._vector(f"{operator.name}/offset", operator.offset)
         self._binary(_Codes.ADD, source, offset, self.tensor(operator.output))
 
-    def _pixel_values(self) -> str:
-        name = f"{INPUT}/values"
-        if self.quantizations:
-            self.quantizations[name] = PIXELS
-        self._read_pixels(name)
-        return name
+    def _normalized(self, operator: Affine) -> None:
+        """Pixels become float and, where the recipe says so, int8 from there.
 
-    def _read_pixels(self, name: str) -> None:
-        code = _Codes.QUANTIZE if self.quantizations else _Codes.DEQUANTIZE
-        self.emit(code, [self.indices[INPUT]], self.tensor(name, self.graph.input_shape))
+        XNNPACK takes both steps; straight from uint8 to int8 it does not, which costs more.
+        """
+        shape = self.graph.input_shape
+        values = self.file.tensor(f"{INPUT}/values", shape, np.float32)
+        self.emit(_Codes.DEQUANTIZE, [self.indices[INPUT]], values)
+        if not self.shifts_pixels:
+            steps = [(_Codes.ADD, "offset", operator.offset)]
+            if not np.all(operator.scale == 1):
+                steps.insert(0, (_Codes.MUL, "scale", operator.scale))
+            for code, name, constant in steps:
+                result = self.file.tensor(f"{INPUT}/{name}", shape, np.float32)
+                operand = self.constant(f"{operator.name}/{name}", constant)
+                values = self._binary(code, values, operand, result)
+        self.indices[operator.output] = values
+        if operator.output in self.quantizations:
+            self.emit(_Codes.QUANTIZE, [values], self.tensor(operator.output))
 
     def _scaled(self, operator: Affine, tensor: str) -> int:
         name = f"{operator.name}/scaled"

@@ -114,10 +114,7 @@ def opened(file: bytes) -> Any:
 
 
 def left_out(interpreter: Any) -> int:
-    """How many operators XNNPACK leaves to the interpreter.
-
-    In int8 it is one: it does not turn uint8 into int8, which is how pixels come in.
-    """
+    """How many operators XNNPACK leaves to the interpreter."""
     listed = [op["op_name"] for op in interpreter._get_ops_details() if op["op_name"] != "DELEGATE"]
     fraction = delegated_fraction(interpreter)
     assert fraction is not None
@@ -130,7 +127,7 @@ def test_pixels_in_floats_out_and_everything_delegated(files, precision):
     (taken,) = interpreter.get_input_details()
     assert (taken["name"], taken["dtype"]) == (INPUT, np.uint8)
     assert {d["dtype"] for d in interpreter.get_output_details()} == {np.float32}
-    assert left_out(interpreter) == (1 if precision == "int8" else 0)
+    assert left_out(interpreter) == 0
 
 
 @pytest.mark.parametrize("part", ["tanh", "pad", "flatten", "affine"])
@@ -146,7 +143,7 @@ def test_what_the_family_seldom_needs_is_delegated_too(part):
     }
     parts[part]()
     graph = simplify(chain.head())
-    assert left_out(opened(build(graph, "int8", recipe_of(graph, pixels(4, 12, 12))))) == 1
+    assert left_out(opened(build(graph, "int8", recipe_of(graph, pixels(4, 12, 12))))) == 0
 
 
 def test_tflite_runtime_of_2023_knows_every_operators_version(files):
