@@ -37,7 +37,7 @@ _OPSET = "17"
 class Order:
     """What all files are made from, and the folder that they go into.
 
-    `stripped` gives the peers the model without its preprocessing layers.
+    `stripped` gives the peers the model without its preprocessing layers; `max_drop` is for ours.
     """
 
     model: str
@@ -45,11 +45,12 @@ class Order:
     calibration: str
     work: Path
     stripped: bool
+    max_drop: float | None = None
 
     @property
     def ours(self) -> Path:
         """The folder of our bundle."""
-        return self.work / OURS
+        return self.work / (OURS if self.max_drop is None else f"{OURS}-{self.max_drop:g}")
 
     @property
     def sources(self) -> list[str | None]:
@@ -103,6 +104,7 @@ def made_by_child(order: Order) -> Made:
     command = [sys.executable, "-m", "benchmarks._peer_files", order.model, order.calibration]
     command += [str(order.work), *([order.weights] if order.weights else [])]
     command += ["--stripped"] if order.stripped else []
+    command += [] if order.max_drop is None else ["--max-drop", str(order.max_drop)]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         raise EdgenetError("the files to compare could not be made: see above")
     return _read(order)
@@ -115,6 +117,7 @@ def main() -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("weights", nargs="?")
     parser.add_argument("--stripped", action="store_true")
+    parser.add_argument("--max-drop", type=float)
     make(Order(**vars(parser.parse_args())))
     return 0
 
@@ -132,7 +135,7 @@ def make(order: Order) -> None:
             raise MissingExtraError("making the peers' files", "convert,benchmarks")
     order.work.mkdir(parents=True, exist_ok=True)
     made = _read(order)
-    if OURS not in made.seconds or not (order.ours / MANIFEST).exists():
+    if order.ours.name not in made.seconds or not (order.ours / MANIFEST).exists():
         _make_ours(order, made)
     missing = [
         name
@@ -165,13 +168,14 @@ def _make_ours(order: Order, made: Made) -> None:
     # Nobody's seconds: the peers' steps find TensorFlow imported too.
     import tensorflow  # noqa: F401
 
-    with made.timed(OURS):
+    with made.timed(order.ours.name):
         convert(
             order.model,
             order.ours,
             precision="int8",
             weights=order.weights,
             calibration=order.calibration,
+            max_drop=order.max_drop,
         )
     made.save(order.work)
 
@@ -194,7 +198,7 @@ def _make_peers(order: Order, made: Made, missing: list[str]) -> None:
 
 def _way(name: str) -> Iterator[str]:
     yield name
-    if name != OURS:
+    if not name.startswith(OURS):
         needs = STEPS[name].needs
         yield from (_BODY,) if needs is None else _way(needs)
 

@@ -121,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         help="give the peers the model without its preprocessing layers, for free",
     )
     parser.add_argument(
+        "--max-drop", type=float, metavar="POINTS", help="of ours: what `edgenet convert` allows"
+    )
+    parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keeps the files (default: build/peers/MODEL-KIND)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -131,7 +134,7 @@ def _job(args: argparse.Namespace) -> Job:
     folder = ImageFolder.open(args.evaluate)
     kind = "stripped" if args.stripped else "whole"
     work = args.work or Path("build", "peers", f"{Path(args.model).stem}-{kind}")
-    order = Order(args.model, args.weights, args.calibration, work, args.stripped)
+    order = Order(args.model, args.weights, args.calibration, work, args.stripped, args.max_drop)
     made = made_by_child(order)
     bundle = Bundle.open(order.ours)
     spec = bundle.manifest.input
@@ -162,10 +165,10 @@ def _compare(job: Job, format: str, truth: Truth) -> list[Result]:
     return [
         Result(
             format=format,
-            name=name,
+            name=f"ours {job.bundle.manifest.precision}" if name == OURS else name,
             input=file.input,
             bytes=_bytes(job, format, name),
-            seconds=job.made.total(name),
+            seconds=job.made.total(job.order.ours.name if name == OURS else name),
             fidelity=fidelity(truth.logits, logits, truth.labels),
             timings=times,
         )

@@ -157,6 +157,16 @@ class Convolution(Linear):
 
 
 @dataclass(frozen=True, eq=False)
+class Twin(Convolution):
+    """A second copy of a convolution whose output channels are multiplied by `gains`, (out,).
+
+    See `converters.quantization.doubling`.
+    """
+
+    gains: Floats = field(kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
 class Dense(Linear):
     """A matrix product: `weights` are (in, out)."""
 

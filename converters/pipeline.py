@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from converters.formats import LOWERINGS, lower
+from converters.formats import LOWERINGS, formats_of, lower, require_formats
 from converters.freeze import freeze
 from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
+from converters.ladder import DEFAULT_DROP, Rung, rungs
 from converters.preprocessing import Preprocessing
-from converters.quantization.calibrate import calibrate
 from converters.quantization.quantize import (
+    DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
+    Images,
+    Method,
     Quantized,
     quantize,
-    require_rounding,
 )
-from converters.quantization.ranges import DEFAULT_RULE, require_rule
+from converters.quantization.ranges import DEFAULT_RULE
+from converters.quantization.recipe import UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
 from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
 from converters.verify import Report, judge, verify
@@ -36,10 +41,16 @@ from edgenet.bundle import (
     record_of,
     writing,
 )
-from edgenet.errors import UsageError
+from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import LABELS_CSV, ImageError, ImageFolder
 
-_KERAS_BATCH = 16
+# What Keras answers at a time: 16 images of B0, 2 of B7.
+_KERAS_PIXELS = 16 * 224 * 224
+_CALIBRATED = ("int8", "int8-mixed", "w8a16")
+# What `max_drop` chooses operators for.
+_SEARCHED = ("int8", "int8-mixed")
+# With 256 times as many levels there is room for every outlier, and nothing is gained by clipping.
+_RULE_IN_16_BITS = "min-max"
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,8 @@ class Request:
     download: bool
     input_size: int | None
     batch: int
-    range_rule: str
-    rounding: str
+    method: Method
+    strict: bool
 
 
 @dataclass(frozen=True)
@@ -78,20 +89,12 @@ class Frozen:
     logits: Floats
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """What int8 needs: the quantized graph, and what the manifest says of the images behind it."""
-
-    quantized: Quantized
-    description: Mapping[str, Any]
-
-
 def convert(
     model: str | os.PathLike[str] = "lite0",
     output: str | os.PathLike[str] | None = None,
     *,
     precision: str = "fp32",
-    formats: Sequence[str] = tuple(LOWERINGS),
+    formats: Sequence[str] | None = None,
     calibration: str | os.PathLike[str] | None = None,
     calibration_images: int | None = None,
     skip_damaged: bool = False,
@@ -106,6 +109,10 @@ def convert(
     batch: int = 1,
     range_rule: str = DEFAULT_RULE,
     rounding: str = DEFAULT_ROUNDING,
+    without: Sequence[str] = (),
+    effort: str = DEFAULT_EFFORT,
+    recipe: str | os.PathLike[str] | None = None,
+    strict: bool = False,
     report: Report = lambda line: None,
 ) -> Bundle:
     """Converts a Keras EfficientNet into a bundle of verified files.
@@ -113,14 +120,15 @@ def convert(
     Args:
         model: A variant (b0..b7, lite0..lite4) or a .keras or .h5 file.
         output: The bundle's folder; None makes one here, named after model and precision.
-        precision: "fp32", "fp16" or "int8".
-        formats: Of "tflite", "onnx", "openvino".
+        precision: A name of `edgenet.bundle.PRECISIONS`.
+        formats: Of "tflite", "onnx", "openvino"; None takes all that have the precision.
         calibration: A folder of images that set the ranges; None takes crops of scikit-image's
             photographs.
         calibration_images: How many of them; None takes 128 of a folder, or 64 crops.
         skip_damaged: Leave damaged images of `calibration` out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
-        max_drop: How many points of top-1 it may lose there.
+        max_drop: How many points of top-1 it may lose. "int8" then becomes "int8-mixed", "w8" or
+            "fp16" if it must; without `evaluate` the noise of the logits decides.
         crop_fraction: Of the photo's short side; 1.0 = no crop; None takes the variant's, or 1.0.
         preprocess: A name of `Preprocessing`, for a model without layers of its own for it.
         labels: A file of class names, one a line.
@@ -130,6 +138,10 @@ def convert(
         batch: Images a run.
         range_rule: A name of `converters.quantization.ranges.RULES`.
         rounding: A name of `converters.quantization.quantize.ROUNDINGS`.
+        without: Steps to leave out, of `converters.quantization.quantize.STEPS`.
+        effort: A name of `converters.quantization.quantize.EFFORTS`.
+        recipe: A file with the recipe of an earlier bundle, or its manifest, to replay.
+        strict: Fail rather than take another precision to keep `max_drop`.
         report: Told what is being done, line by line.
 
     Returns:
@@ -145,7 +157,7 @@ def convert(
         model=model,
         output=Path(output) if output is not None else Path(f"{Path(model).stem}-{precision}"),
         precision=precision,
-        formats=tuple(dict.fromkeys(formats)),
+        formats=tuple(dict.fromkeys(formats_of(precision) if formats is None else formats)),
         calibration=calibration,
         calibration_images=calibration_images,
         skip_damaged=skip_damaged,
@@ -158,17 +170,31 @@ def convert(
         download=download,
         input_size=input_size,
         batch=batch,
-        range_rule=range_rule,
-        rounding=rounding,
+        method=Method(
+            rule=range_rule,
+            rounding=rounding,
+            without=frozenset(without),
+            effort=effort,
+            recipe=None if recipe is None else read_recipe(recipe),
+        ),
+        strict=strict,
     )
     _check(request)
     with writing(request.output) as folder:
         frozen = _freeze(request, report)
-        calibrated = _quantize(request, frozen, report)
-        manifest = _write(request, frozen, calibrated, folder, report)
-        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        if request.evaluate is not None:
-            judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)
+        failed: AccuracyError | None = None
+        for rung in _rungs(request, frozen, report):
+            if failed is not None:
+                report(f"{failed}: trying {rung.precision}")
+                _clear(folder)
+            try:
+                _write(request, frozen, rung, folder, report)
+                failed = None
+                break
+            except AccuracyError as error:
+                failed = error
+        if failed is not None:
+            raise failed
     return Bundle.open(request.output)
 
 
@@ -182,14 +208,18 @@ def _check(request: Request) -> None:
         raise UsageError(
             f"no format is called {', '.join(unknown)!r}: take of {', '.join(LOWERINGS)}"
         )
+    require_formats(request.precision, request.formats)
     if request.batch < 1:
         raise UsageError(f"a batch has 1 image or more, not {request.batch}")
     if request.crop_fraction is not None and not 0 < request.crop_fraction <= 1:
         raise UsageError(
             f"the crop fraction must be above 0 and at most 1, not {request.crop_fraction}"
         )
-    require_rule(request.range_rule)
-    require_rounding(request.rounding)
+    request.method.require()
+    if request.method.recipe and request.precision not in _CALIBRATED and not _rounds(request):
+        raise UsageError(
+            f"there is nothing for --recipe to decide in {request.precision}: leave it off"
+        )
     _check_evaluation(request)
 
 
@@ -202,8 +232,12 @@ def _check_evaluation(request: Request) -> None:
                 f"--max-drop needs labels, and {os.fspath(request.evaluate)} has none: put its "
                 f"images in one folder a class, or list them in a {LABELS_CSV}"
             )
-    elif request.max_drop is not None:
-        raise UsageError("--max-drop is judged on labelled images: add --evaluate DIR")
+    elif request.max_drop is not None and request.precision not in _SEARCHED:
+        raise UsageError(
+            f"--max-drop of {request.precision} is judged on labelled images: add --evaluate DIR"
+        )
+    if request.strict and request.max_drop is None:
+        raise UsageError("--strict is about the drop that is allowed: add --max-drop POINTS")
 
 
 def _freeze(request: Request, report: Report) -> Frozen:
@@ -221,7 +255,8 @@ def _freeze(request: Request, report: Report) -> Frozen:
     spec = _input_spec(request, source, graph)
     calibration, verification = _image_sets(request, spec, report)
     report(f"asking Keras about {verification.count} images")
-    logits = keras_logits(source.model, verification.batches(_KERAS_BATCH), request.preprocess)
+    at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
+    logits = keras_logits(source.model, verification.batches(at_a_time), request.preprocess)
     return Frozen(source, graph, spec, calibration, verification, logits)
 
 
@@ -264,35 +299,67 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
     return folder_sets(request.calibration, spec, request.calibration_images, on_damage)
 
 
-def _quantize(request: Request, frozen: Frozen, report: Report) -> Calibrated | None:
-    if request.precision != "int8":
-        return None
-    count = frozen.calibration.count
-    single = replace(frozen.graph, input_shape=(1, *frozen.graph.input_shape[1:]))
-    observations = calibrate(
-        single,
-        (image[None] for image in frozen.calibration.images()),
-        lambda done: report(f"calibrating: {done} of {count} images") if done % 16 == 0 else None,
+def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
+    """What to write: one precision, or with `max_drop` the ladder from int8 down."""
+    if request.precision not in _CALIBRATED and not _rounds(request):
+        yield Rung(request.precision, None)
+        return
+    quantized = _quantize(request, frozen, request.precision, report)
+    if request.method.recipe is not None and request.precision in _SEARCHED:
+        mixed = bool(quantized.recipe.float_operators)
+        yield Rung("int8-mixed" if mixed else "int8", quantized)
+    elif request.precision not in _SEARCHED:
+        yield Rung(request.precision, quantized)
+    elif request.max_drop is None and request.precision == "int8":
+        yield Rung("int8", quantized)
+    else:
+        drop = DEFAULT_DROP if request.max_drop is None else request.max_drop
+        yield from rungs(
+            quantized,
+            drop,
+            bf16=request.formats == ("openvino",),
+            strict=request.strict,
+            weights_alone=lambda: _quantize(request, frozen, "w8", report),
+            report=report,
+        )
+
+
+def _rounds(request: Request) -> bool:
+    """Whether images that need not set ranges are there to round the weights by."""
+    return request.precision in UNCALIBRATED and request.calibration is not None
+
+
+def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) -> Quantized:
+    method = request.method
+    if precision == "w8a16":
+        method = replace(method, rule=_RULE_IN_16_BITS)
+    images = frozen.calibration.images
+    return quantize(
+        replace(frozen.graph, input_shape=(1, *frozen.graph.input_shape[1:])),
+        Images(lambda: (image[None] for image in images()), frozen.calibration.count),
+        method,
+        precision,
+        report,
     )
-    report("choosing ranges and rounding weights")
-    quantized = quantize(frozen.graph, observations, request.range_rule, request.rounding)
-    description = {**frozen.calibration.description, "images": observations.images}
-    return Calibrated(quantized, description)
 
 
-def _write(
-    request: Request, frozen: Frozen, calibrated: Calibrated | None, folder: Path, report: Report
-) -> Manifest:
+def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Report) -> None:
+    """Writes and verifies one precision, with its manifest, and judges it where that is asked.
+
+    Raises:
+        AccuracyError: It does not keep what it must.
+    """
+    quantized = None if rung.quantized is None else rung.quantized.with_batch(request.batch)
     manifest = Manifest(
         source=frozen.source.description,
-        precision=request.precision,
+        precision=rung.precision,
         input=frozen.input,
         outputs=tuple(
             OutputSpec(name, frozen.graph.shapes[name]) for name in _outputs(frozen.graph)
         ),
         labels=_write_labels(frozen.source, folder),
-        recipe=None if calibrated is None else calibrated.quantized.recipe.to_json(),
-        calibration=None if calibrated is None else calibrated.description,
+        recipe=_recipe(rung),
+        calibration=_calibration(frozen, rung),
         artifacts=(),
         reference=None,
         versions=versions(),
@@ -300,22 +367,46 @@ def _write(
 
     def verified(format: str, precision: str, home: Path) -> Artifact:
         report(f"lowering to {format} {precision} and verifying")
-        if calibrated is not None and precision == "int8":
-            quantized = calibrated.quantized
-            files = lower(quantized.graph, format, precision, quantized.recipe, home)
+        if quantized is not None and precision == rung.precision:
+            files = lower(quantized.of(format), format, precision, quantized.recipe, home)
         else:
             files = lower(frozen.graph, format, precision, None, home)
         records = tuple(record_of(folder, file) for file in files)
         images = frozen.verification.batches(request.batch)
         return verify(Bundle(folder, manifest), format, precision, records, images, frozen.logits)
 
-    artifacts = tuple(verified(format, request.precision, folder) for format in request.formats)
+    artifacts = tuple(verified(format, rung.precision, folder) for format in request.formats)
     reference = None
-    if request.precision != "fp32":
+    if rung.precision != "fp32":
         home = folder / "reference"
         home.mkdir()
         reference = verified(request.formats[0], "fp32", home)
-    return replace(manifest, artifacts=artifacts, reference=reference)
+    manifest = replace(manifest, artifacts=artifacts, reference=reference)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    if request.evaluate is not None:
+        judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)
+
+
+def _recipe(rung: Rung) -> Mapping[str, Any] | None:
+    if rung.quantized is not None:
+        return rung.quantized.recipe.to_json()
+    fixed = UNCALIBRATED.get(rung.precision)
+    return None if fixed is None else fixed.to_json()
+
+
+def _calibration(frozen: Frozen, rung: Rung) -> Mapping[str, Any] | None:
+    if rung.quantized is None:
+        return None
+    return {**frozen.calibration.description, "images": rung.quantized.images}
+
+
+def _clear(folder: Path) -> None:
+    """Takes away what a rung that failed has written."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _outputs(graph: Graph) -> list[str]:

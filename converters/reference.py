@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def keras_logits(
     with _replaced(changes), warnings.catch_warnings():
         # Keras warns where a model of one input was built with a list of it.
         warnings.simplefilter("ignore", UserWarning)
-        rows = [model(_prepared(batch, preprocess), training=False) for batch in batches]
+        answer = _compiled(model)
+        rows = [answer(_prepared(batch, preprocess)) for batch in batches]
     logits = np.concatenate([np.asarray(row, np.float32) for row in rows])
     return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
 
@@ -43,6 +45,17 @@ def keras_logits(
 def _prepared(batch: Pixels, preprocess: Preprocessing | None) -> Floats:
     values = batch.astype(np.float32)
     return values if preprocess is None else values * preprocess.scale + preprocess.offset
+
+
+def _compiled(model: Any) -> Callable[[Floats], Any]:
+    """Inference that lets go of each tensor once it is read: called directly, a model keeps all."""
+    import keras
+
+    if keras.config.backend() != "tensorflow":
+        return partial(model, training=False)
+    import tensorflow as tf
+
+    return tf.function(partial(model, training=False), reduce_retracing=True)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from edgenet.errors import BundleError, UsageError
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 FORMATS = ("tflite", "onnx", "openvino")
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-mixed", "w8a16", "w8", "dynamic")
 
 _OLDER = "-older"
 

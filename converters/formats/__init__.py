@@ -6,17 +6,44 @@ A new format is one file here with `lower(graph, precision, recipe, path)` and o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
 from converters.graph import Graph
 from converters.quantization.recipe import Recipe
+from edgenet.errors import UsageError
 
 LOWERINGS = {
     "tflite": "converters.formats.tflite",
     "onnx": "converters.formats.onnx",
     "openvino": "converters.formats.openvino",
 }
+# Which tensors of int8 a format holds in levels: all, or only what convolutions and dense layers
+# read. Their rounding errors differ, and so do the biases that make up for them.
+EVERY_TENSOR, LINEAR_INPUTS = "every tensor", "linear inputs"
+ARRANGEMENTS = {"tflite": EVERY_TENSOR, "onnx": EVERY_TENSOR, "openvino": LINEAR_INPUTS}
+# The precisions that not every engine has. bf16 is OpenVINO's way to run a float file. Weights in
+# int8 under activations that are rounded at run time are fast in XNNPACK alone: ONNX Runtime
+# computes ConvInteger slower than float, and OpenVINO does so for matrix products only.
+_ONLY = {"bf16": ("openvino",), "dynamic": ("tflite",)}
+
+
+def formats_of(precision: str) -> tuple[str, ...]:
+    """The formats that have a precision."""
+    return _ONLY.get(precision, tuple(LOWERINGS))
+
+
+def require_formats(precision: str, formats: Iterable[str]) -> None:
+    """Refuses formats that do not have the precision.
+
+    Raises:
+        UsageError: It names the formats that do.
+    """
+    found = formats_of(precision)
+    for format in formats:
+        if format not in found:
+            raise UsageError(f"{format} has no {precision}: take --to {','.join(found)}")
 
 
 def lower(
@@ -27,8 +54,10 @@ def lower(
     Args:
         graph: The frozen graph.
         format: A key of `LOWERINGS`.
-        precision: "fp32"; "fp16" (weights are stored in half precision); "int8" (needs a recipe).
-        recipe: The ranges of the activations, for int8.
+        precision: "fp32"; "fp16" and "bf16" (weights are stored in half precision); "int8",
+            "int8-mixed" and "w8a16" (need a recipe); "w8" (weights are stored in int8) and
+            "dynamic" (and multiplied in it).
+        recipe: The ranges of the activations, their bits, and the operators that stay in float.
         folder: Where the files go; it exists.
     """
     files: tuple[Path, ...] = import_module(LOWERINGS[format]).lower(

@@ -3,7 +3,8 @@
 Maps are channels first, as ONNX has them; the input is transposed while it is still uint8. In int8
 every activation is uint8 (signed ones take ONNX Runtime's slow path on x86), with a QuantizeLinear
 after each operator, so that all of them become QLinear kernels; ReLU and ReLU6 are the saturation
-of that quantizer. The logits leave in float.
+of that quantizer. The logits leave in float. An operator that the recipe has compute in float reads
+what is dequantized anyway, and what it makes is quantized once, for those that read it in levels.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from converters.graph import (
@@ -25,6 +27,7 @@ from converters.graph import (
     Affine,
     Convolution,
     Dense,
+    Floats,
     GlobalAverage,
     Graph,
     Linear,
@@ -33,11 +36,20 @@ from converters.graph import (
     Pad,
     Reshape,
 )
-from converters.quantization.parameters import PIXELS, SIGMOID, Quantization, quantize_linear
+from converters.quantization.parameters import (
+    PIXELS,
+    Quantization,
+    own_scales,
+    quantize_linear,
+    quantize_weights,
+    sigmoid_like,
+)
 from converters.quantization.recipe import Recipe, exact_shift
 
 # Opset 17 and IR version 8 are what ONNX Runtime 1.13 (2022) reads.
 OPSET, IR_VERSION = 17, 8
+# The first that quantize to 16 bits: ONNX 1.16 (2024).
+OPSET_16, IR_VERSION_16 = 21, 10
 _FUNCTIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softmax": "Softmax"}
 
 
@@ -52,7 +64,7 @@ def build(
     graph: Graph, precision: str, recipe: Recipe | None = None, outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The model in memory; `outputs` names other tensors to hand out."""
-    builder = _Builder(graph, precision == "fp16", recipe.quantizations(graph) if recipe else {})
+    builder = _Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.add(operator)
     return builder.model(graph.outputs if outputs is None else outputs)
@@ -64,13 +76,35 @@ def channels_first(shape: Sequence[int]) -> list[int]:
 
 
 class _Builder:
-    def __init__(self, graph: Graph, half: bool, quantizations: dict[str, Quantization]) -> None:
+    def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
-        self.half = half
-        self.quantizations = {name: q for name, q in quantizations.items() if name != LOGITS}
+        self.precision = precision
+        self.quantizations = {} if recipe is None else recipe.quantizations(graph)
+        self.float_operators = frozenset() if recipe is None else recipe.float_operators
+        self.wide = recipe is not None and recipe.activation_bits == 16
+        # The tensors that went through levels under their own name.
+        self.held: set[str] = set()
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.node("Transpose", [INPUT], f"{INPUT}/transposed", perm=[0, 3, 1, 2])
+
+    def quantized(self, operator: Operator) -> bool:
+        """Whether an operator computes in levels; pixels are normalized in float."""
+        return (
+            operator.output in self.quantizations
+            and operator.name not in self.float_operators
+            and operator.inputs[0] != INPUT
+        )
+
+    def read(self, operator: Operator, which: int = 0) -> str:
+        """A tensor as its reader takes it: through levels, where that computes in them."""
+        name = operator.inputs[which]
+        if name in self.held or not self.quantized(operator):
+            return name
+        through = f"{name}/dequantized"
+        if through not in self.held:
+            self.requantize(name, f"{name}/quantized", through, self.quantizations[name])
+        return through
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
@@ -84,7 +118,7 @@ class _Builder:
 
     def weight(self, name: str, values: Any) -> str:
         """A float constant; fp16 stores half of it and computes in float32."""
-        if not self.half:
+        if self.precision != "fp16":
             return self.constant(name, values.astype(np.float32))
         half = self.constant(f"{name}/half", values.astype(np.float16))
         return self.node("Cast", [half], name, to=TensorProto.FLOAT)
@@ -95,22 +129,24 @@ class _Builder:
     def _parameters(self, name: str, quantization: Quantization) -> tuple[str, str]:
         return (
             self.constant(f"{name}/scale", np.float32(quantization.scale)),
-            self.constant(f"{name}/zero_point", np.uint8(quantization.zero_point)),
+            self.constant(f"{name}/zero_point", quantization.dtype(quantization.zero_point)),
         )
 
-    def emit(self, kind: str, inputs: Sequence[str], tensor: str, **attributes: Any) -> None:
-        """Appends a node that makes a tensor, between quantizers where it is held in int8."""
-        quantization = self.quantizations.get(tensor)
-        if quantization is None:
+    def emit(
+        self, kind: str, inputs: Sequence[str], tensor: str, quantized: bool, **attributes: Any
+    ) -> None:
+        """Appends a node that makes a tensor, behind quantizers where it is held in levels."""
+        if not quantized or tensor == LOGITS:
             self.node(kind, inputs, tensor, **attributes)
             return
-        self.node(kind, inputs, f"{tensor}/float", **attributes)
-        self.requantize(f"{tensor}/float", tensor, quantization)
+        source = self.node(kind, inputs, f"{tensor}/float", **attributes)
+        self.requantize(source, f"{tensor}/quantized", tensor, self.quantizations[tensor])
 
-    def requantize(self, source: str, tensor: str, quantization: Quantization) -> None:
-        parameters = self._parameters(tensor, quantization)
-        self.node("QuantizeLinear", [source, *parameters], f"{tensor}/quantized")
-        self.node("DequantizeLinear", [f"{tensor}/quantized", *parameters], tensor)
+    def requantize(self, source: str, levels: str, result: str, quantization: Quantization) -> None:
+        parameters = self._parameters(result, quantization)
+        self.node("QuantizeLinear", [source, *parameters], levels)
+        self.node("DequantizeLinear", [levels, *parameters], result)
+        self.held.add(result)
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
@@ -118,24 +154,32 @@ class _Builder:
 
     @add.register
     def _(self, operator: Affine) -> None:
+        source, quantized = self.read(operator), self.quantized(operator)
+        if source == INPUT:
+            shift = exact_shift(operator)
+            if self.quantizations and shift is not None:
+                self._shifted_pixels(operator, Quantization(1.0, shift))
+                return
+            source = self._float_pixels()
         scale, offset = (
             v.reshape(-1, 1, 1) if self._is_map(operator) else v
             for v in (operator.scale, operator.offset)
         )
-        source = operator.inputs[0]
-        if source == INPUT:
-            shift = exact_shift(operator)
-            if self.quantizations and shift is not None:
-                self.dequantized(f"{INPUT}/transposed", operator.output, Quantization(1.0, shift))
-                return
-            source = self._float_pixels()
+        if not np.any(operator.offset):
+            inputs = [source, self.weight(f"{operator.name}/factor", scale)]
+            self.emit("Mul", inputs, operator.output, quantized)
+            return
         if not np.all(operator.scale == 1):
-            source = self.node(
-                "Mul",
-                [source, self.weight(f"{operator.name}/factor", scale)],
-                f"{operator.name}/scaled",
-            )
-        self.emit("Add", [source, self.weight(f"{operator.name}/offset", offset)], operator.output)
+            inputs = [source, self.weight(f"{operator.name}/factor", scale)]
+            source = self.node("Mul", inputs, f"{operator.name}/scaled")
+        inputs = [source, self.weight(f"{operator.name}/offset", offset)]
+        self.emit("Add", inputs, operator.output, quantized)
+
+    def _shifted_pixels(self, operator: Operator, quantization: Quantization) -> None:
+        """Pixels are the levels themselves, whoever reads them."""
+        self.dequantized(f"{INPUT}/transposed", operator.output, quantization)
+        if self.quantizations[operator.output] == quantization:
+            self.held.add(operator.output)
 
     def _float_pixels(self) -> str:
         if self.quantizations:
@@ -167,88 +211,111 @@ class _Builder:
     def _linear(
         self, operator: Linear, kind: str, axes: tuple[int, ...], **attributes: Any
     ) -> None:
-        source = self.quantizations.get(operator.inputs[0])
-        if source is not None:
-            constants = self._quantized_constants(operator, source, axes)
-        else:
-            constants = [
-                self.weight(f"{operator.name}/weights", operator.weights.transpose(axes)),
+        quantized, name = self.quantized(operator), operator.output
+        constants = (
+            self._quantized_constants(operator, self.quantizations[operator.inputs[0]], axes)
+            if quantized
+            else [
+                self._float_weights(operator, axes),
                 self.weight(f"{operator.name}/bias", operator.bias),
             ]
-        inputs = [operator.inputs[0], *constants]
-        if operator.function == "linear" or operator.output in self.quantizations:
-            self.emit(kind, inputs, operator.output, **attributes)
+        )
+        inputs = [self.read(operator), *constants]
+        saturates = quantized and name != LOGITS and self._ends_where(operator.function, name)
+        if operator.function == "linear" or saturates:
+            self.emit(kind, inputs, name, quantized, **attributes)
             return
-        linear = self.node(kind, inputs, f"{operator.output}/linear", **attributes)
-        self._clip(operator.function, linear, operator.output)
+        linear = self.node(kind, inputs, f"{name}/linear", **attributes)
+        self._clip(operator.function, linear, name, quantized)
+
+    def _ends_where(self, function: str, tensor: str) -> bool:
+        """Whether the levels of a tensor end where ReLU or ReLU6 does."""
+        held = self.quantizations[tensor]
+        return held.low == 0 and (function == "relu" or held.high < 6 + held.scale)
+
+    def _float_weights(self, operator: Linear, axes: tuple[int, ...]) -> str:
+        name = f"{operator.name}/weights"
+        if self.precision != "w8":
+            return self.weight(name, operator.weights.transpose(axes))
+        # Cast and multiplied, ONNX Runtime widens them once, at load; it would run a
+        # DequantizeLinear at every call, and keep its fast convolutions from weights made so.
+        scales = own_scales(operator)
+        levels = quantize_weights(operator, scales).transpose(axes)
+        held = self.constant(f"{name}/quantized", levels)
+        wide = self.node("Cast", [held], f"{name}/levels", to=TensorProto.FLOAT)
+        shape = (-1, 1, 1, 1) if len(axes) == 4 else (1, -1)
+        return self.node("Mul", [wide, self.constant(f"{name}/scale", scales.reshape(shape))], name)
 
     def _quantized_constants(
         self, operator: Linear, source: Quantization, axes: tuple[int, ...]
     ) -> list[str]:
-        constants = quantize_linear(operator, source)
-        channel_axis = 0 if len(axes) == 4 else 1
-        name = operator.name
-        scales = self.constant(f"{name}/weights/scale", constants.scales)
-        # All zero, and said: ONNX Runtime up to 1.23 wants them beside scales by channel.
-        zeros = self.constant(
-            f"{name}/weights/zero_point", np.zeros(constants.scales.size, np.int8)
-        )
-        weights = self.constant(f"{name}/weights/quantized", constants.weights.transpose(axes))
+        constants, name = quantize_linear(operator, source), operator.name
+        weights = self._weights(operator, constants.weights, constants.scales, axes)
         bias = self.constant(f"{name}/bias/quantized", constants.bias)
-        bias_scale = self.constant(
-            f"{name}/bias/scale", constants.scales * np.float32(source.scale)
-        )
-        return [
-            self.node(
-                "DequantizeLinear", [weights, scales, zeros], f"{name}/weights", axis=channel_axis
-            ),
-            self.node("DequantizeLinear", [bias, bias_scale], f"{name}/bias", axis=0),
-        ]
+        scale = self.constant(f"{name}/bias/scale", constants.scales * np.float32(source.scale))
+        return [weights, self.node("DequantizeLinear", [bias, scale], f"{name}/bias", axis=0)]
 
-    def _clip(self, function: str, source: str, tensor: str) -> None:
+    def _weights(
+        self, operator: Linear, levels: NDArray[np.int8], scales: Floats, axes: tuple[int, ...]
+    ) -> str:
+        """int8 weights with a scale for each output channel, dequantized."""
+        name = f"{operator.name}/weights"
+        inputs = [
+            self.constant(f"{name}/quantized", levels.transpose(axes)),
+            self.constant(f"{name}/scale", scales),
+            # All zero, and said: ONNX Runtime up to 1.23 wants them beside scales by channel.
+            self.constant(f"{name}/zero_point", np.zeros(scales.size, np.int8)),
+        ]
+        return self.node("DequantizeLinear", inputs, name, axis=0 if len(axes) == 4 else 1)
+
+    def _clip(self, function: str, source: str, tensor: str, quantized: bool) -> None:
         if function == "relu6":
             bounds = [self.constant(f"relu6/{v}", np.float32(v)) for v in (0, 6)]
-            self.emit("Clip", [source, *bounds], tensor)
+            self.emit("Clip", [source, *bounds], tensor, quantized)
         else:
-            self.emit(_FUNCTIONS[function], [source], tensor)
+            self.emit(_FUNCTIONS[function], [source], tensor, quantized)
 
     @add.register
     def _(self, operator: Activation) -> None:
-        source, tensor = operator.inputs[0], operator.output
+        source, tensor = self.read(operator), operator.output
+        quantized = self.quantized(operator)
         if operator.function != "silu":
-            self._clip(operator.function, source, tensor)
+            self._clip(operator.function, source, tensor, quantized)
             return
         gate = f"{tensor}/sigmoid"
-        if tensor in self.quantizations:
-            self.quantizations[gate] = SIGMOID
-        self.emit("Sigmoid", [source], gate)
-        self.emit("Mul", [source, gate], tensor)
+        if quantized:
+            self.quantizations[gate] = sigmoid_like(self.quantizations[tensor])
+        self.emit("Sigmoid", [source], gate, quantized)
+        self.emit("Mul", [source, gate], tensor, quantized)
 
     @add.register
     def _(self, operator: Add) -> None:
-        self.emit("Add", operator.inputs, operator.output)
+        self._elementwise(operator, "Add")
 
     @add.register
     def _(self, operator: Multiply) -> None:
-        self.emit("Mul", operator.inputs, operator.output)
+        self._elementwise(operator, "Mul")
+
+    def _elementwise(self, operator: Operator, kind: str) -> None:
+        inputs = [self.read(operator, which) for which in range(2)]
+        self.emit(kind, inputs, operator.output, self.quantized(operator))
 
     @add.register
     def _(self, operator: GlobalAverage) -> None:
-        tensor, quantization = operator.output, self.quantizations.get(operator.output)
+        source, tensor, quantized = self.read(operator), operator.output, self.quantized(operator)
         if operator.keep:
-            self.emit("GlobalAveragePool", operator.inputs, tensor)
+            self.emit("GlobalAveragePool", [source], tensor, quantized)
             return
-        pooled = self.node("GlobalAveragePool", operator.inputs, f"{tensor}/pooled")
-        if quantization is None:
+        pooled = self.node("GlobalAveragePool", [source], f"{tensor}/pooled")
+        if not quantized:
             self.node("Flatten", [pooled], tensor)
             return
         # Flattened behind its quantizer, so that the pooling is one QLinear kernel.
-        levels = self.node(
-            "QuantizeLinear", [pooled, *self._parameters(tensor, quantization)], f"{tensor}/levels"
-        )
-        self.dequantized(
-            self.node("Flatten", [levels], f"{tensor}/quantized"), tensor, quantization
-        )
+        parameters = self._parameters(tensor, self.quantizations[tensor])
+        levels = self.node("QuantizeLinear", [pooled, *parameters], f"{tensor}/levels")
+        flat = self.node("Flatten", [levels], f"{tensor}/quantized")
+        self.dequantized(flat, tensor, self.quantizations[tensor])
+        self.held.add(tensor)
 
     @add.register
     def _(self, operator: Pad) -> None:
@@ -257,12 +324,13 @@ class _Builder:
             f"{operator.name}/pads",
             np.array([0, 0, p.top, p.left, 0, 0, p.bottom, p.right], np.int64),
         )
-        self.emit("Pad", [operator.inputs[0], pads], operator.output)
+        inputs = [self.read(operator), pads]
+        self.emit("Pad", inputs, operator.output, self.quantized(operator))
 
     @add.register
     def _(self, operator: Reshape) -> None:
-        source = operator.inputs[0]
-        if len(self.graph.shapes[source]) == 4:
+        source, quantized = self.read(operator), self.quantized(operator)
+        if len(self.graph.shapes[operator.inputs[0]]) == 4:
             source = self.node(
                 "Transpose", [source], f"{operator.name}/channels_last", perm=[0, 2, 3, 1]
             )
@@ -271,10 +339,10 @@ class _Builder:
             f"{operator.name}/shape", np.array(self.graph.shapes[operator.output], np.int64)
         )
         if not is_map:
-            self.emit("Reshape", [source, shape], operator.output)
+            self.emit("Reshape", [source, shape], operator.output, quantized)
             return
         reshaped = self.node("Reshape", [source, shape], f"{operator.name}/reshaped")
-        self.emit("Transpose", [reshaped], operator.output, perm=[0, 3, 1, 2])
+        self.emit("Transpose", [reshaped], operator.output, quantized, perm=[0, 3, 1, 2])
 
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
         shapes = self.graph.shapes
@@ -286,8 +354,9 @@ class _Builder:
         body = helper.make_graph(
             self.nodes, self.graph.name, inputs, values, list(self.constants.values())
         )
+        opset = OPSET_16 if self.wide else OPSET
         model = helper.make_model(
-            body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="edgenet"
+            body, opset_imports=[helper.make_opsetid("", opset)], producer_name="edgenet"
         )
-        model.ir_version = IR_VERSION
+        model.ir_version = IR_VERSION_16 if self.wide else IR_VERSION
         return model

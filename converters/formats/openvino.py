@@ -2,7 +2,8 @@
 
 Only the inputs of convolutions and of the dense head pass a FakeQuantize; between a convolution and
 the next nothing is quantized, so that the plugin fuses convolution and SiLU. Weights are int8
-constants with a scale for each channel.
+constants with a scale for each channel. A convolution that the recipe has compute in float has
+neither; everything else computes in float already.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from converters.graph import (
@@ -23,6 +25,7 @@ from converters.graph import (
     Affine,
     Convolution,
     Dense,
+    Floats,
     GlobalAverage,
     Graph,
     Linear,
@@ -31,10 +34,17 @@ from converters.graph import (
     Pad,
     Reshape,
 )
-from converters.quantization.parameters import Quantization, quantize_linear
+from converters.quantization.parameters import (
+    Quantization,
+    own_scales,
+    quantize_linear,
+    quantize_weights,
+)
 from converters.quantization.recipe import Recipe
 from edgenet.errors import EdgenetError
 
+# Rounded to half precision, weights lose nothing that bf16, of fewer digits, would keep.
+_HALF = ("fp16", "bf16")
 _FUNCTIONS = {
     "relu": ops.relu,
     "relu6": lambda x: ops.clamp(x, 0.0, 6.0),
@@ -46,28 +56,30 @@ _FUNCTIONS = {
 
 def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> tuple[Path, ...]:
     """Writes model.xml and model.bin; see `converters.formats.lower`."""
-    model = build(graph, recipe)
+    model = build(graph, precision, recipe)
     path = folder / "model.xml"
     try:
-        ov.save_model(model, path, compress_to_fp16=precision == "fp16")
+        ov.save_model(model, path, compress_to_fp16=precision in _HALF)
     except RuntimeError as error:
         # All that OpenVINO tells of a full disk is "iostream error".
         raise EdgenetError(f"writing {path} failed ({error}): is the disk full?") from error
     return path, path.with_suffix(".bin")
 
 
-def build(graph: Graph, recipe: Recipe | None = None) -> ov.Model:
+def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> ov.Model:
     """The model in memory."""
-    builder = _Builder(graph, recipe.quantizations(graph) if recipe else {})
+    builder = _Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.tensors[operator.output] = builder.lowered(operator)
     return builder.model()
 
 
 class _Builder:
-    def __init__(self, graph: Graph, quantizations: dict[str, Quantization]) -> None:
+    def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
-        self.quantizations = quantizations
+        self.precision = precision
+        self.quantizations = {} if recipe is None else recipe.quantizations(graph)
+        self.float_operators = frozenset() if recipe is None else recipe.float_operators
         self.parameter = ops.parameter(graph.input_shape, np.uint8, name=INPUT)
         self.parameter.output(0).get_tensor().set_names({INPUT})
         self.tensors: dict[str, Any] = {INPUT: self.parameter}
@@ -96,8 +108,10 @@ class _Builder:
             source = self.named(ops.transpose(source, order), f"{INPUT}/transposed")
             source = self.named(ops.convert(source, np.float32), f"{INPUT}/float")
         shape = (1, -1, 1, 1) if len(self.graph.shapes[operator.output]) == 4 else (1, -1)
+        scale = self.constant(f"{operator.name}/scale", operator.scale.reshape(shape))
+        if not np.any(operator.offset):
+            return self.named(ops.multiply(source, scale), operator.output)
         if not np.all(operator.scale == 1):
-            scale = self.constant(f"{operator.name}/scale", operator.scale.reshape(shape))
             source = self.named(ops.multiply(source, scale), f"{operator.name}/scaled")
         offset = self.constant(f"{operator.name}/offset", operator.offset.reshape(shape))
         return self.named(ops.add(source, offset), operator.output)
@@ -138,20 +152,29 @@ class _Builder:
 
     def _operands(self, operator: Linear, axes: tuple[int, ...]) -> tuple[Any, Any]:
         """The input and the weights, output channels first, as the recipe holds them."""
-        name, tensor = operator.name, operator.inputs[0]
+        tensor = operator.inputs[0]
         quantization = self.quantizations.get(tensor)
-        if quantization is None:
-            return self.tensors[tensor], self.constant(
-                f"{name}/weights", operator.weights.transpose(axes)
-            )
+        if quantization is None or operator.name in self.float_operators:
+            return self.tensors[tensor], self._float_weights(operator, axes)
         constants = quantize_linear(operator, quantization)
-        levels = self.constant(f"{name}/weights/quantized", constants.weights.transpose(axes))
-        scales = self.constant(
-            f"{name}/weights/scale", constants.scales.reshape(-1, *[1] * (len(axes) - 1))
-        )
-        levels = self.named(ops.convert(levels, np.float32), f"{name}/weights/float")
-        weights = self.named(ops.multiply(levels, scales), f"{name}/weights")
+        weights = self._weights(operator, constants.weights, constants.scales, axes)
         return self._fake_quantized(tensor, quantization), weights
+
+    def _float_weights(self, operator: Linear, axes: tuple[int, ...]) -> Any:
+        if self.precision != "w8":
+            return self.constant(f"{operator.name}/weights", operator.weights.transpose(axes))
+        scales = own_scales(operator)
+        return self._weights(operator, quantize_weights(operator, scales), scales, axes)
+
+    def _weights(
+        self, operator: Linear, levels: NDArray[np.int8], scales: Floats, axes: tuple[int, ...]
+    ) -> Any:
+        """int8 weights times a scale for each output channel."""
+        name, shape = f"{operator.name}/weights", (-1, *[1] * (len(axes) - 1))
+        constant = self.constant(f"{name}/quantized", levels.transpose(axes))
+        scale = self.constant(f"{name}/scale", scales.reshape(shape))
+        wide = self.named(ops.convert(constant, np.float32), f"{name}/float")
+        return self.named(ops.multiply(wide, scale), name)
 
     def _fake_quantized(self, tensor: str, quantization: Quantization) -> Any:
         if tensor not in self.quantized:
@@ -159,7 +182,9 @@ class _Builder:
                 self.constant(f"{tensor}/{end}", np.float32(value))
                 for end, value in (("low", quantization.low), ("high", quantization.high))
             ]
-            node = ops.fake_quantize(self.tensors[tensor], *bounds, *bounds, 256)
+            node = ops.fake_quantize(
+                self.tensors[tensor], *bounds, *bounds, quantization.levels + 1
+            )
             self.quantized[tensor] = self.named(node, f"{tensor}/quantized")
         return self.quantized[tensor]
 
@@ -223,4 +248,8 @@ class _Builder:
         for name in self.graph.outputs:
             self.tensors[name].output(0).get_tensor().set_names({name})
             results.append(self.named(ops.result(self.tensors[name]), f"{name}/result"))
-        return ov.Model(results, [self.parameter], self.graph.name)
+        model = ov.Model(results, [self.parameter], self.graph.name)
+        if self.precision == "w8":
+            # Else the CPU plugin rounds what a dense layer with int8 weights reads to int8 too.
+            model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        return model

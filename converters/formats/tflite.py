@@ -1,8 +1,9 @@
-"""TFLite: float, float with half-precision weights, or int8 throughout, all of it for XNNPACK.
+"""TFLite: float, float with narrower weights, or int8, all of it for XNNPACK; or int16 with int8.
 
 The input is uint8 with its own scale and zero point, so that reading pixels and subtracting a whole
 mean are one operator. In int8 every tensor between the normalized pixels and the logits is held in
-int8; only softmax runs in float, on the logits that leave in float too.
+int8; only softmax runs in float, on the logits that leave in float too. Where the recipe has an
+operator compute in float, what passes between it and the others is converted once for all readers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from converters.formats.tflite_file import TFLiteFile
 from converters.graph import (
     INPUT,
+    LOGITS,
     Activation,
     Add,
     Affine,
@@ -35,21 +37,18 @@ from converters.graph import (
     Reshape,
     Shape,
 )
-from converters.quantization.parameters import PIXELS, SIGMOID, Quantization, quantize_linear
+from converters.quantization.parameters import (
+    PIXELS,
+    Quantization,
+    own_scales,
+    quantize_linear,
+    quantize_weights,
+    sigmoid_like,
+)
 from converters.quantization.recipe import Recipe, exact_shift
 
 _Codes = schema.BuiltinOperator
 _Options = schema.BuiltinOptions
-# The first versions of each operator that take float and int8, where not 1 and 2:
-# tensorflow/lite/tools/versioning/op_version.cc.
-_FLOAT_VERSIONS = {_Codes.DEQUANTIZE: 3}
-_INT8_VERSIONS = {
-    _Codes.CONV_2D: 3,
-    _Codes.DEPTHWISE_CONV_2D: 3,
-    _Codes.FULLY_CONNECTED: 4,
-    _Codes.QUANTIZE: 1,
-    _Codes.RESHAPE: 1,
-}
 _FUSED = {
     "linear": schema.ActivationFunctionType.NONE,
     "relu": schema.ActivationFunctionType.RELU,
@@ -72,44 +71,80 @@ def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> 
 
 def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
     """The file in memory."""
-    builder = _Builder(graph, precision == "fp16", recipe.quantizations(graph) if recipe else {})
+    builder = _Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.add(operator)
     return builder.finish()
 
 
 class _Builder:
-    def __init__(self, graph: Graph, half: bool, quantizations: dict[str, Quantization]) -> None:
+    def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
-        self.half = half
-        self.quantizations = quantizations
+        self.precision = precision
+        self.quantizations = {} if recipe is None else recipe.quantizations(graph)
+        self.float_operators = frozenset() if recipe is None else recipe.float_operators
         self.file = TFLiteFile(graph.name)
         normalize = graph.operators[0]
         shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
         self.pixels = PIXELS if shift is None else Quantization(1.0, shift)
         self.shifts_pixels = shift is not None
-        self.indices = {INPUT: self.file.tensor(INPUT, graph.input_shape, np.uint8, self.pixels)}
+        self.input = self.file.tensor(INPUT, graph.input_shape, np.uint8, self.pixels)
+        # By name and by whether it is held in levels: a tensor may be read in both forms.
+        self.forms: dict[tuple[str, bool], int] = {}
 
-    def tensor(self, name: str, shape: Shape | None = None) -> int:
-        """A new tensor of the graph: int8 where the recipe holds it so, else float32."""
-        quantization = self.quantizations.get(name)
-        held = (
-            f"{name}/quantized" if quantization is not None and name in self.graph.outputs else name
+    def quantized(self, operator: Operator) -> bool:
+        """Whether an operator computes in levels.
+
+        Pixels are normalized in float: XNNPACK takes the steps from uint8 to float and from there
+        to int8, not the one straight across, which costs more.
+        """
+        return (
+            operator.output in self.quantizations
+            and operator.name not in self.float_operators
+            and operator.inputs[0] != INPUT
         )
-        dtype = np.float32 if quantization is None else np.int8
+
+    def read(self, operator: Operator, which: int = 0) -> int:
+        """A tensor in the form in which its reader computes."""
+        return self.form(operator.inputs[which], self.quantized(operator))
+
+    def form(self, name: str, quantized: bool) -> int:
+        """A tensor in levels or in float, converted where it was made in the other."""
+        if (name, quantized) not in self.forms:
+            code = _Codes.QUANTIZE if quantized else _Codes.DEQUANTIZE
+            source = self.forms[name, not quantized]
+            self.emit(code, [source], self.tensor(name, quantized))
+        return self.forms[name, quantized]
+
+    def made(self, operator: Operator) -> int:
+        """The tensor that an operator is to make."""
+        return self.tensor(operator.output, self.quantized(operator))
+
+    def tensor(self, name: str, quantized: bool, shape: Shape | None = None) -> int:
+        """A new tensor, under its own name where it is an output in float or the first form."""
+        suffix, is_output = "", name in self.graph.outputs
+        if is_output or (name, not quantized) in self.forms:
+            suffix = "/quantized" if quantized else "" if is_output else "/float"
+        quantization = self.quantizations[name] if quantized else None
+        dtype: type[np.generic] = np.float32
+        if quantization is not None:
+            dtype = np.int8 if quantization.bits == 8 else np.int16
         index = self.file.tensor(
-            held, self.graph.shapes[name] if shape is None else shape, dtype, quantization
+            name + suffix, self.graph.shapes[name] if shape is None else shape, dtype, quantization
         )
-        self.indices[name] = index
+        self.forms[name, quantized] = index
         return index
 
     def constant(self, name: str, values: Floats) -> int:
         """A float constant; one in half precision is widened by an operator, once, at load."""
-        if not self.half:
+        if self.precision != "fp16":
             return self.file.constant(name, values.astype(np.float32))
         half = self.file.constant(f"{name}/half", values.astype(np.float16))
-        wide = self.file.tensor(name, values.shape, np.float32)
-        return self.emit(_Codes.DEQUANTIZE, [half], wide)
+        return self._widened(name, half, values.shape)
+
+    def _widened(self, name: str, constant: int, shape: Shape) -> int:
+        wide = self.file.tensor(name, shape, np.float32)
+        return self.emit(_Codes.DEQUANTIZE, [constant], wide)
 
     def shape_constant(self, name: str, values: Sequence[int]) -> int:
         return self.file.constant(name, np.array(values, np.int32))
@@ -117,9 +152,7 @@ class _Builder:
     def emit(
         self, code: int, inputs: Sequence[int], output: int, options: Any = None, kind: int = 0
     ) -> int:
-        versions = _INT8_VERSIONS if self.quantizations else _FLOAT_VERSIONS
-        version = versions.get(code, 2 if self.quantizations else 1)
-        return self.file.operator(code, version, inputs, output, options, kind)
+        return self.file.operator(code, inputs, output, options, kind)
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
@@ -127,58 +160,63 @@ class _Builder:
 
     @add.register
     def _(self, operator: Affine) -> None:
-        tensor = operator.inputs[0]
-        if tensor == INPUT:
+        if operator.inputs[0] == INPUT:
             self._normalized(operator)
             return
-        source = self.indices[tensor]
+        source, quantized = self.read(operator), self.quantized(operator)
+        if not np.any(operator.offset):
+            scale = self._vector(f"{operator.name}/scale", operator.scale, quantized)
+            self._binary(_Codes.MUL, source, scale, self.made(operator))
+            return
         if not np.all(operator.scale == 1):
-            source = self._scaled(operator, tensor)
-        offset = self._vector(f"{operator.name}/offset", operator.offset)
-        self._binary(_Codes.ADD, source, offset, self.tensor(operator.output))
+            source = self._scaled(operator, source)
+        offset = self._vector(f"{operator.name}/offset", operator.offset, quantized)
+        self._binary(_Codes.ADD, source, offset, self.made(operator))
 
     def _normalized(self, operator: Affine) -> None:
-        """Pixels become float and, where the recipe says so, int8 from there.
-
-        XNNPACK takes both steps; straight from uint8 to int8 it does not, which costs more.
-        """
-        shape = self.graph.input_shape
-        values = self.file.tensor(f"{INPUT}/values", shape, np.float32)
-        self.emit(_Codes.DEQUANTIZE, [self.indices[INPUT]], values)
+        """Pixels become float, and levels where an operator reads them so."""
+        steps = []
         if not self.shifts_pixels:
-            steps = [(_Codes.ADD, "offset", operator.offset)]
             if not np.all(operator.scale == 1):
-                steps.insert(0, (_Codes.MUL, "scale", operator.scale))
-            for code, name, constant in steps:
-                result = self.file.tensor(f"{INPUT}/{name}", shape, np.float32)
-                operand = self.constant(f"{operator.name}/{name}", constant)
-                values = self._binary(code, values, operand, result)
-        self.indices[operator.output] = values
-        if operator.output in self.quantizations:
-            self.emit(_Codes.QUANTIZE, [values], self.tensor(operator.output))
+                steps.append((_Codes.MUL, "scale", operator.scale))
+            steps.append((_Codes.ADD, "offset", operator.offset))
+        names = [f"{INPUT}/{name}" for _, name, _ in steps]
+        shape = self.graph.input_shape
+        # The last of the steps makes the tensor itself.
+        outputs = [
+            *(self.file.tensor(name, shape, np.float32) for name in ["values", *names][:-1]),
+            self.made(operator),
+        ]
+        values = self.emit(_Codes.DEQUANTIZE, [self.input], outputs[0])
+        for (code, name, constant), output in zip(steps, outputs[1:], strict=True):
+            operand = self.constant(f"{operator.name}/{name}", constant)
+            values = self._binary(code, values, operand, output)
 
-    def _scaled(self, operator: Affine, tensor: str) -> int:
-        name = f"{operator.name}/scaled"
-        if tensor in self.quantizations:
-            self.quantizations[name] = self.quantizations[tensor].scaled(operator.scale)
-        scaled = self.tensor(name, self.graph.shapes[operator.output])
-        scale = self._vector(f"{operator.name}/scale", operator.scale)
-        return self._binary(_Codes.MUL, self.indices[tensor], scale, scaled)
+    def _scaled(self, operator: Affine, source: int) -> int:
+        name, quantized = f"{operator.name}/scaled", self.quantized(operator)
+        if quantized:
+            held = self.quantizations[operator.inputs[0]]
+            self.quantizations[name] = held.scaled(operator.scale)
+        scaled = self.tensor(name, quantized, self.graph.shapes[operator.output])
+        scale = self._vector(f"{operator.name}/scale", operator.scale, quantized)
+        return self._binary(_Codes.MUL, source, scale, scaled)
 
-    def _vector(self, name: str, values: Floats) -> int:
+    def _vector(self, name: str, values: Floats, quantized: bool) -> int:
         """A constant operand, one value a channel."""
-        if not self.quantizations:
+        if not quantized:
             return self.constant(name, values)
-        quantization = Quantization.covering(float(values.min()), float(values.max()))
-        levels = (quantization.quantize(values) ^ 0x80).view(np.int8)
-        scale = np.array([quantization.scale], np.float32)
-        return self.file.constant(name, levels, scale, zero_point=quantization.zero_point - 128)
+        bits = self.quantizations[LOGITS].bits
+        held = Quantization.covering(float(values.min()), float(values.max()), bits)
+        middle, dtype = 2 ** (bits - 1), np.int8 if bits == 8 else np.int16
+        levels = (held.quantize(values).astype(np.int32) - middle).astype(dtype)
+        scale = np.array([held.scale], np.float32)
+        return self.file.constant(name, levels, scale, zero_point=held.zero_point - middle)
 
     def _binary(self, code: int, first: int, second: int, output: int) -> int:
         if code == _Codes.ADD:
-            return self.emit(
-                code, [first, second], output, schema.AddOptionsT(), _Options.AddOptions
-            )
+            # False: int16 scales are any numbers, not powers of two.
+            options = schema.AddOptionsT(potScaleInt16=False)
+            return self.emit(code, [first, second], output, options, _Options.AddOptions)
         return self.emit(code, [first, second], output, schema.MulOptionsT(), _Options.MulOptions)
 
     @add.register
@@ -197,130 +235,119 @@ class _Builder:
         else:
             code, kind = _Codes.CONV_2D, _Options.Conv2DOptions
         inputs = [source, *self._constants(operator, (3, 0, 1, 2), 3 if operator.depthwise else 0)]
-        self.emit(code, inputs, self.tensor(operator.output), options, kind)
+        self.emit(code, inputs, self.made(operator), options, kind)
 
     def _padded(self, operator: Convolution) -> tuple[int, int]:
         """The input and the padding mode, after an explicit Pad where neither mode fits."""
-        source = operator.inputs[0]
+        tensor, source = operator.inputs[0], self.read(operator)
         if operator.padding == Padding():
-            return self.indices[source], schema.Padding.VALID
-        _, height, width, channels = self.graph.shapes[source]
+            return source, schema.Padding.VALID
+        batch, height, width, channels = self.graph.shapes[tensor]
         if operator.padding == Padding.same((height, width), operator.kernel, operator.strides):
-            return self.indices[source], schema.Padding.SAME
-        p = operator.padding
-        padded = f"{operator.name}/padded"
-        if source in self.quantizations:
-            self.quantizations[padded] = self.quantizations[source]
-        self.tensor(
-            padded,
-            (
-                self.graph.input_shape[0],
-                height + p.top + p.bottom,
-                width + p.left + p.right,
-                channels,
-            ),
-        )
-        return self._pad(self.indices[source], p, padded), schema.Padding.VALID
+            return source, schema.Padding.SAME
+        p, padded, quantized = operator.padding, f"{operator.name}/padded", self.quantized(operator)
+        if quantized:
+            self.quantizations[padded] = self.quantizations[tensor]
+        shape = (batch, height + p.top + p.bottom, width + p.left + p.right, channels)
+        output = self.tensor(padded, quantized, shape)
+        return self._pad(source, p, padded, output), schema.Padding.VALID
 
-    def _pad(self, source: int, padding: Padding, name: str) -> int:
+    def _pad(self, source: int, padding: Padding, name: str, output: int) -> int:
         p = padding
         rows = np.array([[0, 0], [p.top, p.bottom], [p.left, p.right], [0, 0]], np.int32)
         pads = self.file.constant(f"{name}/pads", rows)
         return self.emit(
-            _Codes.PAD,
-            [source, pads],
-            self.indices[name],
-            schema.PadOptionsT(),
-            _Options.PadOptions,
+            _Codes.PAD, [source, pads], output, schema.PadOptionsT(), _Options.PadOptions
         )
 
     @add.register
     def _(self, operator: Dense) -> None:
-        inputs = [self.indices[operator.inputs[0]], *self._constants(operator, (1, 0), 0)]
+        inputs = [self.read(operator), *self._constants(operator, (1, 0), 0)]
         options = schema.FullyConnectedOptionsT(fusedActivationFunction=_FUSED[operator.function])
-        output = self.tensor(operator.output)
+        output = self.made(operator)
         self.emit(_Codes.FULLY_CONNECTED, inputs, output, options, _Options.FullyConnectedOptions)
 
     def _constants(
         self, operator: Linear, axes: tuple[int, ...], channel_axis: int
     ) -> tuple[int, int]:
-        name, source = operator.name, self.quantizations.get(operator.inputs[0])
-        if source is None:
-            weights = self.constant(f"{name}/weights", operator.weights.transpose(axes))
+        name = operator.name
+        if not self.quantized(operator):
+            weights = self._float_weights(operator, axes, channel_axis)
             return weights, self.constant(f"{name}/bias", operator.bias)
+        source = self.quantizations[operator.inputs[0]]
         constants = quantize_linear(operator, source)
         weights = self.file.constant(
             f"{name}/weights", constants.weights.transpose(axes), constants.scales, channel_axis
         )
         bias_scales = constants.scales * np.float32(source.scale)
-        return weights, self.file.constant(f"{name}/bias", constants.bias, bias_scales)
+        # The kernels for int16 add up in int64.
+        bias = constants.bias.astype(np.int32 if source.bits == 8 else np.int64)
+        return weights, self.file.constant(f"{name}/bias", bias, bias_scales)
+
+    def _float_weights(self, operator: Linear, axes: tuple[int, ...], channel_axis: int) -> int:
+        """The weights for an operator that reads floats."""
+        name = f"{operator.name}/weights"
+        if self.precision not in ("w8", "dynamic"):
+            return self.constant(name, operator.weights.transpose(axes))
+        scales = own_scales(operator)
+        levels = quantize_weights(operator, scales).transpose(axes)
+        held = self.file.constant(f"{name}/quantized", levels, scales, channel_axis)
+        # XNNPACK has no such depthwise kernel, and LiteRT has a slow one; dense layers with a scale
+        # for each channel are beyond tflite-runtime 2.14.
+        multiplies = isinstance(operator, Convolution) and not operator.depthwise
+        if self.precision == "dynamic" and multiplies:
+            return held
+        return self._widened(name, held, levels.shape)
 
     @add.register
     def _(self, operator: Activation) -> None:
-        source, name = operator.inputs[0], operator.output
+        source, name = self.read(operator), operator.output
         if operator.function == "softmax":
             options = schema.SoftmaxOptionsT(beta=1.0)
-            output = self.tensor(name)
             self.emit(
-                _Codes.SOFTMAX, [self._float(source)], output, options, _Options.SoftmaxOptions
+                _Codes.SOFTMAX, [source], self.made(operator), options, _Options.SoftmaxOptions
             )
             return
         if operator.function != "silu":
-            held = self.indices[source] if name in self.quantizations else self._float(source)
-            self.emit(_FUNCTIONS[operator.function], [held], self.tensor(name))
+            self.emit(_FUNCTIONS[operator.function], [source], self.made(operator))
             return
-        gate = f"{name}/sigmoid"
-        if name in self.quantizations:
-            self.quantizations[gate] = SIGMOID
-        sigmoid = self.emit(
-            _Codes.LOGISTIC, [self.indices[source]], self.tensor(gate, self.graph.shapes[name])
-        )
-        self._binary(_Codes.MUL, self.indices[source], sigmoid, self.tensor(name))
+        gate, quantized = f"{name}/sigmoid", self.quantized(operator)
+        if quantized:
+            self.quantizations[gate] = sigmoid_like(self.quantizations[name])
+        sigmoid = self.tensor(gate, quantized, self.graph.shapes[name])
+        self.emit(_Codes.LOGISTIC, [source], sigmoid)
+        self._binary(_Codes.MUL, source, sigmoid, self.made(operator))
 
     @add.register
     def _(self, operator: Add) -> None:
-        first, second = (self.indices[name] for name in operator.inputs)
-        self._binary(_Codes.ADD, first, second, self.tensor(operator.output))
+        first, second = (self.read(operator, which) for which in range(2))
+        self._binary(_Codes.ADD, first, second, self.made(operator))
 
     @add.register
     def _(self, operator: Multiply) -> None:
-        first, second = (self.indices[name] for name in operator.inputs)
-        self._binary(_Codes.MUL, first, second, self.tensor(operator.output))
+        first, second = (self.read(operator, which) for which in range(2))
+        self._binary(_Codes.MUL, first, second, self.made(operator))
 
     @add.register
     def _(self, operator: GlobalAverage) -> None:
         axes = self.shape_constant(f"{operator.name}/axes", [1, 2])
         options = schema.ReducerOptionsT(keepDims=operator.keep)
-        inputs = [self.indices[operator.inputs[0]], axes]
-        self.emit(
-            _Codes.MEAN, inputs, self.tensor(operator.output), options, _Options.ReducerOptions
-        )
+        inputs = [self.read(operator), axes]
+        self.emit(_Codes.MEAN, inputs, self.made(operator), options, _Options.ReducerOptions)
 
     @add.register
     def _(self, operator: Pad) -> None:
-        self.tensor(operator.output)
-        self._pad(self.indices[operator.inputs[0]], operator.padding, operator.output)
+        source = self.read(operator)
+        self._pad(source, operator.padding, operator.output, self.made(operator))
 
     @add.register
     def _(self, operator: Reshape) -> None:
         shape = self.graph.shapes[operator.output]
         target = self.shape_constant(f"{operator.name}/shape", shape)
         options = schema.ReshapeOptionsT(newShape=list(shape))
-        inputs = [self.indices[operator.inputs[0]], target]
-        self.emit(
-            _Codes.RESHAPE, inputs, self.tensor(operator.output), options, _Options.ReshapeOptions
-        )
-
-    def _float(self, name: str) -> int:
-        """The tensor in float32, under its own name where it is an output."""
-        if name not in self.quantizations:
-            return self.indices[name]
-        wide = self.file.tensor(name, self.graph.shapes[name], np.float32)
-        self.emit(_Codes.DEQUANTIZE, [self.indices[name]], wide)
-        del self.quantizations[name]
-        self.indices[name] = wide
-        return wide
+        inputs = [self.read(operator), target]
+        self.emit(_Codes.RESHAPE, inputs, self.made(operator), options, _Options.ReshapeOptions)
 
     def finish(self) -> bytes:
-        outputs = {name: self._float(name) for name in self.graph.outputs}
-        return self.file.finish({INPUT: self.indices[INPUT]}, outputs)
+        outputs = {name: self.form(name, False) for name in self.graph.outputs}
+        return self.file.finish({INPUT: self.input}, outputs)

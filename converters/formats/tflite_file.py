@@ -10,6 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from converters.formats.tflite_versions import version
 from converters.quantization.parameters import Quantization
 
 SCHEMA_VERSION = 3
@@ -22,13 +23,16 @@ _TYPES = {
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
+    np.dtype(np.int64): schema.TensorType.INT64,
 }
 
 
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A constant's bytes where the schema wants them: the generated code aligns to one."""
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 (the generated class names it)
+        """Writes it, as `BufferT.Pack` does, at a multiple of the schema's alignment."""
         if self.data is None:
             return int(super().Pack(builder))
         builder.StartVector(1, self.data.size, _ALIGNMENT)
@@ -45,7 +49,7 @@ class TFLiteFile:
 
     def __init__(self, name: str) -> None:
         self._model = schema.ModelT(version=SCHEMA_VERSION, description="edgenet", operatorCodes=[])
-        self._model.buffers = [_AlignedBuffer()]
+        self._model.buffers = [AlignedBuffer()]
         self._graph = schema.SubGraphT(name=name, tensors=[], operators=[], inputs=[], outputs=[])
         self._codes: dict[tuple[int, int], int] = {}
 
@@ -59,8 +63,9 @@ class TFLiteFile:
         """Adds a tensor that an operator or the caller fills; returns its index."""
         parameters = None
         if quantization is not None:
-            # The recipe's zero points are for uint8; int8 is the same shifted.
-            zero_point = quantization.zero_point - (128 if dtype is np.int8 else 0)
+            # The recipe's zero points are for unsigned levels; signed ones are the same shifted.
+            signed = np.issubdtype(dtype, np.signedinteger)
+            zero_point = quantization.zero_point - (2 ** (quantization.bits - 1) if signed else 0)
             parameters = _parameters(
                 np.array([quantization.scale], np.float32), np.array([zero_point], np.int64), 0
             )
@@ -76,7 +81,7 @@ class TFLiteFile:
     ) -> int:
         """Adds a constant, where quantized with a scale for each slice along `axis`."""
         values = np.ascontiguousarray(values)
-        self._model.buffers.append(_AlignedBuffer(data=values.reshape(-1).view(np.uint8)))
+        self._model.buffers.append(AlignedBuffer(data=values.reshape(-1).view(np.uint8)))
         parameters = None
         if scales is not None:
             parameters = _parameters(scales, np.full(scales.size, zero_point, np.int64), axis)
@@ -98,16 +103,18 @@ class TFLiteFile:
     def operator(
         self,
         code: int,
-        version: int,
         inputs: Sequence[int],
         output: int,
         options: Any = None,
         options_type: int = schema.BuiltinOptions.NONE,
     ) -> int:
-        """Appends a builtin operator; returns its output tensor."""
+        """Appends a builtin operator, in the version that its tensors need; returns its output."""
+        types = [self._graph.tensors[index].type for index in (*inputs, output)]
+        scales = self._graph.tensors[inputs[0]].quantization
+        by_channel = scales is not None and len(scales.scale) > 1
         self._graph.operators.append(
             schema.OperatorT(
-                opcodeIndex=self._code(code, version),
+                opcodeIndex=self._code(code, version(code, types[:-1], types[-1], by_channel)),
                 inputs=np.array(inputs, np.int32),
                 outputs=np.array([output], np.int32),
                 builtinOptions=options,

@@ -1,32 +1,45 @@
-"""Calibration: statistics of every tensor over images, one image at a time, in bounded memory.
+"""Calibration: statistics of every tensor over images, a few at a time, in bounded memory.
 
-Of each image and tensor four numbers are kept: the extremes and the 0.01 % quantile at each end. A
-range rule (`converters.quantization.ranges`) makes ranges of them.
+A range rule (`converters.quantization.ranges`) makes ranges of them, and equalization reads the
+peaks of the channels. The numbers depend on the images and their order alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converters.formats.onnx import build
 from converters.graph import INPUT, Floats, Graph, Linear
 from converters.quantization.moments import Moments, MomentSampler
+from converters.quantization.parallel import in_order
+from converters.quantization.simulate import Image, runner
 
 TAIL = 1e-4
+# Of all tensors of the images under way, twice while they are handed over: two images of B7.
+_HELD_BYTES = 6e9
+# Of each tensor and image: a hundred images give a sketch of 25,600 values.
+_SAMPLED = 256
 
 
 @dataclass(frozen=True, eq=False)
 class TensorStatistics:
-    """Extremes and the quantiles `TAIL` and 1 - `TAIL` of one tensor, each of shape (images,)."""
+    """One tensor, over so many images and in so many channels.
+
+    `low` and `high` are each image's extremes, `low_tail` and `high_tail` its quantiles `TAIL` and
+    1 - `TAIL`: (images,). `peaks` are each channel's largest magnitude, a mean over the images:
+    (channels,). `sample` holds evenly spaced values of every image: (images, up to 256).
+    """
 
     low: Floats
     low_tail: Floats
     high_tail: Floats
     high: Floats
+    peaks: Floats
+    sample: Floats
 
 
 Statistics = Mapping[str, TensorStatistics]
@@ -43,56 +56,105 @@ class Observations:
 
 def calibrate(
     graph: Graph,
-    images: Iterable[NDArray[np.uint8]],
+    images: Iterable[Image],
     progress: Callable[[int], None] = lambda done: None,
+    *,
+    moments: bool = True,
 ) -> Observations:
     """Runs the float graph and observes every tensor that an operator makes.
 
     Args:
         graph: The frozen graph.
-        images: Arrays of the graph's input shape, uint8; read once, one at a time.
+        images: Arrays of the graph's input shape, uint8; read once, few at a time.
         progress: Told how many have been seen.
+        moments: Whether to observe the inputs of operators with weights, for their rounding.
     """
-    import onnxruntime
-
-    tensors = [operator.output for operator in graph.operators]
-    model = build(graph, "fp32", outputs=tensors).SerializeToString()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    upper, lower = ({name: _UpperTail() for name in tensors} for _ in range(2))
-    rows: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in tensors}
-    linear = [operator for operator in graph.operators if isinstance(operator, Linear)]
+    names = [operator.output for operator in graph.operators]
+    linear = [operator for operator in graph.operators if isinstance(operator, Linear) and moments]
     samplers = {operator.name: MomentSampler(operator) for operator in linear}
+    run = runner(build(graph, "fp32", outputs=names), names)
+
+    def observe(image: Image) -> tuple[list[_Look], list[Floats]]:
+        values = run({INPUT: image})
+        samples = [samplers[op.name].sample(values[op.inputs[0]]) for op in linear]
+        return [_look(values[name]) for name in names], samples
+
+    looks: list[list[_Look]] = [[] for _ in names]
     done = 0
-    for done, image in enumerate(images, start=1):
-        seen = dict(zip(tensors, session.run(tensors, {INPUT: image}), strict=True))
-        for name, values in seen.items():
-            high_tail, high = upper[name](values.ravel())
-            low_tail, low = lower[name](-values.ravel())
-            rows[name].append((-low, -low_tail, high_tail, high))
-        for operator in linear:
-            samplers[operator.name].add(seen[operator.inputs[0]])
+    most = max(1, int(_HELD_BYTES / (4 * sum(prod(graph.shapes[name]) for name in names))))
+    for done, (seen, samples) in enumerate(in_order(observe, images, most), start=1):
+        for of_tensor, look in zip(looks, seen, strict=True):
+            of_tensor.append(look)
+        for sampler, taken in zip(samplers.values(), samples, strict=True):
+            sampler.add(taken)
         progress(done)
     return Observations(
         done,
-        {name: TensorStatistics(*np.array(table, np.float32).T) for name, table in rows.items()},
-        {name: sampler.moments() for name, sampler in samplers.items()},
+        {name: _statistics(of_tensor) for name, of_tensor in zip(names, looks, strict=True)},
+        # One after another: for B7 all sums and all moments together are 5 GB.
+        {name: samplers.pop(name).moments() for name in list(samplers)},
     )
 
 
-class _UpperTail:
-    """The quantile 1 - `TAIL` and the maximum of one tensor, image by image.
+def channel_peaks(
+    graph: Graph, images: Iterable[Image], tensors: Sequence[str]
+) -> Mapping[str, Floats]:
+    """Each channel's largest magnitude, a mean over the images, by tensor: (channels,)."""
+    run = runner(build(graph, "fp32", outputs=tensors), tensors)
 
-    It remembers about where the quantile was, so that only the values above are sorted.
-    """
+    def observe(image: Image) -> list[Floats]:
+        values = run({INPUT: image})
+        return [np.abs(values[name]).reshape(values[name].shape[1], -1).max(1) for name in tensors]
 
-    def __init__(self) -> None:
-        self._threshold = -np.inf
+    seen = list(in_order(observe, images))
+    return {name: _mean([row[i] for row in seen]) for i, name in enumerate(tensors)}
 
-    def __call__(self, values: Floats) -> tuple[float, float]:
-        rank = max(1, round(values.size * TAIL))
-        candidates = values[values >= self._threshold]
-        if candidates.size < rank:
-            candidates = values
-        top = np.partition(candidates, candidates.size - rank)[-rank:]
-        self._threshold = top[0] - abs(top[0]) / 2
-        return float(top[0]), float(top.max())
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """One tensor of one image: low, low tail, high tail and high; by channel; some values."""
+
+    ends: tuple[float, float, float, float]
+    peaks: Floats
+    sample: Floats
+
+
+def _look(tensor: Floats) -> _Look:
+    channels = tensor.reshape(tensor.shape[1], -1)
+    rank = max(1, round(tensor.size * TAIL))
+    # Long stretches are the fastest to reduce; there must be as many as there are ranks.
+    rows = channels if rank <= len(channels) else tensor.reshape(-1, tensor.shape[-1])
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    ends = (
+        float(low.min()),
+        -_largest(rank, -low, lambda bound: -rows[low <= -bound]),
+        _largest(rank, high, lambda bound: rows[high >= bound]),
+        float(high.max()),
+    )
+    peaks = np.maximum(high, -low).reshape(len(channels), -1).max(axis=1)
+    values = tensor.ravel()
+    return _Look(ends, peaks, values[:: max(1, values.size // _SAMPLED)][:_SAMPLED].copy())
+
+
+def _largest(rank: int, ends: Floats, reaching: Callable[[float], Floats]) -> float:
+    """The rank-th largest value: only rows that reach the rank-th of their ends can hold it."""
+    bound = np.partition(ends, ends.size - rank)[-rank]
+    values = reaching(bound)
+    values = values[values >= bound]
+    return float(np.partition(values, values.size - rank)[-rank])
+
+
+def _statistics(looks: Sequence[_Look]) -> TensorStatistics:
+    low, low_tail, high_tail, high = np.array([look.ends for look in looks], np.float32).T
+    return TensorStatistics(
+        low,
+        low_tail,
+        high_tail,
+        high,
+        peaks=_mean([look.peaks for look in looks]),
+        sample=np.stack([look.sample for look in looks]),
+    )
+
+
+def _mean(peaks: Sequence[Floats]) -> Floats:
+    return np.asarray(np.mean(peaks, axis=0, dtype=np.float64), np.float32)

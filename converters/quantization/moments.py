@@ -16,9 +16,13 @@ from converters.graph import Convolution, Floats, Linear
 
 Doubles = NDArray[np.float64]
 
-# Of each map and image: with a hundred images a multiple of the largest number of inputs.
+# Of each map and image: with a hundred images a multiple of the largest number of inputs. A
+# depthwise kernel has few.
 _POSITIONS = 16
-_IMAGES_A_PRODUCT = 16
+_DEPTHWISE_POSITIONS = 8
+_IMAGES_A_PRODUCT = 32
+# Of a depthwise convolution, whose samples are many and whose products are small.
+_DEPTHWISE_IMAGES_A_PRODUCT = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,30 +51,48 @@ class MomentSampler:
         self._sums: Any = 0.0
         self._products: Any = 0.0
         self._count = 0
+        self._centre: Any = 0.0
 
-    def add(self, tensor: Floats) -> None:
-        """Takes in what is read of one image: (1, channels, height, width) or (1, in)."""
-        self._held.append(_samples(self._operator, tensor))
-        if len(self._held) == _IMAGES_A_PRODUCT:
+    def sample(self, tensor: Floats) -> Floats:
+        """What `add` wants of one image's input, (1, channels, height, width) or (1, in)."""
+        return _samples(self._operator, tensor)
+
+    def add(self, samples: Floats) -> None:
+        """Takes in the samples of one image: (groups, samples, taps)."""
+        self._held.append(samples)
+        several = len(samples) > 1
+        if len(self._held) == (_DEPTHWISE_IMAGES_A_PRODUCT if several else _IMAGES_A_PRODUCT):
             self._multiply()
 
     def _multiply(self) -> None:
         """Adds the samples held: one large product costs little more than one of a few samples."""
         if not self._held:
             return
-        # In double precision: a channel may hardly vary around a mean far from zero.
-        samples = np.concatenate(self._held, axis=1, dtype=np.float64)
+        samples = np.concatenate(self._held, axis=1)
         self._held = []
-        self._sums = self._sums + samples.sum(axis=1)
-        self._products = self._products + samples.transpose(0, 2, 1) @ samples
+        if self._count == 0:
+            self._centre = samples.mean(axis=1, dtype=np.float64).astype(np.float32)
+        # Around the centre a single precision product is exact enough, and twice as fast: a
+        # channel may hardly vary around a mean far from zero.
+        samples = samples - self._centre[:, None]
+        self._sums = self._sums + samples.sum(axis=1, dtype=np.float64)
+        self._products = self._products + _squares(samples)
         self._count += samples.shape[1]
 
     def moments(self) -> Moments:
         """What has been seen."""
         self._multiply()
         mean = np.asarray(self._sums, np.float64) / self._count
-        products = np.asarray(self._products, np.float64) / self._count
-        return Moments(mean, products - mean[:, :, None] * mean[:, None, :])
+        covariance = np.asarray(self._products, np.float64) / self._count
+        covariance -= mean[:, :, None] * mean[:, None, :]
+        return Moments(self._centre + mean, covariance)
+
+
+def _squares(samples: Floats) -> Doubles:
+    """(groups, samples, taps) to (groups, taps, taps); one group is a symmetric product of BLAS."""
+    if len(samples) == 1:
+        return (samples[0].T @ samples[0])[None].astype(np.float64)
+    return (samples.transpose(0, 2, 1) @ samples).astype(np.float64)
 
 
 def _samples(operator: Linear, tensor: Floats) -> Floats:
@@ -93,7 +115,8 @@ def _windows(operator: Convolution, tensor: Floats) -> Floats:
     rows = (tensor.shape[1] - height) // down + 1
     columns = (tensor.shape[2] - width) // across + 1
     # The middles of equal stretches: corners, half of whose window is padding, are not preferred.
-    count = min(_POSITIONS, rows * columns)
+    positions = _DEPTHWISE_POSITIONS if operator.depthwise else _POSITIONS
+    count = min(positions, rows * columns)
     chosen = ((np.arange(count) + 0.5) * rows * columns / count).astype(np.int64)
     top, left = chosen // columns * down, chosen % columns * across
     y = top[:, None, None] + np.arange(height)[None, :, None]

@@ -1,13 +1,14 @@
-"""Scales and zero points: the arithmetic of int8 that TFLite, ONNX and OpenVINO share.
+"""Scales and zero points: the integer arithmetic that TFLite, ONNX and OpenVINO share.
 
 real = scale * (quantized - zero_point), as in Jacob et al. 2018 (arXiv:1712.05877), equation 1.
-Activations have one scale a tensor and are held as uint8 (int8 is the same shifted by 128); weights
-are int8, symmetric, with a scale for each output channel.
+Activations have one scale a tensor and are held as uint8 or uint16 (int8 and int16 are the same
+shifted by half the levels); weights are int8, symmetric, with a scale for each output channel.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +16,33 @@ from numpy.typing import NDArray
 from converters.graph import Convolution, Floats, Linear
 
 LEVELS = 255
+MIDDLE_16 = 2**15
 WEIGHT_LEVELS = 127
 # Accumulators are int32 in all engines: leave a bit of room for the sum beside the bias.
 _BIAS_LIMIT = 2**30
 _SMALLEST_SCALE = 1e-12
+# Of what is always zero any step will do, but OpenVINO divides the bias before it by the step, and
+# refuses some 1e10.
+_IDLE_STEP = 1e-6
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a tensor of activations is held: `zero_point` is in 0..255."""
+    """How a tensor of activations is held, in `bits` 8 or 16: `zero_point` is in 0..`levels`."""
 
     scale: float
     zero_point: int
+    bits: int = 8
+
+    @property
+    def levels(self) -> int:
+        """The last level: 255 or 65535."""
+        return 2**self.bits - 1
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """What holds the levels."""
+        return np.uint8 if self.bits == 8 else np.uint16
 
     @property
     def low(self) -> float:
@@ -36,35 +52,50 @@ class Quantization:
     @property
     def high(self) -> float:
         """The largest value that it holds."""
-        return self.scale * (LEVELS - self.zero_point)
+        return self.scale * (self.levels - self.zero_point)
 
-    def quantize(self, values: Floats) -> NDArray[np.uint8]:
+    def quantize(self, values: Floats) -> NDArray[np.unsignedinteger[Any]]:
         """Rounds to the nearest level, halves to even, and saturates."""
         levels = np.rint(values / np.float32(self.scale)) + self.zero_point
-        return np.clip(levels, 0, LEVELS).astype(np.uint8)
+        return np.clip(levels, 0, self.levels).astype(self.dtype)
 
-    def dequantize(self, levels: NDArray[np.uint8]) -> Floats:
+    def dequantize(self, levels: NDArray[np.unsignedinteger[Any]]) -> Floats:
         """The values that the levels stand for."""
         return ((levels.astype(np.int32) - self.zero_point) * np.float32(self.scale)).astype(
             np.float32
         )
 
     @classmethod
-    def covering(cls, low: float, high: float) -> Quantization:
-        """The parameters for values in [low, high], with zero held exactly (padding needs it)."""
+    def covering(cls, low: float, high: float, bits: int = 8) -> Quantization:
+        """The parameters for values in [low, high], with zero held exactly (padding needs it).
+
+        In 16 bits zero is the middle level: TFLite's int16 kernels know no other zero point, and
+        half of so many levels are enough for ranges that lie on one side.
+        """
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = float(np.float32(max((high - low) / LEVELS, _SMALLEST_SCALE)))
+        smallest = _IDLE_STEP if low == high else _SMALLEST_SCALE
+        if bits == 16:
+            step = max(max(-low, high) / (MIDDLE_16 - 1), smallest)
+            return cls(float(np.float32(step)), MIDDLE_16, bits)
+        scale = float(np.float32(max((high - low) / LEVELS, smallest)))
         return cls(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
 
     def scaled(self, factors: Floats) -> Quantization:
         """The parameters for what it holds times a factor for each channel."""
         ends = np.outer((self.low, self.high), factors)
-        return Quantization.covering(float(ends.min()), float(ends.max()))
+        return Quantization.covering(float(ends.min()), float(ends.max()), self.bits)
 
 
-# Pixels are their own levels, and a sigmoid spends its 256 levels on [0, 1).
+# Pixels are their own levels, and a sigmoid spends its 256 levels on [0, 1), or in 16 bits what is
+# above zero of them: the scales that the kernels of TFLite and ONNX Runtime compute.
 PIXELS = Quantization(scale=1.0, zero_point=0)
 SIGMOID = Quantization(scale=1.0 / 256, zero_point=0)
+SIGMOID_16 = Quantization(scale=1.0 / MIDDLE_16, zero_point=MIDDLE_16, bits=16)
+
+
+def sigmoid_like(quantization: Quantization) -> Quantization:
+    """How the output of a sigmoid is held, in as many bits as another tensor."""
+    return SIGMOID if quantization.bits == 8 else SIGMOID_16
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +113,24 @@ def quantize_linear(operator: Linear, source: Quantization) -> QuantizedLinear:
     A channel that is almost dead would have a scale so small that its bias leaves int32: its scale
     is raised until the bias fits.
     """
-    own = weight_scales(operator) if operator.scales is None else operator.scales
+    own = own_scales(operator)
     scales = np.maximum(own, np.abs(operator.bias) / (source.scale * _BIAS_LIMIT))
     scales = scales.astype(np.float32)
+    bias = np.rint(operator.bias / (scales.astype(np.float64) * source.scale)).astype(np.int32)
+    return QuantizedLinear(quantize_weights(operator, scales), scales, bias)
+
+
+def quantize_weights(operator: Linear, scales: Floats) -> NDArray[np.int8]:
+    """The weights' levels, in the shape of the weights, for a scale of each output channel."""
     shape = [1] * operator.weights.ndim
     shape[_channel_axis(operator)] = -1
     levels = np.rint(operator.weights / scales.reshape(shape))
-    weights = np.clip(levels, -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
-    bias = np.rint(operator.bias / (scales.astype(np.float64) * source.scale)).astype(np.int32)
-    return QuantizedLinear(weights, scales, bias)
+    return np.clip(levels, -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
+
+
+def own_scales(operator: Linear) -> Floats:
+    """The scales that the weights were rounded for, else those that cover them: (out,)."""
+    return weight_scales(operator) if operator.scales is None else operator.scales
 
 
 def weight_scales(operator: Linear) -> Floats:

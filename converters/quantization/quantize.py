@@ -1,16 +1,27 @@
-"""The quantization of a graph: one decision, made once, that every format lowers."""
+"""From the float graph and images to what formats lower: rewrites, ranges, weights, biases."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from converters.graph import Graph, Linear
-from converters.quantization.calibrate import Observations
+from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
+from converters.graph import INPUT, PROBABILITIES, Graph, Linear
+from converters.quantization.calibrate import Observations, calibrate
+from converters.quantization.correct import correct_biases
+from converters.quantization.doubling import merged, restored
 from converters.quantization.moments import Moments
-from converters.quantization.ranges import DEFAULT_RULE, choose
-from converters.quantization.recipe import Recipe
+from converters.quantization.parameters import Quantization
+from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
+from converters.quantization.recipe import UNCALIBRATED, Recipe, Rewrites
+from converters.quantization.rewrite import (
+    REWRITES,
+    equalize_streams,
+    rewrite_where_worth,
+    rewritten,
+)
 from converters.quantization.rounding import round_weights
+from converters.quantization.simulate import Image
 from edgenet.errors import UsageError
 
 Rounding = Callable[[Linear, Moments], Linear]
@@ -19,49 +30,243 @@ ROUNDINGS: Mapping[str, Rounding] = {
     "nearest": lambda operator, moments: operator,
 }
 DEFAULT_ROUNDING = "least-squares"
+# What can be left out, in the order in which it is done.
+STEPS = ("streams", *REWRITES, "correction")
+# Images for what takes many passes; every third of them is only measured on.
+_ASIDE = 3
+_HELD = {"fast": 12, "thorough": 36}
+EFFORTS = tuple(_HELD)
+_NARROW = ("int8", "int8-mixed")
+DEFAULT_EFFORT = "thorough"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How int8 is chosen; `recipe` replays a decision instead, on these images' weights."""
+
+    rule: str = DEFAULT_RULE
+    rounding: str = DEFAULT_ROUNDING
+    without: frozenset[str] = frozenset()
+    effort: str = DEFAULT_EFFORT
+    recipe: Recipe | None = None
+
+    def require(self) -> None:
+        """Refuses names that there are not.
+
+        Raises:
+            UsageError: There is no rule, rounding, step or effort of that name.
+        """
+        require_rule(self.rule)
+        for what, name, known in (
+            ("rounding", self.rounding, tuple(ROUNDINGS)),
+            ("effort", self.effort, EFFORTS),
+            *(("step", step, STEPS) for step in sorted(self.without)),
+        ):
+            if name not in known:
+                raise UsageError(f"no {what} is called {name!r}: take one of {', '.join(known)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Calibration images, batches of 1; `all` starts anew at each call."""
+
+    all: Callable[[], Iterator[Image]]
+    count: int
+
+    def split(self, held: int) -> Split:
+        """Holds about so many of them, evenly spaced; of very few, all are in every part."""
+        step = max(self.count // held, 1)
+        chosen = [image for i, image in enumerate(self.all()) if i % step == 0]
+        if len(chosen) < 2 * _ASIDE:
+            return Split(chosen, chosen, self.all(), self.count)
+        few = [image for i, image in enumerate(chosen) if i % _ASIDE]
+        others = (image for i, image in enumerate(self.all()) if i % (step * _ASIDE))
+        return Split(few, chosen[::_ASIDE], others, self.count - len(chosen[::_ASIDE]))
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A `few` of the `others` for what takes many passes; those `aside` set nothing."""
+
+    few: Sequence[Image]
+    aside: Sequence[Image]
+    others: Iterator[Image]
+    count: int
 
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """A graph whose weights are ready for int8, and the recipe for its activations."""
+    """The float graph after its rewrites, the recipe, and the graph that each format lowers.
+
+    `lowered` is keyed by the arrangements of `converters.formats.ARRANGEMENTS`: weights are ready
+    for int8 and biases make up for what the arrangement shifts. `rounded` is the graph before
+    that. `images` have been seen; none of `aside` set anything: they are to measure on.
+    """
 
     graph: Graph
+    rounded: Graph
     recipe: Recipe
+    lowered: Mapping[str, Graph]
+    few: Sequence[Image]
+    aside: Sequence[Image]
+    images: int
 
+    def of(self, format: str) -> Graph:
+        """What a format lowers."""
+        return self.lowered[ARRANGEMENTS[format]]
 
-def require_rounding(name: str) -> None:
-    """Refuses what is no name of `ROUNDINGS`.
-
-    Raises:
-        UsageError: There is no rounding of that name.
-    """
-    if name not in ROUNDINGS:
-        raise UsageError(f"no rounding is called {name!r}: take one of {', '.join(ROUNDINGS)}")
+    def with_batch(self, batch: int) -> Quantized:
+        """The same for so many images a run."""
+        shape = (batch, *self.graph.input_shape[1:])
+        lowered = {name: replace(graph, input_shape=shape) for name, graph in self.lowered.items()}
+        return replace(self, graph=replace(self.graph, input_shape=shape), lowered=lowered)
 
 
 def quantize(
     graph: Graph,
-    observations: Observations,
-    rule: str = DEFAULT_RULE,
-    rounding: str = DEFAULT_ROUNDING,
+    images: Images,
+    method: Method,
+    precision: str = "int8",
+    report: Callable[[str], None] = lambda line: None,
 ) -> Quantized:
-    """Chooses ranges and rounds weights.
+    """Chooses rewrites and ranges, rounds weights and corrects biases.
 
     Args:
-        graph: The frozen graph.
-        observations: Of the calibration images.
-        rule: A name of `converters.quantization.ranges.RULES`.
-        rounding: A name of `ROUNDINGS`.
+        graph: The frozen graph, for a batch of 1.
+        images: To calibrate on.
+        method: How.
+        precision: "int8", "int8-mixed", "w8a16", "w8" or "dynamic"; only the first two are
+            rewritten and corrected: 16 bits and float have room for every channel.
+        report: Told what is being done.
 
     Raises:
-        UsageError: There is no rule or rounding of that name.
+        UsageError: The method has a name that there is not, or a recipe of another network or
+            precision.
     """
-    require_rounding(rounding)
-    recipe = choose(graph, observations.tensors, rule)
-    operators = [
-        ROUNDINGS[rounding](operator, observations.inputs[operator.name])
-        if isinstance(operator, Linear)
-        else operator
-        for operator in graph.operators
+    method.require()
+    if precision not in _NARROW:
+        method = replace(method, without=frozenset(STEPS))
+    split = images.split(_HELD[method.effort])
+    replayed = method.recipe
+    if replayed is None:
+        report("looking for rewrites that take noise away")
+        rewrites = _find_rewrites(graph, split.few, method)
+    else:
+        _require_replayable(replayed, precision)
+        rewrites = replayed.rewrites
+    graph = rewritten(graph, rewrites)
+    observations = calibrate(
+        graph,
+        split.others,
+        lambda done: _report_progress(report, done, split.count),
+    )
+    if replayed is None:
+        recipe = replace(
+            choose(graph, observations.tensors, method.rule).for_precision(precision),
+            rounding=method.rounding,
+            rewrites=rewrites,
+            corrected="correction" not in method.without,
+        )
+    else:
+        recipe = replayed
+        recipe.require_operators(graph)
+    report("rounding weights and correcting biases")
+    rounded = _rounded(graph, observations, recipe.rounding)
+    seen = observations.images + images.count - split.count
+    return arrange(Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen), recipe)
+
+
+def _require_replayable(recipe: Recipe, precision: str) -> None:
+    if recipe.rounding not in ROUNDINGS:
+        raise UsageError(
+            f"the recipe's weights.rounding must be one of {', '.join(ROUNDINGS)}, not "
+            f"{recipe.rounding!r}"
+        )
+    made = recipe.activation_bits, bool(recipe.ranges)
+    wanted = Recipe("", {}).for_precision(precision).activation_bits, precision not in UNCALIBRATED
+    if made != wanted:
+        raise UsageError(
+            f"the recipe holds activations in {recipe.activation_bits} bits"
+            f"{'' if recipe.ranges else ' without ranges'}, which is not {precision}: take the "
+            "precision that it was made for"
+        )
+
+
+def _report_progress(report: Callable[[str], None], done: int, count: int) -> None:
+    if done % 16 == 0 or done == count:
+        report(f"calibrating: {done} of {count}")
+
+
+def _find_rewrites(graph: Graph, few: Sequence[Image], method: Method) -> Rewrites:
+    rewrites: dict[str, Mapping[str, tuple[float, ...]]] = {}
+    if "streams" not in method.without:
+        rewrites |= equalize_streams(graph, few)
+    names = [name for name in REWRITES if name not in method.without]
+    if names:
+        rewrites |= rewrite_where_worth(rewritten(graph, rewrites), few, method.rule, names)
+    return rewrites
+
+
+def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
+    return graph.with_operators(
+        [
+            ROUNDINGS[rounding](operator, observations.inputs[operator.name])
+            if isinstance(operator, Linear)
+            else operator
+            for operator in graph.operators
+        ]
+    )
+
+
+def arrange(quantized: Quantized, recipe: Recipe) -> Quantized:
+    """The graph of each arrangement, with the recipe's float operators left as they are.
+
+    Args:
+        quantized: Whose graph and rounded weights to take.
+        recipe: What is held in int8.
+    """
+    graph, rounded = quantized.graph, quantized.rounded
+    floats = {op.name: op for op in graph.operators if op.name in recipe.float_operators}
+    mixed = rounded.with_operators([floats.get(op.name, op) for op in rounded.operators])
+    lowered = {}
+    for name, source, target in (
+        (EVERY_TENSOR, graph, mixed),
+        (LINEAR_INPUTS, merged(graph), merged(mixed)),
+    ):
+        if recipe.corrected:
+            held = held_tensors(source, recipe, name)
+            target = correct_biases(source, target, held, quantized.few)
+        lowered[name] = target
+    return replace(quantized, recipe=recipe, lowered=lowered)
+
+
+def with_float(quantized: Quantized, operators: Collection[str]) -> Quantized:
+    """The same with these operators in float; what was doubled for int8 alone is no more."""
+    graph, recipe = quantized.graph, quantized.recipe
+    spare = [
+        site
+        for site in recipe.rewrites.get("doubling", {})
+        if all(op.name in operators for op in (graph.producers[site], *graph.consumers[site]))
     ]
-    return Quantized(graph.with_operators(operators), replace(recipe, rounding=rounding))
+    graph, rounded = restored(graph, spare), restored(quantized.rounded, spare)
+    left = {op.name for op in graph.operators}
+    doubling = {s: g for s, g in recipe.rewrites.get("doubling", {}).items() if s not in spare}
+    others = {name: made for name, made in recipe.rewrites.items() if name != "doubling"}
+    recipe = replace(
+        recipe,
+        ranges={name: ends for name, ends in recipe.ranges.items() if name in graph.shapes},
+        float_operators=frozenset(operators) & left,
+        rewrites=others | ({"doubling": doubling} if doubling else {}),
+    )
+    return arrange(replace(quantized, graph=graph, rounded=rounded), recipe)
+
+
+def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:
+    """What passes through levels in an arrangement, and how."""
+    quantizations = recipe.quantizations(graph)
+    integer = [op for op in graph.operators if op.name not in recipe.float_operators]
+    read = [op for op in integer if arrangement == EVERY_TENSOR or isinstance(op, Linear)]
+    names = {name for operator in read for name in operator.inputs}
+    if arrangement == EVERY_TENSOR:
+        names |= {operator.output for operator in integer}
+    return {n: q for n, q in quantizations.items() if n in names - {INPUT, PROBABILITIES}}

@@ -6,7 +6,7 @@ is lost, and what is spent on outliers is resolution lost for all: each role has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 import numpy as np
@@ -18,14 +18,20 @@ from converters.graph import (
     Convolution,
     Graph,
     Linear,
+    Multiply,
     Operator,
+    Twin,
 )
 from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.recipe import Range, Recipe
+from converters.quantization.sketches import entropy, least_squares
 from edgenet.errors import UsageError
 
-# Left of it SiLU is flat: above -0.0027.
+# Left of it SiLU is flat: above -0.0027. A sigmoid is so on both sides: within 0.00034 of 0 and 1.
 SILU_FLAT = -8.0
+# Where a doubled convolution is far below zero its gate is shut: a range may end there at this
+# share of its other end.
+_TWIN_LOW = -0.5
 
 
 class Role(Enum):
@@ -39,6 +45,8 @@ class Role(Enum):
     BEFORE_SILU = "what only SiLU reads, from a convolution or dense layer"
     BEFORE_SILU_DEPTHWISE = "what only SiLU reads, from a depthwise convolution"
     SILU = "the output of SiLU"
+    BEFORE_SIGMOID = "what only the gate of a doubled convolution reads"
+    TWIN = "the output of a doubled convolution's copy"
     LINEAR = "residual sums, projections and gated maps"
 
 
@@ -53,11 +61,20 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.RECTIFIED
     if isinstance(producer, Activation) and producer.function == "silu":
         return Role.SILU
+    if isinstance(producer, Twin):
+        return Role.TWIN
     readers = graph.consumers[tensor]
-    if readers and all(isinstance(r, Activation) and r.function == "silu" for r in readers):
+    if _all_compute(readers, "sigmoid"):
+        return Role.BEFORE_SIGMOID
+    if _all_compute(readers, "silu"):
         depthwise = isinstance(producer, Convolution) and producer.depthwise
         return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
     return Role.LINEAR
+
+
+def _all_compute(readers: Sequence[Operator], function: str) -> bool:
+    functions = [r.function if isinstance(r, Activation) else None for r in readers]
+    return bool(functions) and all(found == function for found in functions)
 
 
 def _is_vector(graph: Graph, tensor: str) -> bool:
@@ -79,7 +96,7 @@ def per_image(role: Role, statistics: TensorStatistics) -> Range:
     return float(statistics.low.mean()), float(statistics.high.mean())
 
 
-def tails(role: Role, statistics: TensorStatistics) -> Range:
+def percentile(role: Role, statistics: TensorStatistics) -> Range:
     """The mean over the images of each image's 0.01 % quantile at each end."""
     return float(statistics.low_tail.mean()), float(statistics.high_tail.mean())
 
@@ -91,12 +108,16 @@ def by_role(role: Role, statistics: TensorStatistics) -> Range:
     the end lies between the mean tail and the extreme, at their geometric mean.
     """
     low, high = min_max(role, statistics)
-    low_tail, high_tail = tails(role, statistics)
+    low_tail, high_tail = percentile(role, statistics)
     between = _geometric_mean(high_tail, high)
     if role is Role.BEFORE_SILU:
         return max(low_tail, SILU_FLAT), high_tail
     if role is Role.BEFORE_SILU_DEPTHWISE:
         return max(low, SILU_FLAT), between
+    if role is Role.BEFORE_SIGMOID:
+        return max(low_tail, SILU_FLAT), min(high_tail, -SILU_FLAT)
+    if role is Role.TWIN:
+        return max(-_geometric_mean(-low_tail, -low), _TWIN_LOW * between), between
     if role is Role.LINEAR:
         return -_geometric_mean(-low_tail, -low), between
     return low, high
@@ -111,7 +132,9 @@ RULES: Mapping[str, Rule] = {
     "by-role": by_role,
     "min-max": min_max,
     "per-image": per_image,
-    "tails": tails,
+    "percentile": percentile,
+    "least-squares": least_squares,
+    "entropy": entropy,
 }
 DEFAULT_RULE = "by-role"
 
@@ -142,12 +165,15 @@ def choose(graph: Graph, statistics: Statistics, rule: str = DEFAULT_RULE) -> Re
 
 
 def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
-    """ReLU lives above zero, and what is clipped before SiLU cannot come out of it."""
+    """ReLU lives above zero, and what is clipped before SiLU or its gate cannot come out of it."""
     low, high = ranges[tensor]
     role = role_of(graph, tensor)
     if role is Role.RECTIFIED:
         return 0.0, high
+    producer = graph.producers[tensor]
     if role is Role.SILU:
-        source = ranges[graph.producers[tensor].inputs[0]][1]
-        return low, min(high, source / (1 + np.exp(-source)))
+        source = ranges[producer.inputs[0]][1]
+        return low, min(high, float(source / (1 + np.exp(-source))))
+    if isinstance(producer, Multiply) and isinstance(graph.producers[producer.inputs[0]], Twin):
+        return low, min(high, ranges[producer.inputs[0]][1])
     return low, high

@@ -23,6 +23,8 @@ _DAMPING = 0.01
 _PRECISION = 1e-9
 # Taps rounded before the rest hears of their errors, in one matrix product instead of many.
 _BLOCK = 64
+# Smaller ones are inverted like any other matrix.
+_TRIANGLE = 128
 
 
 def round_weights(operator: Linear, moments: Moments) -> Linear:
@@ -88,10 +90,25 @@ def _error_factor(covariance: Doubles, floor: Doubles, order: NDArray[np.intp]) 
 
     Row t tells what an error at tap t asks of the taps after it.
     """
-    taps = covariance.shape[1]
     variance = np.diagonal(covariance, axis1=1, axis2=2)
-    damping = _DAMPING * variance.mean(axis=1) + floor
-    damped = covariance + damping[:, None, None] * np.eye(taps)
-    damped = np.take_along_axis(damped, order[:, :, None], axis=1)
-    damped = np.take_along_axis(damped, order[:, None, :], axis=2)
-    return np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    backwards = order[:, ::-1]
+    groups = np.arange(len(order))[:, None, None]
+    damped = covariance[groups, backwards[:, :, None], backwards[:, None, :]]
+    np.einsum("gtt->gt", damped)[:] += (_DAMPING * variance.mean(axis=1) + floor)[:, None]
+    # Of the taps in order it is an upper factor, whose inverse is the inverse's.
+    upper = np.linalg.cholesky(damped)[:, ::-1, ::-1]
+    return _upper_inverse(np.ascontiguousarray(upper))
+
+
+def _upper_inverse(upper: Doubles) -> Doubles:
+    """The inverses of (groups, taps, taps) upper triangles, at a third of what others cost."""
+    taps = upper.shape[1]
+    if taps <= _TRIANGLE:
+        return np.asarray(np.linalg.inv(upper), np.float64)
+    half = taps // 2
+    inverse = np.zeros(upper.shape)
+    inverse[:, :half, :half] = _upper_inverse(upper[:, :half, :half])
+    inverse[:, half:, half:] = _upper_inverse(upper[:, half:, half:])
+    corner = inverse[:, :half, :half] @ upper[:, :half, half:]
+    inverse[:, :half, half:] = -corner @ inverse[:, half:, half:]
+    return inverse

@@ -45,10 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     precision.add_argument("--precision", choices=PRECISIONS, help="default: fp32")
     parser.set_defaults(precision="fp32")
     parser.add_argument(
-        "--to", metavar="F,...", default=",".join(FORMATS), help="formats (default: %(default)s)"
+        "--to",
+        metavar="F,...",
+        help=f"of {', '.join(FORMATS)} (default: all that have the precision)",
     )
     _add_model(parser.add_argument_group("the model"))
     _add_images(parser.add_argument_group("images"))
+    _add_method(parser.add_argument_group("int8"))
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -87,21 +90,45 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--skip-damaged", action="store_true", help="leave damaged calibration images out"
     )
+    group.add_argument("--evaluate", metavar="DIR", help="labelled images to judge the result on")
+    group.add_argument(
+        "--crop-fraction",
+        type=float,
+        metavar="F",
+        help="the central part of a photo that is used; 1.0 = no crop (default: the variant's own)",
+    )
+
+
+def _add_method(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="top-1 that may be lost: int8 returns operators to float until it is not, or becomes "
+        "w8 or fp16; other precisions fail",
+    )
+    group.add_argument(
+        "--strict", action="store_true", help="with --max-drop: int8 throughout, or fail"
+    )
+    group.add_argument(
+        "--effort",
+        metavar="NAME",
+        help="fast or thorough: the time to choose in (default: thorough)",
+    )
+    group.add_argument(
+        "--recipe", metavar="FILE", help="replay the recipe of an earlier bundle's manifest"
+    )
     group.add_argument(
         "--range-rule", metavar="NAME", help="how ranges are chosen (default: by-role)"
     )
     group.add_argument(
         "--rounding", metavar="NAME", help="how weights are rounded (default: least-squares)"
     )
-    group.add_argument("--evaluate", metavar="DIR", help="labelled images to judge the result on")
     group.add_argument(
-        "--max-drop", type=float, metavar="POINTS", help="fail where more top-1 than this is lost"
-    )
-    group.add_argument(
-        "--crop-fraction",
-        type=float,
-        metavar="F",
-        help="the central part of a photo that is used; 1.0 = no crop (default: the variant's own)",
+        "--without",
+        metavar="STEP,...",
+        default="",
+        help="of streams, doubling, gating, correction: what to leave out",
     )
 
 
@@ -119,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> Bundle:
     try:
         from converters.pipeline import convert
-        from converters.quantization.quantize import DEFAULT_ROUNDING
+        from converters.quantization.quantize import DEFAULT_EFFORT, DEFAULT_ROUNDING
         from converters.quantization.ranges import DEFAULT_RULE
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"converting ({error.name})", "all") from error
@@ -127,7 +154,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         args.model,
         args.output,
         precision=args.precision,
-        formats=[format.strip() for format in args.to.split(",")],
+        formats=None if args.to is None else [format.strip() for format in args.to.split(",")],
         calibration=args.calibration,
         calibration_images=args.calibration_images,
         skip_damaged=args.skip_damaged,
@@ -142,6 +169,10 @@ def _convert(args: argparse.Namespace) -> Bundle:
         batch=args.batch,
         range_rule=args.range_rule or DEFAULT_RULE,
         rounding=args.rounding or DEFAULT_ROUNDING,
+        without=[step.strip() for step in args.without.split(",") if step.strip()],
+        effort=args.effort or DEFAULT_EFFORT,
+        recipe=args.recipe,
+        strict=args.strict,
         report=_say,
     )
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "classify images with a bundle",
     "bench": "time bundles: percentiles, load and first run, peak memory",
     "check": "compare a bundle with its fp32 reference; exit 3 where it lost too much",
+    "bisect": "find the operators of an int8 file that cost the accuracy",
     "devices": "list what can run here, and why the rest cannot",
     "models": "list the variants: input size, parameters, MACs, weights at hand",
     "summary": "show a model stage by stage: operators, shapes, parameters, MACs",

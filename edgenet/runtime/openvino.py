@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from edgenet.errors import DeviceError
 from edgenet.images import Pixels
+from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.session import Floats, Loaded, Session
 
 
@@ -26,6 +28,8 @@ class OpenvinoSession(Session):
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
         core = library.Core()
+        if self._plan.precision == "bf16":
+            require_bf16(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         compiled = core.compile_model(str(self._plan.model), "CPU", self._properties())
         taken = compiled.input(0)
         self._require_input(taken.shape, taken.element_type.to_dtype())
@@ -52,3 +56,19 @@ class OpenvinoSession(Session):
             "INFERENCE_NUM_THREADS": self._plan.threads,
             "INFERENCE_PRECISION_HINT": hint,
         }
+
+
+def require_bf16(capabilities: Iterable[str]) -> None:
+    """Refuses a CPU that would compute a bf16 file in float32, which is another network.
+
+    Args:
+        capabilities: The CPU plugin's OPTIMIZATION_CAPABILITIES.
+
+    Raises:
+        DeviceError: "BF16" is not among them.
+    """
+    if "BF16" not in capabilities:
+        raise DeviceError(
+            f"this cpu ({cpu_name()}) has no bf16, which takes AVX-512 BF16 or AMX: "
+            "convert with --precision fp16 or int8 instead"
+        )

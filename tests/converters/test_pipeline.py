@@ -83,7 +83,8 @@ def test_the_manifest_keeps_the_contract(tiny_bundle, tiny_models, texture_folde
     ]
     assert document["outputs"][0]["shape"] == [1, CLASSES]
     assert document["precision"] == "int8"
-    assert set(document["recipe"]) == {"activations", "weights", "ranges"}
+    assert set(document["recipe"]) == {"activations", "weights", "ranges", "rewrites"}
+    assert document["recipe"]["weights"]["bias_correction"] is True
     assert document["calibration"]["images"] == 40
     assert len(document["calibration"]["sha256"]) == 64
     assert document["reference"]["precision"] == "fp32"
@@ -239,11 +240,16 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
     "no such file": ({"model": "gone.keras"}, UsageError, "no such file"),
     "a text file": ({"model": text_model}, UsageError, "not a Keras model, or cut short"),
     "another family": ({"model": foreign_model}, UnsupportedModelError, "'pool' (MaxPooling2D)"),
-    "unknown precision": ({"precision": "int4"}, UsageError, "fp32, fp16, int8"),
+    "unknown precision": ({"precision": "int4"}, UsageError, "take one of fp32, fp16, bf16, int8"),
     "unknown format": ({"formats": ["coreml"]}, UsageError, "tflite, onnx, openvino"),
     "no format": ({"formats": []}, UsageError, "tflite, onnx, openvino"),
     "unknown rule": ({"range_rule": "magic"}, UsageError, "by-role, min-max"),
     "unknown rounding": ({"rounding": "up"}, UsageError, "least-squares, nearest"),
+    "unknown step": ({"without": ["sleep"]}, UsageError, "streams, doubling, gating, correction"),
+    "unknown effort": ({"effort": "some"}, UsageError, "take one of fast, thorough"),
+    "no such recipe": ({"recipe": "gone.json"}, UsageError, "cannot read the recipe gone.json"),
+    "no recipe": ({"recipe": "two.txt"}, UsageError, "two.txt is not JSON"),
+    "strict about nothing": ({"strict": True}, UsageError, "add --max-drop POINTS"),
     "unknown preprocessing": ({"preprocess": "caffe"}, UsageError, "raw, unit, tf"),
     "contradicted preprocessing": ({"preprocess": "tf"}, UsageError, "leave --preprocess off"),
     "empty batch": ({"batch": 0}, UsageError, "1 image or more"),
@@ -298,6 +304,45 @@ def test_evaluation_reports_every_format_and_passes_the_gate(tiny_models, place,
         assert any(line.startswith(f"{format}: agreement") and "drop" in line for line in lines)
 
 
+def test_a_recipe_replays_byte_for_byte(
+    tiny_bundle, tiny_models, tiny_labels, place, texture_folder
+):
+    bundle = convert(
+        *(tiny_models["b"], place / "out"),
+        precision="int8",
+        labels=tiny_labels,
+        calibration=texture_folder,
+        calibration_images=40,
+        recipe=tiny_bundle / MANIFEST,
+    )
+    assert listing(bundle.path) == listing(tiny_bundle)
+    for name in listing(tiny_bundle):
+        if (tiny_bundle / name).is_file():
+            assert (bundle.path / name).read_bytes() == (tiny_bundle / name).read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8"])
+def test_a_recipe_is_not_taken_for_nothing(tiny_bundle, tiny_models, place, precision):
+    with pytest.raises(UsageError, match=f"nothing for --recipe to decide in {precision}"):
+        quick(
+            *(tiny_models["lite"], place / "out"),
+            precision=precision,
+            recipe=tiny_bundle / MANIFEST,
+        )
+    assert listing(place) == []
+
+
+def test_a_recipe_of_another_network_is_refused(tiny_bundle, tiny_models, place, texture_folder):
+    with pytest.raises(UsageError, match="the recipe is of another network"):
+        quick(
+            *(tiny_models["lite"], place / "out"),
+            precision="int8",
+            calibration=texture_folder,
+            recipe=tiny_bundle / MANIFEST,
+        )
+    assert listing(place) == []
+
+
 def test_a_label_beyond_the_classes_is_refused(tiny_models, place, tmp_path):
     folder = tmp_path / "labelled"
     folder.mkdir()
@@ -318,5 +363,8 @@ def test_progress_is_told_step_by_step(tiny_models, place, texture_folder):
         report=lines.append,
     )
     text = "\n".join(lines)
-    for step in ("loading", "asking Keras", "calibrating: 32 of 40", "lowering to onnx int8"):
+    for step in (
+        *("loading", "asking Keras", "looking for rewrites", "calibrating: 16 of 26"),
+        *("calibrating: 26 of 26", "rounding weights", "lowering to onnx int8"),
+    ):
         assert step in text

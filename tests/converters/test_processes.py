@@ -85,7 +85,9 @@ def test_a_kill_leaves_no_bundle_and_the_next_try_sweeps_and_gives_equal_bytes(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)]
 )
-@pytest.mark.parametrize("moment", ["loading", "calibrating", "lowering to openvino"])
+@pytest.mark.parametrize(
+    "moment", ["loading", "looking for rewrites", "calibrating", "lowering to openvino"]
+)
 def test_a_signal_leaves_nothing(arguments, tmp_path, number, code, moment):
     process = start(arguments)
     until(process, moment)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 
-from converters.formats.onnx import IR_VERSION, OPSET, build, channels_first
+from converters.formats.onnx import (
+    IR_VERSION,
+    IR_VERSION_16,
+    OPSET,
+    OPSET_16,
+    build,
+    channels_first,
+)
 from converters.graph import INPUT, LOGITS, Graph, Linear
 from converters.passes import simplify
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "w8", "w8a16")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +37,8 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def models(graph) -> dict[str, onnx.ModelProto]:
     recipe = recipe_of(graph, pixels(8, 17, 17))
-    return {p: build(graph, p, recipe if p == "int8" else None) for p in PRECISIONS}
+    recipes = {"int8": recipe, "w8a16": replace(recipe, activation_bits=16)}
+    return {p: build(graph, p, recipes.get(p)) for p in PRECISIONS}
 
 
 def initializers(model: onnx.ModelProto) -> dict[str, Any]:
@@ -36,11 +46,13 @@ def initializers(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_model_is_valid_and_of_opset_17(models, precision):
+def test_the_model_is_valid_and_of_opset_17_if_it_can(models, precision):
     model = models[precision]
     onnx.checker.check_model(model, full_check=True)
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
-    assert (OPSET, IR_VERSION, model.ir_version) == (17, 8, 8)
+    opset, version = (OPSET_16, IR_VERSION_16) if precision == "w8a16" else (17, 8)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", opset)]
+    assert model.ir_version == version
+    assert (OPSET, IR_VERSION, OPSET_16, IR_VERSION_16) == (17, 8, 21, 10)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -65,7 +77,11 @@ def test_any_network_is_valid_in_every_precision(graph):
 
 @pytest.mark.parametrize(
     ("precision", "suffix", "dtype"),
-    [("fp32", "", np.float32), ("fp16", "/half", np.float16), ("int8", "/quantized", np.int8)],
+    [
+        ("fp32", "", np.float32),
+        ("fp16", "/half", np.float16),
+        *((precision, "/quantized", np.int8) for precision in ("int8", "w8", "w8a16")),
+    ],
 )
 def test_weights_are_of_the_precision(models, graph, precision, suffix, dtype):
     found = initializers(models[precision])
@@ -74,15 +90,18 @@ def test_weights_are_of_the_precision(models, graph, precision, suffix, dtype):
             assert found[f"{operator.name}/weights{suffix}"].dtype == dtype
 
 
-def test_int8_activations_are_unsigned_and_follow_each_operator(models, graph):
+@pytest.mark.parametrize(
+    ("precision", "dtype", "last"), [("int8", np.uint8, "Conv"), ("w8a16", np.uint16, "Clip")]
+)
+def test_activations_are_unsigned_and_follow_each_operator(models, precision, dtype, last):
     """Signed ones take ONNX Runtime's slow path on x86; a float operator between would too."""
-    model = models["int8"]
+    model = models[precision]
     found = initializers(model)
     quantizers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
-    assert {found[node.input[2]].dtype for node in quantizers} == {np.dtype(np.uint8)}
+    assert {found[node.input[2]].dtype for node in quantizers} == {np.dtype(dtype)}
     quantized = {node.input[0] for node in quantizers}
     for node in model.graph.node:
-        if node.op_type in ("Conv", "Mul", "Sigmoid"):
+        if node.op_type in (last, "Mul", "Sigmoid"):
             assert node.output[0] in quantized
     assert LOGITS not in quantized
 
@@ -91,6 +110,33 @@ def test_relu_is_the_saturation_of_the_quantizer(models):
     kinds = {p: Counter(node.op_type for node in models[p].graph.node) for p in PRECISIONS}
     assert kinds["fp32"]["Clip"] == 1
     assert kinds["int8"]["Clip"] == 0
+    # Where zero is the middle level the quantizer saturates elsewhere.
+    assert kinds["w8a16"]["Clip"] == 1
+
+
+def test_levels_that_end_elsewhere_saturate_nothing(graph):
+    """A recipe may hold what ReLU6 makes over more than 0 to 6."""
+    recipe = recipe_of(graph, pixels(8, 17, 17))
+    tensor = next(op.output for op in graph.operators if getattr(op, "function", "") == "relu6")
+    for ends, clips in (((0.0, 6.0), 0), ((0.0, 9.0), 1), ((-1.0, 6.0), 1)):
+        chosen = replace(recipe, ranges={**recipe.ranges, tensor: ends})
+        model = build(graph, "int8", chosen)
+        assert sum(node.op_type == "Clip" for node in model.graph.node) == clips
+
+
+def test_onnx_runtime_widens_int8_weights_at_load(models, tmp_path):
+    """What runs are the float network's kernels: nothing is dequantized at every call."""
+    kinds = {}
+    for precision in ("fp32", "w8"):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / precision)
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(
+            models[precision].SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        optimized = onnx.load(tmp_path / precision)
+        kinds[precision] = Counter(node.op_type for node in optimized.graph.node)
+    assert kinds["w8"] == kinds["fp32"]
 
 
 def test_half_precision_is_widened_and_computed_in_float32(models):

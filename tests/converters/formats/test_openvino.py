@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from converters.graph import INPUT, Graph, Linear
 from converters.passes import simplify
 from tests.converters.graphs import Chain, pixels, recipe_of
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "w8", "w8a16")
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +29,11 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def folders(graph, tmp_path_factory) -> dict[str, Path]:
     recipe = recipe_of(graph, pixels(8, 17, 17))
+    recipes = {"int8": recipe, "w8a16": replace(recipe, activation_bits=16)}
     found = {}
     for precision in PRECISIONS:
         found[precision] = tmp_path_factory.mktemp(precision)
-        lower(graph, precision, recipe if precision == "int8" else None, found[precision])
+        lower(graph, precision, recipes.get(precision), found[precision])
     return found
 
 
@@ -75,8 +77,9 @@ def test_no_node_has_a_name_that_openvino_numbered(models, precision):
     assert numbered == []
 
 
-def test_int8_weights_are_int8(models, graph):
-    found = constants(models["int8"])
+@pytest.mark.parametrize("precision", ["int8", "w8", "w8a16"])
+def test_int8_weights_are_int8(models, graph, precision):
+    found = constants(models[precision])
     for operator in graph.operators:
         if isinstance(operator, Linear):
             constant = found[f"{operator.name}/weights/quantized"]
@@ -87,14 +90,31 @@ def test_int8_weights_are_int8(models, graph):
 def test_half_precision_weights_are_half(folders, graph):
     constants = 4 * graph.parameters
     sizes = {p: (folder / "model.bin").stat().st_size for p, folder in folders.items()}
-    assert sizes["fp16"] < 0.55 * sizes["fp32"]
+    assert sizes["fp16"] == sizes["bf16"] < 0.55 * sizes["fp32"]
     assert sizes["fp32"] >= constants
 
 
-def test_what_is_quantized_is_what_convolutions_read(models, graph):
-    nodes = [op for op in models["int8"].get_ops() if op.get_type_name() == "FakeQuantize"]
+@pytest.mark.parametrize(("precision", "levels"), [("int8", 2**8), ("w8a16", 2**16)])
+def test_what_is_quantized_is_what_convolutions_read(models, graph, precision, levels):
+    nodes = [op for op in models[precision].get_ops() if op.get_type_name() == "FakeQuantize"]
     expected = {op.inputs[0] for op in graph.operators if isinstance(op, Linear)}
     assert {node.get_friendly_name() for node in nodes} == {
         f"{name}/quantized" for name in expected
     }
-    assert {node.get_attributes()["levels"] for node in nodes} == {256}
+    assert {node.get_attributes()["levels"] for node in nodes} == {levels}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "w8"])
+def test_no_activation_of_the_others_is_quantized(models, precision):
+    assert not any(op.get_type_name() == "FakeQuantize" for op in models[precision].get_ops())
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+def test_a_dead_map_of_one_channel_compiles(tmp_path, precision):
+    """The plugin's convolutions take no step as small as such a map's would be."""
+    chain = Chain(5, 5).normalize().convolution(1).affine(0, -1).activation("relu").convolution(1)
+    graph = simplify(chain.head())
+    recipe = recipe_of(graph, pixels(2, 5, 5)).for_precision(precision)
+    assert (0.0, 0.0) in recipe.ranges.values()
+    path, _ = lower(graph, precision, recipe, tmp_path)
+    openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

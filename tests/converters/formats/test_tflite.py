@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,23 @@ import numpy as np
 import pytest
 
 from converters.formats.tflite import build
-from converters.graph import INPUT, LOGITS, PROBABILITIES, Graph, Linear, Padding
+from converters.graph import (
+    INPUT,
+    LOGITS,
+    PROBABILITIES,
+    Convolution,
+    Graph,
+    Linear,
+    Padding,
+)
 from converters.passes import simplify
 from converters.quantization.recipe import Recipe
 from edgenet.runtime.tflite import delegated_fraction
 from tests.converters.graphs import Chain, pixels, recipe_of
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "w8", "dynamic", "w8a16")
+# XNNPACK has no kernels for int16 activations.
+FOR_XNNPACK = tuple(precision for precision in PRECISIONS if precision != "w8a16")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +44,8 @@ def recipe(graph) -> Recipe:
 
 @pytest.fixture(scope="module")
 def files(graph, recipe) -> dict[str, bytes]:
-    return {p: build(graph, p, recipe if p == "int8" else None) for p in PRECISIONS}
+    recipes = {"int8": recipe, "w8a16": replace(recipe, activation_bits=16)}
+    return {p: build(graph, p, recipes.get(p)) for p in PRECISIONS}
 
 
 def read(file: bytes) -> Any:
@@ -81,6 +93,7 @@ def test_the_file_is_of_the_schema(files, precision):
 
 @pytest.mark.parametrize(("precision", "dtype", "suffix"), [
     ("fp32", "FLOAT32", ""), ("fp16", "FLOAT16", "/half"), ("int8", "INT8", ""),
+    ("w8", "INT8", "/quantized"), ("dynamic", "INT8", "/quantized"), ("w8a16", "INT8", ""),
 ])  # fmt: skip
 def test_weights_are_of_the_precision(files, graph, precision, dtype, suffix):
     from ai_edge_litert.schema_py_generated import TensorType
@@ -89,17 +102,21 @@ def test_weights_are_of_the_precision(files, graph, precision, dtype, suffix):
         assert tensor.Type() == getattr(TensorType, dtype)
 
 
-def test_int8_weights_have_a_symmetric_scale_for_each_channel(files, graph):
-    for tensor in weights_of(read(files["int8"]), graph):
+@pytest.mark.parametrize(
+    ("precision", "suffix"), [("int8", ""), ("w8", "/quantized"), ("w8a16", "")]
+)
+def test_int8_weights_have_a_symmetric_scale_for_each_channel(files, graph, precision, suffix):
+    for tensor in weights_of(read(files[precision]), graph, suffix):
         quantization = tensor.Quantization()
         channels = tensor.Shape(quantization.QuantizedDimension())
         assert quantization.ScaleLength() == channels
         assert not quantization.ZeroPointAsNumpy().any()
 
 
-def test_int8_is_a_quarter_of_the_constants(files, graph):
+@pytest.mark.parametrize("precision", ["int8", "w8", "dynamic", "w8a16"])
+def test_int8_is_a_quarter_of_the_constants(files, graph, precision):
     weights = sum(op.weights.size for op in graph.operators if isinstance(op, Linear))
-    saved = len(files["fp32"]) - len(files["int8"])
+    saved = len(files["fp32"]) - len(files[precision])
     channels = sum(op.bias.size for op in graph.operators if isinstance(op, Linear))
     # Each channel adds two scales and two zero points of 4 and 8 bytes, each tensor some hundred.
     assert saved > 3 * weights - 24 * channels - 200 * len(graph.operators)
@@ -122,12 +139,55 @@ def left_out(interpreter: Any) -> int:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_pixels_in_floats_out_and_everything_delegated(files, precision):
+def test_pixels_in_floats_out(files, precision):
     interpreter = opened(files[precision])
     (taken,) = interpreter.get_input_details()
     assert (taken["name"], taken["dtype"]) == (INPUT, np.uint8)
     assert {d["dtype"] for d in interpreter.get_output_details()} == {np.float32}
-    assert left_out(interpreter) == 0
+
+
+@pytest.mark.parametrize("precision", FOR_XNNPACK)
+def test_everything_is_delegated(files, precision):
+    assert left_out(opened(files[precision])) == 0
+
+
+def readers(file: bytes, tensor: str) -> list[int]:
+    """The builtin operators that read a tensor."""
+    model = read(file)
+    subgraph = model.Subgraphs(0)
+    operators = [subgraph.Operators(index) for index in range(subgraph.OperatorsLength())]
+    return [
+        model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()
+        for operator in operators
+        for index in operator.InputsAsNumpy()
+        if subgraph.Tensors(index).Name().decode() == tensor
+    ]
+
+
+def test_w8_widens_its_weights_and_dynamic_multiplies_maps_in_int8_but_depthwise(files, graph):
+    from ai_edge_litert.schema_py_generated import BuiltinOperator as Codes
+
+    for operator in graph.operators:
+        if isinstance(operator, Linear):
+            multiplies = isinstance(operator, Convolution) and not operator.depthwise
+            kind = Codes.CONV_2D if multiplies else Codes.DEQUANTIZE
+            held = f"{operator.name}/weights/quantized"
+            assert readers(files["w8"], held) == [Codes.DEQUANTIZE]
+            assert readers(files["dynamic"], held) == [kind]
+
+
+def test_w8a16_is_int16_around_a_middle_zero_with_biases_of_int64(files, graph):
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    subgraph = read(files["w8a16"]).Subgraphs(0)
+    tensors = [subgraph.Tensors(index) for index in range(subgraph.TensorsLength())]
+    found = {tensor.Name().decode(): tensor for tensor in tensors}
+    wide = [tensor for tensor in tensors if tensor.Type() == TensorType.INT16]
+    assert len(wide) > len(graph.operators)
+    assert not any(tensor.Quantization().ZeroPointAsNumpy().any() for tensor in wide)
+    for operator in graph.operators:
+        if isinstance(operator, Linear):
+            assert found[f"{operator.name}/bias"].Type() == TensorType.INT64
 
 
 @pytest.mark.parametrize("part", ["tanh", "pad", "flatten", "affine"])
@@ -146,16 +206,18 @@ def test_what_the_family_seldom_needs_is_delegated_too(part):
     assert left_out(opened(build(graph, "int8", recipe_of(graph, pixels(4, 12, 12))))) == 0
 
 
-def test_tflite_runtime_of_2023_knows_every_operators_version(files):
+def test_tflite_runtime_of_2023_knows_every_operators_version(files, graph, recipe):
     """The newest versions that tflite-runtime 2.14 has, from its register.cc."""
     from ai_edge_litert.schema_py_generated import BuiltinOperator as Codes
 
     newest = {
         Codes.ADD: 5, Codes.CONV_2D: 8, Codes.DEPTHWISE_CONV_2D: 7, Codes.DEQUANTIZE: 6,
-        Codes.FULLY_CONNECTED: 12, Codes.LOGISTIC: 3, Codes.MEAN: 3, Codes.MUL: 7,
+        Codes.FULLY_CONNECTED: 11, Codes.LOGISTIC: 3, Codes.MEAN: 3, Codes.MUL: 7,
         Codes.QUANTIZE: 3, Codes.SOFTMAX: 3, Codes.PAD: 4, Codes.RESHAPE: 1,
     }  # fmt: skip
-    for file in files.values():
+    part = frozenset(operator.name for operator in graph.operators[::3])
+    mixed = build(graph, "int8-mixed", replace(recipe, float_operators=part))
+    for file in (*files.values(), mixed):
         model = read(file)
         for index in range(model.OperatorCodesLength()):
             code = model.OperatorCodes(index)

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.formats.onnx import build
-from converters.graph import INPUT
-from converters.quantization.calibrate import TAIL, _UpperTail, calibrate
+from converters.graph import INPUT, Linear
+from converters.quantization import parallel
+from converters.quantization.calibrate import TAIL, _look, calibrate, channel_peaks
 from tests.converters.graphs import Chain, pixels, run_onnx
+from tests.converters.quantization.networks import batches, silu_network
 
 
 def upper(values):
@@ -22,19 +24,26 @@ def upper(values):
     return float(np.sort(values)[-rank]), float(values.max())
 
 
+def by_channel(tensor):
+    """(channels, positions) of a map, channels first, or of a vector."""
+    return tensor.reshape(tensor.shape[1], -1)
+
+
 @given(
-    seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=6),
-    size=st.sampled_from([1, 10, 9_999, 25_000]),
+    shape=st.sampled_from([(1, 7), (1, 3, 1, 1), (1, 2, 5, 4), (1, 1, 150, 170), (1, 40, 33, 20)]),
+    seed=st.integers(0, 1000),
     shift=st.floats(-50, 50),
-    data=st.data(),
+    scale=st.sampled_from([0.0, 1e-3, 1.0, 100.0]),
 )
-def test_the_tail_is_exact_in_any_order_of_images(seeds, size, shift, data):
-    tail = _UpperTail()
-    for seed in seeds:
-        random = np.random.default_rng(seed)
-        scale = data.draw(st.sampled_from([0.0, 1e-3, 1.0, 100.0]))
-        values = (shift + scale * random.standard_cauchy(size)).astype(np.float32)
-        assert tail(values) == upper(values)
+def test_a_look_at_a_tensor_is_numpys(shape, seed, shift, scale):
+    random = np.random.default_rng(seed)
+    tensor = (shift + scale * random.standard_cauchy(shape)).astype(np.float32)
+    look = _look(tensor)
+    assert look.ends[2:] == upper(tensor.ravel())
+    assert (-look.ends[1], -look.ends[0]) == upper(-tensor.ravel())
+    assert np.array_equal(look.peaks, np.abs(by_channel(tensor)).max(axis=1))
+    assert look.sample.size == min(tensor.size, 256)
+    assert np.isin(look.sample, tensor).all()
 
 
 def test_statistics_are_numpys_for_every_tensor():
@@ -50,16 +59,44 @@ def test_statistics_are_numpys_for_every_tensor():
             expected = (*upper(row.ravel()), *upper(-row.ravel()))
             of_image = (statistics.high_tail, statistics.high, -statistics.low_tail)
             assert [v[index] for v in (*of_image, -statistics.low)] == list(expected)
+        peaks = [np.abs(by_channel(row[None])).max(axis=1) for row in values[name]]
+        assert statistics.peaks == pytest.approx(np.mean(peaks, axis=0), rel=1e-6)
 
 
-def test_images_are_read_once_and_one_at_a_time():
+def test_the_peaks_of_channels_alone_are_those_of_the_statistics():
+    graph, images = silu_network(), batches(4)
+    tensors = [operator.output for operator in graph.operators[:5]]
+    statistics = calibrate(graph, images).tensors
+    found = channel_peaks(graph, images, tensors)
+    assert list(found) == tensors
+    for name in tensors:
+        assert found[name] == pytest.approx(statistics[name].peaks, rel=1e-5)
+
+
+@pytest.mark.parametrize("cores", [2, 4])
+def test_the_numbers_are_the_same_whatever_the_number_of_threads(monkeypatch, cores):
+    graph, images = silu_network(), batches(9)
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 1)
+    alone = calibrate(graph, images)
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: cores)
+    together = calibrate(graph, images)
+    for name, statistics in alone.tensors.items():
+        for field, values in vars(statistics).items():
+            assert np.array_equal(values, getattr(together.tensors[name], field))
+    for name, moments in alone.inputs.items():
+        assert np.array_equal(moments.mean, together.inputs[name].mean)
+        assert np.array_equal(moments.covariance, together.inputs[name].covariance)
+
+
+def test_images_are_read_once_and_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 2)
     graph = Chain(16, 16).normalize().convolution(4).head()
     alive: list[weakref.ref] = []
     most = 0
 
     def stream():
         nonlocal most
-        for image in pixels(6, 16, 16):
+        for image in pixels(20, 16, 16):
             gc.collect()
             most = max(most, sum(ref() is not None for ref in alive))
             fresh = image[None].copy()
@@ -69,22 +106,33 @@ def test_images_are_read_once_and_one_at_a_time():
 
     seen: list[int] = []
     streamed = calibrate(graph, stream(), seen.append).tensors
-    assert most <= 1
-    assert seen == [1, 2, 3, 4, 5, 6]
-    listed = calibrate(graph, [image[None] for image in pixels(6, 16, 16)]).tensors
+    assert most <= 4
+    assert seen == list(range(1, 21))
+    listed = calibrate(graph, [image[None] for image in pixels(20, 16, 16)]).tensors
     for name, statistics in streamed.items():
         assert np.array_equal(statistics.high, listed[name].high)
         assert np.array_equal(statistics.low_tail, listed[name].low_tail)
 
 
-def test_nothing_is_kept_of_an_image_but_four_numbers():
-    graph = Chain(16, 16).normalize().convolution(4).head()
-    found = calibrate(graph, (image[None] for image in pixels(3, 16, 16))).tensors
+def test_what_is_kept_of_an_image_does_not_grow_with_the_map():
+    graph = Chain(64, 64).normalize().convolution(4).head()
+    found = calibrate(graph, (image[None] for image in pixels(3, 64, 64))).tensors
     assert INPUT not in found
-    for statistics in found.values():
-        for values in vars(statistics).values():
-            assert values.shape == (3,)
-            assert values.dtype == np.float32
+    for name, statistics in found.items():
+        kept = dict(vars(statistics))
+        assert kept.pop("peaks").shape == (graph.shapes[name][-1],)
+        sample = kept.pop("sample")
+        assert sample.shape[0] == 3
+        assert sample.shape[1] <= 256
+        assert {values.shape for values in kept.values()} == {(3,)}
+        assert {values.dtype for values in vars(statistics).values()} == {np.dtype(np.float32)}
+
+
+def test_moments_are_of_what_operators_with_weights_read_and_can_be_left_out():
+    graph, images = silu_network(), batches(2)
+    linear = {operator.name for operator in graph.operators if isinstance(operator, Linear)}
+    assert set(calibrate(graph, images).inputs) == linear
+    assert calibrate(graph, images, moments=False).inputs == {}
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from converters.graph import Convolution, Dense, Linear, Padding
 from converters.quantization.moments import Moments, MomentSampler
@@ -42,14 +44,14 @@ def by_hand(operator: Convolution, images: Any) -> Any:
 def sampled(operator: Linear, tensors: Any) -> Moments:
     sampler = MomentSampler(operator)
     for tensor in tensors:
-        sampler.add(tensor)
+        sampler.add(sampler.sample(tensor))
     return sampler.moments()
 
 
-# So small that every position is among the samples: there are 16 of them or fewer.
+# So small that every position is among the samples: of 16 positions or fewer, depthwise 8.
 @pytest.mark.parametrize(
     ("depthwise", "kernel", "stride", "pad", "size"),
-    [(False, 3, 1, 1, 4), (False, 1, 1, 0, 4), (False, 3, 2, 1, 7), (True, 3, 2, 1, 7)],
+    [(False, 3, 1, 1, 4), (False, 1, 1, 0, 4), (False, 3, 2, 1, 7), (True, 3, 2, 1, 4)],
 )
 def test_moments_of_small_maps_are_exact(depthwise, kernel, stride, pad, size):
     operator = convolution(depthwise, kernel, stride, pad)
@@ -87,3 +89,25 @@ def test_large_maps_are_sampled_alike_in_every_image():
     one, many = sampled(operator, [image]), sampled(operator, [image] * 5)
     assert many.mean == pytest.approx(one.mean, abs=1e-5)
     assert many.covariance == pytest.approx(one.covariance, abs=1e-4)
+
+
+@settings(max_examples=30)
+@given(
+    level=st.sampled_from([0.0, 1.0, -30.0, 1e3]),
+    spread=st.sampled_from([0.01, 1.0, 50.0]),
+    images=st.sampled_from([2, 31, 32, 33, 70]),
+    seed=st.integers(0, 99),
+)
+def test_single_precision_loses_nothing(level, spread, images, seed):
+    """Not of a channel either that hardly varies around a mean far from zero."""
+    random = np.random.default_rng(seed)
+    operator = convolution(depthwise=False, kernel=1, stride=1, pad=0)
+    tensors = random.normal(0, 1, (images, 1, 3, 4, 4))
+    tensors[:, :, 0] = level + spread * tensors[:, :, 0]
+    tensors = tensors.astype(np.float32)
+    found = sampled(operator, tensors)
+    exact = tensors.astype(np.float64).transpose(0, 1, 3, 4, 2).reshape(-1, 3)
+    covariance = np.cov(exact.T, bias=True)
+    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    assert (np.abs(found.covariance[0] - covariance) / scale).max() < 1e-5
+    assert (np.abs(found.mean[0] - exact.mean(axis=0)) / exact.std(axis=0)).max() < 1e-5

@@ -59,6 +59,18 @@ def test_outside_it_saturates_and_order_is_kept(source, values):
     assert np.all(np.diff(levels) >= 0)
 
 
+@given(low=BOUND, high=BOUND, shares=arrays.arrays(np.float64, 20, elements=st.floats(0, 1)))
+def test_in_16_bits_zero_is_the_middle_and_the_larger_side_is_covered(low, high, shares):
+    low, high = min(low, high, 0), max(low, high, 0)
+    q = Quantization.covering(low, high, bits=16)
+    assert (q.bits, q.levels, q.zero_point) == (16, 2**16 - 1, 2**15)
+    values = (low + shares * (high - low)).astype(np.float32)
+    levels = q.quantize(values)
+    assert levels.dtype == np.uint16
+    # Of 15 bits and a float32's rounding of what they are multiplied with.
+    assert np.abs(q.dequantize(levels) - values).max() <= (0.5 + 2**-8) * q.scale
+
+
 @given(source=SOURCES, levels=arrays.arrays(np.uint8, 20))
 def test_levels_stand_for_themselves(source, levels):
     assert np.array_equal(source.quantize(source.dequantize(levels)), levels)

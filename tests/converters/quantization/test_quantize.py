@@ -1,58 +1,283 @@
-"""One decision: ranges for the activations, levels for the weights, both by name."""
+"""One decision: rewrites, ranges and levels by name, each step of its own, the same every time."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from converters.graph import LOGITS, Linear
-from converters.passes import simplify
-from converters.quantization.calibrate import calibrate
-from converters.quantization.quantize import ROUNDINGS, quantize
+from converters.formats import lower
+from converters.graph import LOGITS, Graph, Linear
+from converters.quantization.parameters import weight_scales
+from converters.quantization.quantize import (
+    EFFORTS,
+    ROUNDINGS,
+    STEPS,
+    Method,
+    Quantized,
+    quantize,
+    with_float,
+)
+from converters.quantization.recipe import UNCALIBRATED, Recipe
+from converters.quantization.search import measure
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels
+from tests.converters.quantization.networks import (
+    SIZE,
+    batches,
+    images_of,
+    quantized,
+    silu_network,
+)
+
+FORMATS = ["tflite", "onnx", "openvino"]
+PLAIN = Method(rule="min-max", rounding="nearest", without=frozenset(STEPS))
 
 
 @pytest.fixture(scope="module")
 def graph():
-    chain = Chain(16, 16).normalize().convolution(16, (3, 3), (2, 2)).activation("silu")
-    chain.convolution(kernel=(3, 3), depthwise=True).activation("silu").gate().convolution(16)
-    return simplify(chain.head())
+    return silu_network(2)
 
 
 @pytest.fixture(scope="module")
-def observations(graph):
-    return calibrate(graph, (image[None] for image in pixels(24, 16, 16)))
+def made(graph):
+    return quantized(graph)
 
 
-def test_the_graph_stays_but_for_its_weights(graph, observations):
-    quantized = quantize(graph, observations)
-    assert quantized.recipe.rounding == "least-squares"
-    assert quantized.graph.shapes == graph.shapes
-    for before, after in zip(graph.operators, quantized.graph.operators, strict=True):
-        assert (before.name, before.output) == (after.name, after.output)
-        if isinstance(before, Linear):
-            step = np.abs(before.weights).max() / 127
-            assert np.abs(after.weights - before.weights).max() < 10 * step
-        else:
-            assert before is after
+def replayed(recipe: Recipe) -> Recipe:
+    """As it comes out of a manifest."""
+    return Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
 
 
-def test_nearest_leaves_the_weights_to_the_lowering(graph, observations):
-    assert quantize(graph, observations, rounding="nearest").graph.operators == graph.operators
+def test_by_default_everything_is_done(made):
+    assert made.recipe.corrected
+    assert made.recipe.rounding == "least-squares"
+    assert set(made.recipe.rewrites) == {"streams", "doubling", "gating"}
+    assert made.images == 24
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_can_be_left_out(graph, step):
+    found = quantized(graph, without=frozenset({step}))
+    assert found.recipe.corrected == (step != "correction")
+    assert step not in found.recipe.rewrites
+    assert set(found.recipe.rewrites) == {"streams", "doubling", "gating"} - {step}
+
+
+def test_with_nothing_done_the_graph_is_as_it_was(graph):
+    found = quantize(graph, images_of(batches(24)), PLAIN)
+    assert found.recipe.rule == "min-max"
+    for format in FORMATS:
+        assert found.of(format).operators == graph.operators
+
+
+def test_weights_are_on_the_levels_that_are_written(made):
+    for format in FORMATS:
+        for operator in made.of(format).operators:
+            if isinstance(operator, Linear):
+                assert operator.scales is not None
+                shape = (-1, 1) if getattr(operator, "depthwise", False) else (-1,)
+                levels = operator.weights / operator.scales.reshape(shape)
+                assert np.abs(levels - np.rint(levels)).max() < 1e-3
+                assert np.abs(levels).max() <= 127.001
+
+
+def test_the_float_graph_keeps_its_answers(graph, made):
+    images = pixels(4, SIZE, SIZE, seed=3)
+    before, after = float_answers(graph, images), float_answers(made.graph, images)
+    assert after[LOGITS] == pytest.approx(before[LOGITS], rel=1e-3, abs=1e-4)
+    rounded = [
+        op for op in made.graph.operators if isinstance(op, Linear) and op.scales is not None
+    ]
+    assert rounded == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_ours_is_nearer_to_float_than_plain_in_every_format(graph, made, tmp_path, format):
+    images = pixels(64, SIZE, SIZE, seed=1)
+    expected = float_answers(graph, images)[LOGITS]
+
+    def kept(one: Quantized, folder: str) -> float:
+        (tmp_path / folder).mkdir()
+        found = answers(one.of(format), format, "int8", one.recipe, images, tmp_path / folder)
+        return sqnr_db(expected, found[LOGITS])
+
+    plain = quantize(graph, images_of(batches(24)), PLAIN)
+    assert kept(made, "ours") > kept(plain, "plain") + 3
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
-def test_every_rounding_answers_in_every_format(graph, observations, tmp_path, rounding, format):
-    quantized = quantize(graph, observations, rounding=rounding)
-    images = pixels(16, 16, 16, seed=1)
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_rounding_answers_in_every_format(graph, tmp_path, rounding, format):
+    found = quantized(graph, rounding=rounding)
+    images = pixels(16, SIZE, SIZE, seed=1)
     expected = float_answers(graph, images)[LOGITS]
-    found = answers(quantized.graph, format, "int8", quantized.recipe, images, tmp_path)[LOGITS]
-    assert sqnr_db(expected, found) > 25
+    got = answers(found.of(format), format, "int8", found.recipe, images, tmp_path)[LOGITS]
+    assert sqnr_db(expected, got) > 25
 
 
-def test_an_unknown_rounding_is_told_the_known(graph, observations):
-    with pytest.raises(UsageError, match="'up': take one of least-squares, nearest"):
-        quantize(graph, observations, rounding="up")
+@pytest.mark.parametrize("format", FORMATS)
+def test_equal_inputs_and_a_replayed_recipe_give_equal_bytes(graph, made, tmp_path, format):
+    def written(one: Quantized, name: str) -> list[bytes]:
+        (tmp_path / name).mkdir()
+        files = lower(one.of(format), format, "int8", one.recipe, tmp_path / name)
+        return [file.read_bytes() for file in files]
+
+    again = quantized(graph)
+    assert again.recipe == made.recipe
+    recipe = replayed(made.recipe)
+    assert recipe == made.recipe
+    first = written(made, "first")
+    assert written(again, "again") == first
+    assert written(quantized(graph, recipe=recipe), "replayed") == first
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_few_images_do(graph, tmp_path, count):
+    found = quantized(graph, count)
+    assert found.images == count
+    assert np.isfinite(measure(found))
+    images = pixels(4, SIZE, SIZE, seed=1)
+    got = answers(found.of("onnx"), "onnx", "int8", found.recipe, images, tmp_path)[LOGITS]
+    assert sqnr_db(float_answers(graph, images)[LOGITS], got) > 15
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("count", [6, 13, 64, 200])
+def test_images_aside_set_nothing(effort, count):
+    held = {"fast": 12, "thorough": 36}[effort]
+    numbered = [np.full((1, 1, 1, 3), i, np.uint8) for i in range(count)]
+
+    def numbers(images) -> list[int]:
+        return [int(image[0, 0, 0, 0]) for image in images]
+
+    split = images_of(numbered).split(held)
+    few, aside, others = map(numbers, (split.few, split.aside, split.others))
+    assert sorted(aside + others) == list(range(count))
+    assert set(few) <= set(others)
+    assert len(others) == split.count
+    assert min(held, count) <= len(few) + len(aside) < 2 * held
+    assert len(aside) >= (len(few) + len(aside)) // 3
+
+
+@pytest.mark.parametrize("precision", ["w8a16", "w8", "dynamic"])
+def test_with_room_for_every_channel_nothing_is_rewritten(graph, precision):
+    found = quantize(graph, images_of(batches(8)), Method(), precision)
+    assert found.recipe.rewrites == {}
+    assert not found.recipe.corrected
+    assert found.recipe.activation_bits == {"w8a16": 16, "w8": 32, "dynamic": 8}[precision]
+    again = Method(recipe=replayed(found.recipe))
+    assert quantize(graph, images_of(batches(8)), again, precision).recipe == found.recipe
+
+
+def test_a_batch_changes_shapes_alone(made):
+    found = made.with_batch(3)
+    for format in FORMATS:
+        assert found.of(format).input_shape == (3, SIZE, SIZE, 3)
+        assert found.of(format).operators == made.of(format).operators
+
+
+def test_operators_in_float_have_their_own_weights_and_what_is_doubled_for_nothing_is_single(made):
+    graph = made.graph
+    (site, *others) = made.recipe.rewrites["doubling"]
+    product = graph.producers[site]
+    twin, gate = (graph.producers[name] for name in product.inputs)
+    (source,) = gate.inputs
+    around = {product.name, twin.name, gate.name, graph.producers[source].name}
+    around |= {reader.name for reader in graph.consumers[site]}
+    found = with_float(made, around)
+    assert list(found.recipe.rewrites.get("doubling", {})) == others
+    assert twin.name not in {op.name for op in found.graph.operators}
+    assert found.recipe.float_operators == around - {twin.name, gate.name}
+    assert set(found.recipe.ranges) <= set(found.graph.shapes)
+    images = pixels(4, SIZE, SIZE, seed=3)
+    assert float_answers(found.graph, images)[LOGITS] == pytest.approx(
+        float_answers(graph, images)[LOGITS], rel=1e-3, abs=1e-4
+    )
+    for operator in found.of("onnx").operators:
+        if isinstance(operator, Linear):
+            assert (operator.scales is None) == (operator.name in around)
+
+
+def test_a_doubled_convolution_that_int8_reads_stays_doubled(made):
+    site = next(iter(made.recipe.rewrites["doubling"]))
+    found = with_float(made, {made.graph.producers[site].name})
+    assert site in found.recipe.rewrites["doubling"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_mixed_recipe_replays(graph, made, tmp_path, format):
+    names = {op.name for op in made.graph.operators[-4:]}
+    mixed = with_float(made, names)
+    again = quantize(
+        graph, images_of(batches(24)), Method(recipe=replayed(mixed.recipe)), "int8-mixed"
+    )
+    images = pixels(8, SIZE, SIZE, seed=3)
+    found = []
+    for name, one in (("first", mixed), ("again", again)):
+        (tmp_path / name).mkdir()
+        found.append(
+            answers(one.of(format), format, "int8-mixed", one.recipe, images, tmp_path / name)
+        )
+    assert np.array_equal(found[0][LOGITS], found[1][LOGITS])
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (Method(rule="magic"), "no range rule is called 'magic': take one of by-role, min-max"),
+        (Method(rounding="up"), "no rounding is called 'up': take one of least-squares, nearest"),
+        (Method(effort="none"), "no effort is called 'none': take one of fast, thorough"),
+        (
+            Method(without=frozenset({"streams", "sleep"})),
+            "no step is called 'sleep': take one of streams, doubling, gating, correction",
+        ),
+    ],
+)
+def test_an_unknown_name_is_told_the_known(graph, method, said):
+    with pytest.raises(UsageError, match=said):
+        quantize(graph, images_of(batches(1)), method)
+
+
+def deeper() -> Graph:
+    """`silu_network`'s first layers, under the same names, and another one."""
+    chain = Chain(SIZE, SIZE).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")
+    return chain.convolution(6).convolution(4).head()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda recipe: recipe, "of another network"),
+        (lambda recipe: replace(recipe, rewrites={}), "of another network"),
+        (lambda recipe: replace(recipe, rewrites={}, ranges={"t1": (0, 1)}), "no range of"),
+        (lambda recipe: replace(recipe, rounding="up"), "weights.rounding must be one of"),
+        (lambda recipe: replace(recipe, activation_bits=16), "in 16 bits, which is not int8"),
+        (lambda recipe: UNCALIBRATED["dynamic"], "without ranges, which is not int8"),
+    ],
+)
+def test_a_recipe_of_another_network_or_precision_is_refused(made, change, said):
+    method = Method(recipe=change(made.recipe))
+    with pytest.raises(UsageError, match=said):
+        quantize(deeper(), images_of(batches(2)), method)
+
+
+def test_progress_is_told(graph):
+    lines: list[str] = []
+    quantize(graph, images_of(batches(24)), Method(), report=lines.append)
+    assert lines == [
+        "looking for rewrites that take noise away",
+        "calibrating: 16 of 16",
+        "rounding weights and correcting biases",
+    ]
+
+
+def test_rounded_weights_are_near_the_nearest_level(made):
+    for before, after in zip(made.graph.operators, made.rounded.operators, strict=True):
+        if isinstance(before, Linear):
+            shape = (-1, 1) if getattr(before, "depthwise", False) else (-1,)
+            steps = np.abs(after.weights - before.weights) / weight_scales(before).reshape(shape)
+            assert steps.max() < 10

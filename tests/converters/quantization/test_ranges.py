@@ -11,7 +11,10 @@ from hypothesis import given, settings
 
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation
 from converters.passes import simplify
+from converters.quantization import doubling, gating
 from converters.quantization.calibrate import TensorStatistics
+from converters.quantization.doubling import doubled
+from converters.quantization.gating import gated
 from converters.quantization.ranges import (
     RULES,
     SILU_FLAT,
@@ -20,15 +23,17 @@ from converters.quantization.ranges import (
     choose,
     min_max,
     per_image,
+    percentile,
     role_of,
-    tails,
 )
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
+from tests.converters.quantization.networks import SIZE, silu_network
 
 
 def statistics(low, low_tail, high_tail, high) -> TensorStatistics:
-    return TensorStatistics(*(np.array(v, np.float32) for v in (low, low_tail, high_tail, high)))
+    ends = (np.array(values, np.float32) for values in (low, low_tail, high_tail, high))
+    return TensorStatistics(*ends, peaks=np.ones(1, np.float32), sample=np.zeros((1, 1)))
 
 
 TWO_IMAGES = statistics(low=[-20, -10], low_tail=[-4, -2], high_tail=[3, 5], high=[8, 16])
@@ -38,7 +43,7 @@ TWO_IMAGES = statistics(low=[-20, -10], low_tail=[-4, -2], high_tail=[3, 5], hig
 def test_the_plain_rules(role):
     assert min_max(role, TWO_IMAGES) == (-20, 16)
     assert per_image(role, TWO_IMAGES) == (-15, 12)
-    assert tails(role, TWO_IMAGES) == (-3, 4)
+    assert percentile(role, TWO_IMAGES) == (-3, 4)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,8 @@ def test_the_plain_rules(role):
         (Role.BEFORE_SILU, (-3, 4)),
         (Role.BEFORE_SILU_DEPTHWISE, (SILU_FLAT, 8)),
         (Role.SILU, (-20, 16)),
+        (Role.BEFORE_SIGMOID, (-3, 4)),
+        (Role.TWIN, (-4, 8)),
         (Role.LINEAR, (-math.sqrt(3 * 20), 8)),
     ],
 )
@@ -96,6 +103,23 @@ def test_roles_in_a_network(graph):
     ]
 
 
+def test_roles_of_a_doubled_convolution_and_a_scaled_gate():
+    graph = silu_network()
+    (site, *_), (gate, *_) = doubling.candidates(graph), gating.candidates(graph)
+    graph = doubled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
+    graph = gated(graph, {gate: np.ones(graph.shapes[gate][-1], np.float32)})
+    product, scaled = graph.producers[site], graph.producers[gate].inputs[1]
+    twin, sigmoid = product.inputs
+    (source,) = graph.producers[sigmoid].inputs
+    found = {name: role_of(graph, name) for name in (source, sigmoid, twin, site, scaled)}
+    assert list(found.values()) == [
+        *(Role.BEFORE_SIGMOID, Role.GATE, Role.TWIN, Role.LINEAR, Role.VECTOR)
+    ]
+    ranges = recipe_of(graph, pixels(6, SIZE, SIZE)).ranges
+    assert ranges[site][1] <= ranges[twin][1]
+    assert SILU_FLAT <= ranges[source][0] < ranges[source][1] <= -SILU_FLAT
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_what_every_rule_keeps(graph, rule):
     recipe = recipe_of(graph, pixels(6, 12, 12), rule)
@@ -127,10 +151,8 @@ def test_every_tensor_of_any_network_gets_parameters(graph):
 
 
 def test_an_unknown_rule_is_told_the_known():
-    with pytest.raises(
-        UsageError, match="'entropy': take one of by-role, min-max, per-image, tails"
-    ):
-        choose(Chain(4, 4).normalize().head(), {}, "entropy")
+    with pytest.raises(UsageError, match=f"'tails': take one of {', '.join(RULES)}"):
+        choose(Chain(4, 4).normalize().head(), {}, "tails")
 
 
 def test_a_recipe_is_plain_json(graph):

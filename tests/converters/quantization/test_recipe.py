@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from converters.graph import INPUT, LOGITS, PROBABILITIES, Affine, Padding
 from converters.passes import simplify
 from converters.quantization.parameters import PIXELS, SIGMOID, Quantization
-from converters.quantization.recipe import Recipe, exact_shift
+from converters.quantization.recipe import UNCALIBRATED, Recipe, exact_shift, read_recipe
+from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, pixels, recipe_of
 
 
@@ -35,15 +40,190 @@ def test_one_whole_mean_for_all_channels_is_a_zero_point(scale, offset, shift):
     assert exact_shift(affine(scale, offset)) == shift
 
 
-def test_the_ranges_come_back_from_json_as_they_were():
+NAMES = st.text(max_size=8)
+ENDS = st.floats(allow_nan=False, allow_infinity=False)
+GAINS = st.floats(0, exclude_min=True, allow_nan=False, allow_infinity=False)
+RECIPES = st.builds(
+    Recipe,
+    rule=NAMES,
+    ranges=st.dictionaries(
+        NAMES, st.tuples(ENDS, ENDS).map(lambda ends: (min(ends), max(ends))), max_size=4
+    ),
+    rounding=NAMES,
+    float_operators=st.frozensets(NAMES, max_size=4),
+    activation_bits=st.sampled_from([8, 16, 32]),
+    rewrites=st.dictionaries(
+        NAMES,
+        st.dictionaries(NAMES, st.lists(GAINS, max_size=3).map(tuple), max_size=2),
+        max_size=3,
+    ),
+    corrected=st.booleans(),
+)
+
+
+@given(recipe=RECIPES)
+def test_a_recipe_comes_back_from_json_as_it_was(recipe):
+    document = json.loads(json.dumps(recipe.to_json()))
+    assert Recipe.from_json(document) == recipe
+    assert Recipe.from_json(document).to_json() == recipe.to_json()
+
+
+def test_a_measured_recipe_quantizes_as_before_once_it_was_written():
     graph = simplify(Chain(8, 8).normalize().convolution(4).activation("silu").gate().head())
     recipe = recipe_of(graph, pixels(3, 8, 8))
-    document = json.loads(json.dumps(recipe.to_json()))
-    ranges = {name: (low, high) for name, (low, high) in document["ranges"].items()}
-    again = Recipe(document["activations"]["rule"], ranges)
-    assert again.ranges == recipe.ranges
+    again = Recipe.from_json(json.loads(json.dumps(recipe.to_json())))
     assert again.quantizations(graph) == recipe.quantizations(graph)
-    assert again.to_json() == recipe.to_json()
+
+
+def test_float_operators_are_left_out_of_json_where_there_are_none():
+    assert "float_operators" not in Recipe("by hand", {}).to_json()
+    found = Recipe("by hand", {}, float_operators=frozenset({"b", "a"})).to_json()
+    assert found["float_operators"] == ["a", "b"]
+
+
+def test_rewrites_are_left_out_of_json_where_there_are_none():
+    assert "rewrites" not in Recipe("by hand", {}).to_json()
+    made = {"gating": {"b": (1.0,), "a": (2.0,)}, "doubling": {"c": (1.5,)}}
+    found = Recipe("by hand", {}, rewrites=made).to_json()["rewrites"]
+    assert json.dumps(found) == '{"doubling": {"c": [1.5]}, "gating": {"a": [2.0], "b": [1.0]}}'
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_whether_biases_were_corrected_is_said_of_the_weights(corrected):
+    document = Recipe("by hand", {}, corrected=corrected).to_json()
+    assert document["weights"]["bias_correction"] is corrected
+
+
+def test_a_recipe_is_read_from_its_own_file_and_from_a_manifest(tmp_path):
+    recipe = Recipe("by hand", {"t": (0.0, 1.0)}, rewrites={"doubling": {"t": (1.0, 2.0)}})
+    for name, document in (
+        ("recipe.json", recipe.to_json()),
+        ("manifest.json", {"schema_version": 1, "recipe": recipe.to_json()}),
+    ):
+        (tmp_path / name).write_text(json.dumps(document))
+        assert read_recipe(tmp_path / name) == recipe
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read the recipe"),
+        (b"not json", "is not JSON, so no recipe"),
+        (b"\xff\xfe", "is not JSON, so no recipe"),
+        (b"[1, 2]", "the document must be an object"),
+        (b'{"schema_version": 1, "recipe": null}', "the document must be an object"),
+    ],
+)
+def test_what_holds_no_recipe_is_refused_in_one_line(tmp_path, content, said):
+    path = tmp_path / "recipe.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_precisions_without_calibration_say_their_bits():
+    bits = {name: recipe.to_json()["activations"]["bits"] for name, recipe in UNCALIBRATED.items()}
+    assert bits == {"w8": 32, "dynamic": 8}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """A good recipe's JSON with one value, by its dotted key, set to another; None removes it."""
+    recipe = Recipe(
+        *("by hand", {"t": (0.0, 1.0)}),
+        float_operators=frozenset({"t"}),
+        rewrites={"doubling": {"t": (1.0, 2.0)}},
+    )
+    document = recipe.to_json()
+    *sections, key = path.split(".")
+    target = document
+    for section in sections:
+        target = target[section]
+    if value is None:
+        del target[key]
+    else:
+        target[key] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("colour", "red"),
+        ("ranges", None),
+        ("ranges", [1, 2]),
+        ("ranges.t", [1.0]),
+        ("ranges.t", [2.0, 1.0]),
+        ("ranges.t", [0.0, float("nan")]),
+        ("ranges.t", ["0", "1"]),
+        ("activations", 8),
+        ("activations.bits", 4),
+        ("activations.bits", True),
+        ("activations.bits", [8]),
+        ("activations.rule", 1),
+        ("activations.granularity", "channel"),
+        ("activations.signed", True),
+        ("weights.bits", 4),
+        ("weights.symmetric", 1),
+        ("weights.rounding", None),
+        ("weights.rounding", 3),
+        ("float_operators", "t"),
+        ("float_operators", [1]),
+        ("weights.bias_correction", None),
+        ("weights.bias_correction", 1),
+        ("rewrites", ["doubling"]),
+        ("rewrites.doubling", [1.0]),
+        ("rewrites.doubling.t", 2.0),
+        ("rewrites.doubling.t", [1.0, 0.0]),
+        ("rewrites.doubling.t", [-1.0]),
+        ("rewrites.doubling.t", [True]),
+        ("rewrites.doubling.t", [float("inf")]),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_the_name_of_its_key(key, value):
+    with pytest.raises(UsageError, match=re.escape(f"the recipe's {key} must be ")):
+        Recipe.from_json(changed(key, value))
+
+
+@pytest.mark.parametrize("document", [None, [], "recipe", 3])
+def test_what_is_no_object_is_no_recipe(document):
+    with pytest.raises(UsageError, match="the document must be an object"):
+        Recipe.from_json(document)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [Recipe("by hand", {"nowhere": (0, 1)}), Recipe("by hand", {}, float_operators={"nowhere"})],
+    ids=["range", "operator"],
+)
+def test_a_recipe_of_another_network_is_refused(recipe):
+    graph = Chain(8, 8).normalize().convolution(4).head()
+    with pytest.raises(UsageError, match="has no 'nowhere'"):
+        recipe.require_operators(graph)
+    recipe_of(graph, pixels(1, 8, 8)).require_operators(graph)
+
+
+def test_a_recipe_of_a_part_of_the_network_is_refused():
+    """As one of a smaller variant, whose layers have the same names."""
+    graph = Chain(8, 8).normalize().convolution(4).head()
+    recipe = recipe_of(graph, pixels(1, 8, 8))
+    ranges = {name: ends for name, ends in recipe.ranges.items() if name != "t1"}
+    with pytest.raises(UsageError, match="it has no range of 't1'"):
+        Recipe("by hand", ranges).require_operators(graph)
+    Recipe("by hand", {}).require_operators(graph)
+
+
+def test_in_16_bits_zero_is_the_middle_level_of_all_but_the_pixels():
+    chain = Chain(8, 8).affine(1, -127).convolution(4).activation("sigmoid").pad(Padding(1))
+    graph = chain.activation("tanh").head()
+    ranges = {op.output: (-0.5, 2.0) for op in graph.operators if op.output != PROBABILITIES}
+    found = Recipe("by hand", ranges, activation_bits=16).quantizations(graph)
+    assert found.pop(INPUT) == PIXELS
+    assert {(q.bits, q.zero_point) for q in found.values()} == {(16, 2**15)}
+    for operator in graph.operators:
+        if getattr(operator, "function", "") in ("sigmoid", "tanh"):
+            assert found[operator.output].scale == 2**-15
 
 
 def test_input_gates_shifts_and_moves_have_parameters_of_their_own():

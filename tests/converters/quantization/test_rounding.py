@@ -114,7 +114,8 @@ def test_dead_and_constant_inputs_round_too(taps, level, noise, images, seed):
     operator, random = dense(taps, 3, seed), np.random.default_rng(seed)
     sampler = MomentSampler(operator)
     for _ in range(images):
-        sampler.add((level + noise * random.normal(size=(1, taps))).astype(np.float32))
+        values = (level + noise * random.normal(size=(1, taps))).astype(np.float32)
+        sampler.add(sampler.sample(values))
     rounded = round_weights(operator, sampler.moments())
     assert np.isfinite(rounded.weights).all()
     assert np.isfinite(rounded.bias).all()

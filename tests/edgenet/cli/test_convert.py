@@ -58,7 +58,7 @@ def test_json_is_one_document_with_the_contracts_keys(
         assert list(artifact) == ARTIFACT_KEYS
         assert sum(Path(file).stat().st_size for file in artifact["files"]) == artifact["bytes"]
         assert artifact["p50_ms"] > 0
-    assert "calibrating: 16 of 16 images" in err
+    assert "calibrating: 10 of 10" in err  # and 6 aside, to measure on
 
 
 def test_without_o_the_bundle_is_named_after_model_and_precision(
@@ -81,6 +81,40 @@ def test_the_gate_exits_3_and_writes_nothing(capsys, tiny_models, texture_folder
     assert list(tmp_path.iterdir()) == []
 
 
+def test_strict_int8_that_is_too_noisy_exits_3_and_writes_nothing(
+    capsys, tiny_models, texture_folder, tmp_path
+):
+    code, out, err = convert(
+        *(capsys, tiny_models["lite"], "--int8", "--to", "onnx", "-o", tmp_path / "out"),
+        *("--calibration", texture_folder, "--calibration-images", 16),
+        *("--max-drop", 0.01, "--strict", "--effort", "fast"),
+    )
+    assert code == 3
+    assert out == ""
+    assert err.splitlines()[-1].startswith("edgenet: error: int8 keeps ")
+    assert "--max-drop" in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
+    capsys, tiny_models, texture_folder, tmp_path
+):
+    common = (
+        *(tiny_models["lite"], "--int8", "--to", "onnx", "--json", "--without", "gating, doubling"),
+        *("--calibration", texture_folder, "--calibration-images", 16, "--effort", "fast"),
+    )
+    code, out, err = convert(capsys, *common, "-o", tmp_path / "first", "--max-drop", 50)
+    assert code == 0
+    assert json.loads(out)["precision"] == "int8"
+    assert "int8 keeps" in err
+    recipe = tmp_path / "first" / "manifest.json"
+    assert "looking for rewrites" in err
+    code, _, err = convert(capsys, *common, "-o", tmp_path / "again", "--recipe", recipe)
+    assert code == 0
+    assert "looking for rewrites" not in err
+    assert Bundle.open(tmp_path / "again").manifest == Bundle.open(tmp_path / "first").manifest
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -94,6 +128,11 @@ def test_the_gate_exits_3_and_writes_nothing(capsys, tiny_models, texture_folder
         (["MODEL", "-o", "full"], 2, "name another place with -o"),
         (["MODEL", "-o", "text.keras"], 2, "name another place with -o"),
         (["MODEL", "--range-rule", "magic"], 2, "take one of by-role"),
+        (["MODEL", "--without", "gating,sleep"], 2, "take one of streams, doubling, gating"),
+        (["MODEL", "--effort", "some"], 2, "take one of fast, thorough"),
+        (["MODEL", "--int8", "--strict"], 2, "add --max-drop POINTS"),
+        (["MODEL", "--int8", "--recipe", "gone.json"], 2, "cannot read the recipe gone.json"),
+        (["MODEL", "--int8", "--recipe", "text.keras"], 2, "text.keras is not JSON"),
         (["MODEL", "--weights", "w.h5"], 2, "go with a variant, not a file"),
     ],
 )

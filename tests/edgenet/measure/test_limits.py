@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgenet.bundle import PRECISIONS
 from edgenet.measure.accuracy import PairedDrop
 from edgenet.measure.limits import Limits
 from edgenet.measure.parity import Fidelity
@@ -63,14 +64,16 @@ def test_agreement_is_held_to_its_limit_exactly(found, limit):
 
 
 def test_crops_of_few_photographs_are_held_to_less():
-    for precision in ("fp16", "int8"):
+    for precision in ("fp16", "bf16", "w8a16", "w8", "dynamic", "int8-mixed", "int8"):
         found = Limits.of(precision, crops=True).min_agreement
         assert found < Limits.of(precision).min_agreement
 
 
 def test_narrower_precisions_are_allowed_more():
     for crops in (False, True):
-        bounds = [Limits.of(p, crops).min_agreement for p in ("fp32", "fp16", "int8", "w8")]
+        order = ("fp32", "fp16", "bf16", "w8a16", "w8", "dynamic", "int8-mixed", "int8")
+        bounds = [Limits.of(precision, crops).min_agreement for precision in order]
         assert bounds == sorted(bounds, reverse=True)
+        assert set(order) == set(PRECISIONS)
     assert Limits.of("fp32").max_error == 1e-3
     assert Limits.of("int8").max_error is None

@@ -1,0 +1,220 @@
+"""The stress test of int8: channels rescaled at random, which no float answer shows.
+
+    python -m benchmarks.rescaled [MODEL] --calibration DIR --evaluate DIR [--json]
+
+Each channel of each stream (residual sums, what projects into them and what reads them) is
+multiplied by 2^-4…2^4 where it is made and divided where it is read. "min-max" takes the extremes
+of the calibration images as ranges and rounds weights to the nearest level; "ours" is what
+`convert` does; "ours, not equalized" leaves that step out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks._common import bounded, end
+from converters.formats import LOWERINGS, lower
+from converters.freeze import freeze
+from converters.graph import INPUT, Floats, Graph
+from converters.quantization.equalize import rescaled, streams
+from converters.quantization.quantize import (
+    DEFAULT_EFFORT,
+    EFFORTS,
+    STEPS,
+    Images,
+    Method,
+    quantize,
+)
+from converters.quantization.recipe import Recipe
+from converters.sources import folder_sets, load_source
+from edgenet.bundle import (
+    Artifact,
+    Bundle,
+    InputSpec,
+    Manifest,
+    OutputSpec,
+    Verification,
+    record_of,
+)
+from edgenet.images import Batch, ImageFolder, Pixels
+from edgenet.measure.machine import describe
+from edgenet.measure.parity import fidelity
+from edgenet.report.cells import number
+from edgenet.report.table import render
+from edgenet.runtime.loading import load_artifact
+
+OCTAVES = 4
+"""Factors lie between 2^-OCTAVES and 2^OCTAVES."""
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Result:
+    """One file against the fp32 network as it came; `seed` is None where nothing was rescaled."""
+
+    seed: int | None
+    method: str
+    format: str
+    agreement: float
+    sqnr_db: float | None
+    kl: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """The network, what it is calibrated and what it is judged on."""
+
+    graph: Graph
+    spec: InputSpec
+    calibration: list[Pixels]
+    evaluation: ImageFolder
+    effort: str
+
+    def images(self) -> Iterator[Pixels]:
+        """The calibration images, a batch of one at a time."""
+        return (image[None] for image in self.calibration)
+
+    def batches(self) -> Iterator[Batch]:
+        """The evaluation photos."""
+        return self.evaluation.batches(self.spec, _BATCH)
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    job = _job(args)
+    truth = _answers(job, job.graph, None, "fp32", "onnx")
+    seeds = [None, *range(1, args.seeds + 1)]
+    results = [result for seed in seeds for result in _results(job, seed, truth)]
+    if args.json:
+        document = {
+            "machine": describe(),
+            "model": args.model,
+            "images": len(job.evaluation),
+            "results": [asdict(result) for result in results],
+        }
+        print(json.dumps(document, indent=1, allow_nan=False))
+    else:
+        print(f"{args.model}, {len(job.evaluation)} photos against fp32")
+        print(_table(results))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rescaled")
+    parser.add_argument("model", metavar="MODEL", nargs="?", default="lite0")
+    parser.add_argument("--weights", metavar="FILE", help="of a variant without published ones")
+    parser.add_argument("--calibration", metavar="DIR", required=True)
+    parser.add_argument("--evaluate", metavar="DIR", required=True)
+    parser.add_argument("--crop-fraction", type=float, metavar="F", help="of evaluation photos")
+    parser.add_argument("--images", type=bounded(int, 1), metavar="N", help="evaluate on N photos")
+    parser.add_argument("--effort", choices=EFFORTS, default=DEFAULT_EFFORT)
+    parser.add_argument("--seeds", type=bounded(int, 1), default=1, metavar="N", help="rescalings")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _job(args: argparse.Namespace) -> Job:
+    folder = ImageFolder.open(args.evaluate)
+    source = load_source(args.model, weights=args.weights)
+    graph = freeze(source.model)
+    own = _spec(graph, source.crop_fraction, source.interpolation)
+    calibration, _ = folder_sets(args.calibration, own, None, None)
+    crop_fraction = own.crop_fraction if args.crop_fraction is None else args.crop_fraction
+    return Job(
+        graph,
+        _spec(graph, crop_fraction, source.interpolation),
+        list(calibration.images()),
+        folder if args.images is None else folder.sample(args.images),
+        args.effort,
+    )
+
+
+def _spec(graph: Graph, crop_fraction: float, interpolation: str) -> InputSpec:
+    batch, height, width, channels = graph.input_shape
+    shape = (batch, height, width, channels)
+    return InputSpec(INPUT, shape, "uint8", "NHWC", "in the model", crop_fraction, interpolation)
+
+
+def _results(job: Job, seed: int | None, truth: Floats) -> Iterator[Result]:
+    graph = job.graph if seed is None else _rescaled(job.graph, seed)
+    images = Images(job.images, len(job.calibration))
+    for name, method in METHODS.items():
+        made = quantize(graph, images, replace(method, effort=job.effort))
+        for format in LOWERINGS:
+            print(f"seed {seed}: {name} in {format}", file=sys.stderr)
+            found = fidelity(truth, _answers(job, made.of(format), made.recipe, "int8", format))
+            yield Result(seed, name, format, found.agreement, found.sqnr_db, found.kl)
+
+
+def _rescaled(graph: Graph, seed: int) -> Graph:
+    random = np.random.default_rng(seed)
+    factors = {
+        stream.name: np.exp2(random.uniform(-OCTAVES, OCTAVES, stream.channels)).astype(np.float32)
+        for stream in streams(graph)
+    }
+    return rescaled(graph, factors)
+
+
+METHODS = {
+    "min-max": Method("min-max", "nearest", without=frozenset(STEPS)),
+    "ours, not equalized": Method(without=frozenset(["streams"])),
+    "ours": Method(),
+}
+
+
+def _answers(job: Job, graph: Graph, recipe: Recipe | None, precision: str, format: str) -> Floats:
+    """The logits of the evaluation photos, by a file in its engine."""
+    with TemporaryDirectory() as name:
+        bundle = _bundle(Path(name), graph, recipe, precision, format, job.spec)
+        with load_artifact(bundle, bundle.artifact(format)) as session:
+            return np.concatenate([session.run(batch.images) for batch in job.batches()])
+
+
+def _bundle(
+    folder: Path, graph: Graph, recipe: Recipe | None, precision: str, format: str, spec: InputSpec
+) -> Bundle:
+    """What a session needs of a bundle: one file and what it takes and gives."""
+    files = lower(graph, format, precision, recipe, folder)
+    records = tuple(record_of(folder, file) for file in files)
+    unverified = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
+    manifest = Manifest(
+        source={},
+        precision=precision,
+        input=spec,
+        outputs=tuple(OutputSpec(name, graph.shapes[name]) for name in graph.outputs),
+        labels=None,
+        recipe=None,
+        calibration=None,
+        artifacts=(Artifact(format, precision, records, unverified),),
+        reference=None,
+    )
+    return Bundle(folder, manifest)
+
+
+def _table(results: list[Result]) -> str:
+    headers = ["channels", "method", "format", "agreement", "SQNR dB", "KL"]
+    rows = [
+        [
+            "as they are" if result.seed is None else f"rescaled ({result.seed})",
+            result.method,
+            result.format,
+            number(result.agreement, 4),
+            number(result.sqnr_db, 1),
+            number(result.kl, 4),
+        ]
+        for result in results
+    ]
+    return render(headers, rows, "<<<>>>")
+
+
+if __name__ == "__main__":
+    end(main)

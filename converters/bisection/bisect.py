@@ -1,0 +1,145 @@
+"""Bisection as a whole: SQNR forward, each operator alone, and what to return to float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from converters.bisection import compare
+from converters.bisection.network import Network, Step
+from converters.bisection.search import MOST_CANDIDATES, Goal, Restored, Score, search
+from converters.graph import Floats
+from edgenet.errors import UsageError
+from edgenet.images import Pixels
+from edgenet.measure.accuracy import agreement, sqnr_db
+
+
+class Meter(Protocol):
+    """What shows progress."""
+
+    def update(self, done: int) -> None:
+        """Tells that `done` steps are done."""
+
+
+Progress = Callable[[str, int, str], AbstractContextManager[Meter]]
+"""Starts to show some work: what is done, how many steps it has, what a step is."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A step with its SQNR in dB against the float twin, infinite where equal to the bit.
+
+    `sqnr_db` is None for a tensor that the twin lacks, `own_sqnr_db` (the step alone in int8, on
+    float inputs) for a step that computes in float.
+    """
+
+    step: Step
+    sqnr_db: float | None
+    own_sqnr_db: float | None
+    returned: bool
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What bisection found.
+
+    `score` is the file's as it ships, `float_macs_share` the share 0..1 of all MACs that belongs to
+    the steps of `restored`.
+    """
+
+    rows: tuple[Row, ...]
+    images: int
+    score: Score
+    goal: Goal
+    restored: Restored
+    float_macs_share: float
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers to return to float, in order."""
+        return tuple(dict.fromkeys(row.step.layer for row in self.rows if row.returned))
+
+
+def bisect(
+    network: Network,
+    twin: Network,
+    images: Pixels,
+    goal: Goal,
+    progress: Progress,
+    rescaled: bool = False,
+) -> Findings:
+    """Compares an int8 file with its float twin and finds what to return to float.
+
+    Args:
+        network: The int8 file.
+        twin: The same network in float.
+        images: N × height × width × 3, of the network's size.
+        goal: What counts as restored.
+        progress: Shows how far the work is.
+        rescaled: Whether channels of the file may be multiples of the twin's, as rewrites for int8
+            leave them.
+
+    Raises:
+        UsageError: Nothing in the file is int8, or the two are different networks.
+    """
+    _require_pair(network, twin)
+    truth = compare.logits(twin, images)
+    with progress("comparing", len(network.steps), "operators") as meter:
+        forward = compare.forward(network, twin, images, meter.update, rescaled)
+    with progress("running alone", len(network.quantized), "operators") as meter:
+        own = compare.own(network, images, meter.update)
+    with progress("searching", MOST_CANDIDATES, "candidates at most") as meter:
+        measure = _measure(network, truth, images, meter.update)
+        restored = search(network, measure, goal)
+    return Findings(
+        rows=tuple(
+            Row(step, forward.get(number), own.get(number), number in restored.steps)
+            for number, step in enumerate(network.steps)
+        ),
+        images=len(images),
+        score=_score(truth, compare.logits(network, images)),
+        goal=goal,
+        restored=restored,
+        float_macs_share=_share(network, restored),
+    )
+
+
+def _require_pair(network: Network, twin: Network) -> None:
+    if not network.quantized:
+        raise UsageError("nothing in the file computes in int8: bisect takes a quantized network")
+    if twin.quantized:
+        raise UsageError("the reference computes in int8 too: name the float file with --reference")
+    asked, found = (*network.feed.size, network.classes), (*twin.feed.size, twin.classes)
+    if asked != found:
+        raise UsageError(
+            "the reference is another network: it takes {}×{} images and knows {} classes, the "
+            "int8 file {}×{} and {}".format(*found, *asked)
+        )
+
+
+def _measure(
+    network: Network, truth: Floats, images: Pixels, told: compare.Told
+) -> Callable[[frozenset[int]], Score]:
+    done = 0
+
+    def measure(returned: frozenset[int]) -> Score:
+        nonlocal done
+        score = _score(truth, compare.logits(network, images, returned))
+        done += 1
+        told(done)
+        return score
+
+    return measure
+
+
+def _score(truth: Floats, found: Floats) -> Score:
+    ratio = sqnr_db(truth, found)
+    return Score(agreement(truth, found), float("inf") if ratio is None else ratio)
+
+
+def _share(network: Network, restored: Restored) -> float:
+    total = sum(step.macs for step in network.steps)
+    moved = sum(network.steps[number].macs for number in restored.steps)
+    return moved / total if total else 0.0

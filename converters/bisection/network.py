@@ -1,0 +1,164 @@
+"""What bisection sees of a file, int8 or float: steps in order, and ways to run parts of it.
+
+A step is one operator; `returned` is a set of steps, by index, that compute in float where the file
+computes in int8. A value passes from one step to the next in float where both are in float; at the
+border of such an island it passes through int8 as before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.bisection.feed import Feed
+from converters.graph import Floats
+from edgenet.images import Pixels
+from edgenet.measure.accuracy import sqnr_db
+
+# Weights rounded to 8 bits keep 30 dB and more; those of a rewritten operator are other numbers.
+_SAME_WEIGHTS_DB = 20.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator of a file.
+
+    Attributes:
+        name: Its own, within the file.
+        layer: The Keras layer that it came from, as far as names tell.
+        kind: What its format calls it, as in CONV_2D.
+        tensor: What it makes, by the name that the float twin has for it too.
+        elements: The size of that tensor.
+        macs: Multiply-accumulate operations.
+        quantized: It computes in int8, so it can be returned to float.
+    """
+
+    name: str
+    layer: str
+    kind: str
+    tensor: str
+    elements: int
+    macs: int
+    quantized: bool
+
+
+class Probe(ABC):
+    """A loaded model that hands out some tensors of one batch; maps are channels last."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    @abstractmethod
+    def _run(self, batch: NDArray[Any]) -> list[Floats]:
+        """The tensors of a batch in the form and size that the file takes."""
+
+    def run(self, images: Pixels) -> Iterator[list[Floats]]:
+        """The tensors of images (N × height × width × 3), a batch of the file's own size a time.
+
+        A last batch that is not full is filled up for the run and cut again.
+        """
+        for batch, count in self._feed.batches(images):
+            yield [tensor[:count] for tensor in self._run(batch)]
+
+
+class Network(ABC):
+    """A file taken apart; `steps` are in the order in which they run.
+
+    `answer` is the step that makes the logits, before a softmax.
+    """
+
+    steps: tuple[Step, ...]
+    answer: int
+    feed: Feed
+    classes: int
+
+    @abstractmethod
+    def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
+        """The file with these steps returned to float, handing out the tensors of `taps`."""
+
+    @abstractmethod
+    def alone(self, taps: Sequence[int]) -> Probe:
+        """The file all in float, with each of `taps` run beside it in int8 on float inputs.
+
+        It hands out two tensors a tap: the step's in float, and the step's in int8.
+        """
+
+    @abstractmethod
+    def constants(self, tensor: str) -> tuple[Floats, ...]:
+        """The float constants of the operator that makes a tensor: weights first, then the bias."""
+
+    @abstractmethod
+    def function(self, tensor: str) -> str:
+        """The activation that makes a tensor of a float file: "relu", "relu6", else "linear"."""
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """The step that makes each tensor."""
+        return {step.tensor: number for number, step in enumerate(self.steps)}
+
+    @cached_property
+    def quantized(self) -> tuple[int, ...]:
+        """The steps that compute in int8."""
+        return tuple(number for number, step in enumerate(self.steps) if step.quantized)
+
+
+def twin_constants(twin: Network | None, tensor: str, rounded: Sequence[Floats]) -> list[Floats]:
+    """The constants of a step in float: the twin's where they are what was rounded, else `rounded`.
+
+    Args:
+        twin: The float network, in any format; layouts may differ.
+        tensor: What the step makes.
+        rounded: The step's constants, dequantized: weights first, then the bias.
+    """
+    found = twin.constants(tensor) if twin is not None else ()
+    if len(found) != len(rounded):
+        return list(rounded)
+    weights = _matching(found[0], rounded[0]) if rounded else None
+    if weights is None:
+        return list(rounded)
+    pairs = zip(found[1:], rounded[1:], strict=True)
+    return [weights, *(theirs.reshape(ours.shape) for theirs, ours in pairs)]
+
+
+def aligned(steps: Sequence[Step], answer: int, twin: Network | None) -> tuple[Step, ...]:
+    """The steps as the twin calls them: the logits' tensor, and layers that their names don't tell.
+
+    Args:
+        steps: A file's.
+        answer: The one that makes the logits.
+        twin: The float network; None leaves the steps as they are.
+    """
+    if twin is None:
+        return tuple(steps)
+    logits = twin.steps[twin.answer].tensor
+    named = [
+        replace(step, tensor=logits) if number == answer else step
+        for number, step in enumerate(steps)
+    ]
+    layers = {step.tensor: step.layer for step in twin.steps}
+    return tuple(
+        step if own.layer != own.tensor else replace(step, layer=layers.get(step.tensor, own.layer))
+        for step, own in zip(named, steps, strict=True)
+    )
+
+
+def _matching(theirs: Floats, rounded: Floats) -> Floats | None:
+    """`theirs` in the axes of `rounded`, where the one is the other but for its rounding."""
+    if theirs.size != rounded.size:
+        return None
+    if theirs.ndim != rounded.ndim:
+        theirs = theirs.reshape(rounded.shape)
+    for axes in permutations(range(theirs.ndim)):
+        turned = theirs.transpose(axes)
+        if turned.shape == rounded.shape:
+            ratio = sqnr_db(turned.reshape(1, -1), rounded.reshape(1, -1))
+            if ratio is None or ratio >= _SAME_WEIGHTS_DB:
+                return np.ascontiguousarray(turned, np.float32)
+    return None

@@ -1,0 +1,191 @@
+"""ONNX files, float or QDQ, taken apart by their nodes and run in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from converters.bisection.feed import Feed
+from converters.bisection.names import layer_of, without_export_number
+from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
+from converters.bisection.onnx_edit import Edit, Tap
+from converters.bisection.onnx_wiring import BORDERS, Wiring
+from converters.graph import Floats
+from converters.preprocessing import Preprocessing
+from edgenet.errors import UsageError
+from edgenet.runtime.devices import cpu_threads
+
+_LINEAR = ("Conv", "Gemm", "MatMul")
+_CLIPS = ("Relu", "Clip")
+_RELU6 = [0.0, 6.0]
+_PASSING = (*BORDERS, "Softmax", "Reshape", "Identity")
+# What goes wrong is raised, so nothing below FATAL needs printing too.
+_FATAL_ONLY = 4
+
+
+class OnnxNetwork(Network):
+    """An .onnx file; int8 is between QuantizeLinear and DequantizeLinear."""
+
+    def __init__(
+        self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
+    ) -> None:
+        self._model = _read(path)
+        self._wiring = Wiring(self._model.graph)
+        self._twin = twin
+        self._nodes = [node for node in self._model.graph.node if self._wiring.is_step(node)]
+        shapes = _shapes(self._model)
+        layers = without_export_number([self._layer(node) for node in self._nodes])
+        steps = [
+            self._step(node, layer, shapes) for node, layer in zip(self._nodes, layers, strict=True)
+        ]
+        self._place = {node.output[0]: n for n, node in enumerate(self._nodes)}
+        self.answer = self._answer()
+        self.steps = aligned(steps, self.answer, twin)
+        taken = next(i for i in self._model.graph.input if i.name not in self._wiring.constants)
+        self.feed = Feed.of(_dims(taken), _dtype(taken.type.tensor_type.elem_type), preprocessing)
+        self.classes = shapes[self._nodes[self.answer].output[0]][-1]
+
+    def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
+        chosen = {self._nodes[number].output[0] for number in returned}
+        edit = self._edited(chosen)
+        wanted = [
+            edit.tap(name, name in chosen) for name in (self._nodes[tap].output[0] for tap in taps)
+        ]
+        return _OnnxProbe(edit.finish(wanted), wanted, self.feed)
+
+    def alone(self, taps: Sequence[int]) -> Probe:
+        edit = self._edited({self._nodes[number].output[0] for number in self.quantized})
+        wanted: list[Tap] = []
+        for tap in taps:
+            wanted += [
+                edit.tap(self._nodes[tap].output[0], True),
+                edit.shadow(self._nodes[tap]),
+            ]
+        return _OnnxProbe(edit.finish(wanted), wanted, self.feed)
+
+    def constants(self, tensor: str) -> tuple[Floats, ...]:
+        node = self._wiring.makers.get(tensor)
+        while node is not None and node.op_type in _CLIPS:
+            node = self._wiring.makers.get(node.input[0])
+        if node is None:
+            return ()
+        return tuple(self._wiring.dequantized(name) for name in self._wiring.weights(node))
+
+    def function(self, tensor: str) -> str:
+        node = self._wiring.makers.get(tensor)
+        if node is None or node.op_type not in _CLIPS:
+            return "linear"
+        if node.op_type == "Relu":
+            return "relu"
+        bounds = [float(self._wiring.dequantized(name)) for name in self._wiring.weights(node)]
+        return "relu6" if bounds == _RELU6 else "linear"
+
+    def _edited(self, chosen: Collection[str]) -> Edit:
+        edit = Edit(self._model, self._wiring)
+        for node in self._model.graph.node:
+            name = node.output[0]
+            step = self._place.get(name)
+            if step is None:
+                edit.kept(node)
+            elif name in chosen:
+                tensor = self.steps[step].tensor
+                function = "linear" if self._twin is None else self._twin.function(tensor)
+                edit.returned(node, self._float_constants(node, tensor), function)
+            elif self.steps[step].quantized:
+                edit.kept(node)
+            else:
+                edit.float_step(node)
+        return edit
+
+    def _float_constants(self, node: Any, tensor: str) -> dict[str, Floats]:
+        names = self._wiring.weights(node)
+        rounded = [self._wiring.dequantized(name) for name in names]
+        return dict(zip(names, twin_constants(self._twin, tensor, rounded), strict=True))
+
+    def _layer(self, node: Any) -> str:
+        constants = [name for name in node.input if self._wiring.is_constant(name)]
+        return layer_of(self._tensor(node), constants)
+
+    def _tensor(self, node: Any) -> str:
+        """What the node makes, by its own name or that behind its quantizer, as the twin has it."""
+        name, behind = node.output[0], self._wiring.behind(node.output[0])
+        known = (name,) if self._twin is None else self._twin.index
+        return next((n for n in (name, behind) if n and n in known), name)
+
+    def _step(self, node: Any, layer: str, shapes: dict[str, list[int]]) -> Step:
+        name = node.output[0]
+        shape = shapes.get(name, [])
+        macs = 0
+        if node.op_type in _LINEAR:
+            weights = prod(self._wiring.shape(node.input[1]))
+            macs = prod(shape[2:]) * weights if node.op_type == "Conv" else weights
+        return Step(
+            name=node.name or name,
+            layer=layer,
+            kind=node.op_type,
+            tensor=self._tensor(node),
+            elements=prod(shape),
+            macs=macs,
+            quantized=self._wiring.is_quantized(node),
+        )
+
+    def _answer(self) -> int:
+        """From the output called logits, or the first of vectors, back to what is no softmax."""
+        vectors = [o.name for o in self._model.graph.output if len(_dims(o)) == 2]
+        if not vectors:
+            raise UsageError("the file hands out no vector of classes: it is no classifier")
+        node = self._wiring.makers["logits" if "logits" in vectors else vectors[0]]
+        while node.op_type in _PASSING:
+            node = self._wiring.makers[node.input[0]]
+        return self._place[node.output[0]]
+
+
+class _OnnxProbe(Probe):
+    def __init__(self, model: onnx.ModelProto, taps: Sequence[Tap], feed: Feed) -> None:
+        super().__init__(feed)
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cpu_threads(None)
+        options.log_severity_level = _FATAL_ONLY
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        self._taps = taps
+
+    def _run(self, batch: NDArray[Any]) -> list[Floats]:
+        values = self._session.run([tap.name for tap in self._taps], {self._input: batch})
+        return [
+            _channels_last(tap.value(value)) for tap, value in zip(self._taps, values, strict=True)
+        ]
+
+
+def _channels_last(values: Floats) -> Floats:
+    return values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
+
+
+def _read(path: Path) -> Any:
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's DecodeError is not the same class in every release.
+        raise UsageError(f"{path} is no ONNX file ({error})") from error
+
+
+def _shapes(model: Any) -> dict[str, list[int]]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    return {info.name: _dims(info) for info in (*graph.value_info, *graph.output, *graph.input)}
+
+
+def _dims(info: Any) -> list[int]:
+    return [int(dim.dim_value) for dim in info.type.tensor_type.shape.dim]
+
+
+def _dtype(kind: int) -> np.dtype[Any]:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))

@@ -1,0 +1,157 @@
+"""Editing a QDQ file: operators return to float by reading past the quantizers between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from converters.bisection.onnx_wiring import Wiring
+from converters.graph import Floats
+
+_UPPER = {"relu": None, "relu6": 6.0}
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """A tensor to hand out: as it is, or as levels of a scale."""
+
+    name: str
+    scale: NDArray[np.float32] | None = None
+    zero_point: NDArray[Any] | None = None
+
+    def value(self, found: NDArray[Any]) -> Floats:
+        """The tensor in float32."""
+        if self.scale is None:
+            return found
+        zero_point = 0 if self.zero_point is None else self.zero_point.astype(np.float32)
+        return (found.astype(np.float32) - zero_point) * self.scale
+
+
+class Edit:
+    """A copy of a graph that grows node by node; `_floats` are the tensors that islands make."""
+
+    def __init__(self, model: Any, wiring: Wiring) -> None:
+        self._source, self._wiring = model, wiring
+        self._nodes: list[Any] = []
+        self._constants: dict[str, Any] = {}
+        self._floats: dict[str, str] = {}
+        self._made: dict[str, str] = {}
+
+    def kept(self, node: Any) -> None:
+        """Adds a node as it is."""
+        self._nodes.append(node)
+
+    def float_step(self, node: Any) -> None:
+        """Adds a node that computes in float anyway; it reads float where there is some."""
+        added = deepcopy(node)
+        for place, name in enumerate(node.input):
+            added.input[place] = self._float(name)
+        self._nodes.append(added)
+        self._floats[node.output[0]] = node.output[0]
+
+    def returned(self, node: Any, constants: Mapping[str, Floats], function: str) -> None:
+        """Adds an int8 node as a float one.
+
+        Args:
+            node: The node; what it reads from other float nodes it reads past their quantizers.
+            constants: Its constants in float, by the names under which it reads them.
+            function: "relu" or "relu6" where its quantizer's saturation stood for that.
+        """
+        added = deepcopy(node)
+        for place, name in enumerate(node.input):
+            if name in constants:
+                added.input[place] = self._constant(f"{name}/restored", constants[name])
+            else:
+                added.input[place] = self._float(name)
+        self._nodes.append(added)
+        output = node.output[0]
+        self._floats[output] = output
+        if function in _UPPER and node.op_type not in ("Relu", "Clip"):
+            self._floats[output] = self._clipped(output, _UPPER[function])
+
+    def shadow(self, node: Any) -> Tap:
+        """Adds an int8 node a second time, behind quantizers that read what is float now."""
+        added = deepcopy(node)
+        output = f"{node.output[0]}/alone"
+        added.name, added.output[0] = output, output
+        self._nodes.append(added)
+        quantizer = self._wiring.quantizer(node.output[0])
+        if quantizer is None:
+            return Tap(output)
+        rounded = deepcopy(quantizer)
+        rounded.name = rounded.output[0] = f"{output}/quantized"
+        rounded.input[0] = output
+        self._nodes.append(rounded)
+        return self._levels(rounded)
+
+    def tap(self, name: str, is_float: bool) -> Tap:
+        """What a node makes: in float, or as the levels of its quantizer."""
+        quantizer = self._wiring.quantizer(name)
+        if is_float or quantizer is None:
+            return Tap(self._floats.get(name, name))
+        return self._levels(quantizer)
+
+    def finish(self, taps: Sequence[Tap]) -> Any:
+        """The model that hands out these tensors."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._source)
+        graph = model.graph
+        del graph.node[:], graph.output[:], graph.value_info[:]
+        graph.node.extend(self._needed({tap.name for tap in taps}))
+        graph.initializer.extend(self._constants.values())
+        names = dict.fromkeys(tap.name for tap in taps)
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        return model
+
+    def _needed(self, names: set[str]) -> list[Any]:
+        """The nodes that lead to these tensors; ONNX Runtime would run the others too."""
+        nodes = []
+        for node in reversed(self._nodes):
+            if not names.isdisjoint(node.output):
+                names.update(node.input)
+                nodes.append(node)
+        return nodes[::-1]
+
+    def _levels(self, quantizer: Any) -> Tap:
+        scale, *rest = (self._wiring.values(name) for name in quantizer.input[1:])
+        return Tap(quantizer.output[0], scale, rest[0] if rest else None)
+
+    def _float(self, name: str) -> str:
+        """What `name` is in float, where what it is rounded from is float; else itself."""
+        path = self._wiring.path(name)
+        if not path or path[-1].input[0] not in self._floats:
+            return name
+        source = self._floats[path[-1].input[0]]
+        # What turns levels between quantizers turns floats as well.
+        for node in reversed(path[1:-1]):
+            source = self._turned(node, source)
+        return source
+
+    def _turned(self, node: Any, source: str) -> str:
+        output = f"{node.output[0]}/turned"
+        if output not in self._made:
+            added = deepcopy(node)
+            added.name = added.output[0] = output
+            added.input[0] = source
+            self._nodes.append(added)
+            self._made[output] = output
+        return output
+
+    def _clipped(self, name: str, upper: float | None) -> str:
+        output = f"{name}/clipped"
+        bounds = [self._constant("clip/low", np.float32(0))]
+        if upper is not None:
+            bounds.append(self._constant(f"clip/{upper}", np.float32(upper)))
+        self._nodes.append(helper.make_node("Clip", [name, *bounds], [output], name=output))
+        return output
+
+    def _constant(self, name: str, values: Any) -> str:
+        self._constants[name] = numpy_helper.from_array(np.asarray(values, np.float32), name)
+        return name

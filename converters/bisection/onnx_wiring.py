@@ -1,0 +1,139 @@
+"""How a QDQ graph hangs together: who makes what, who reads it, what lies between quantizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from converters.graph import Floats
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+BORDERS = (QUANTIZE, DEQUANTIZE)
+
+
+class Wiring:
+    """Who makes and who reads each tensor of a graph, and what lies between two quantizers."""
+
+    def __init__(self, graph: Any) -> None:
+        self.constants: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
+        self.constants.update(
+            {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
+        )
+        self.makers: dict[str, Any] = {node.output[0]: node for node in graph.node}
+        self.readers: dict[str, list[Any]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self._levels = {n.output[0] for n in graph.node if n.op_type == QUANTIZE}
+        for node in graph.node:
+            if node.op_type not in BORDERS and node.input and node.input[0] in self._levels:
+                self._levels.add(node.output[0])
+
+    def is_step(self, node: Any) -> bool:
+        """Whether it computes: it is no constant, no quantizer, and not among levels."""
+        return (
+            node.op_type not in (*BORDERS, "Constant")
+            and node.output[0] not in self._levels
+            and not self.is_constant(node.output[0])
+        )
+
+    def is_constant(self, name: str) -> bool:
+        """Whether it is a constant, or made of constants alone by a DequantizeLinear or a Cast."""
+        if name in self.constants:
+            return True
+        node = self.makers.get(name)
+        return (
+            node is not None
+            and node.op_type in (DEQUANTIZE, "Cast")
+            and self.is_constant(node.input[0])
+        )
+
+    def weights(self, node: Any) -> list[str]:
+        """The float or dequantized constants that a node reads."""
+        return [
+            name
+            for name in node.input
+            if self.is_constant(name)
+            and (name not in self.constants or self.constants[name].data_type == TensorProto.FLOAT)
+        ]
+
+    def values(self, name: str) -> NDArray[Any]:
+        """The numbers of a constant."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def dequantized(self, name: str) -> Floats:
+        """The numbers of a constant, in float32, behind a DequantizeLinear or a Cast."""
+        if name in self.constants:
+            return self.values(name).astype(np.float32)
+        node = self.makers[name]
+        levels = self.values(node.input[0])
+        if node.op_type == "Cast":
+            return levels.astype(np.float32)
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        along = [1] * levels.ndim
+        scale = self.values(node.input[1])
+        if scale.size > 1:
+            along[axis] = -1
+        zero = self.values(node.input[2]).reshape(-1) if len(node.input) > 2 else np.zeros(1)
+        zeros = zero.reshape(along) if zero.size > 1 else zero.reshape([1] * levels.ndim)
+        wide = levels.astype(np.float64) - zeros
+        return (wide * scale.reshape(along)).astype(np.float32)
+
+    def shape(self, name: str) -> Sequence[int]:
+        """The shape of a constant, through its DequantizeLinear."""
+        while name not in self.constants:
+            name = self.makers[name].input[0]
+        return tuple(self.constants[name].dims)
+
+    def quantizer(self, name: str) -> Any | None:
+        """The QuantizeLinear that reads a tensor, or None."""
+        found = (node for node in self.readers.get(name, ()) if node.op_type == QUANTIZE)
+        return next(found, None)
+
+    def behind(self, name: str) -> str | None:
+        """What the DequantizeLinear behind a tensor's quantizer makes, or None."""
+        node = self.quantizer(name)
+        while node is not None and node.op_type != DEQUANTIZE:
+            readers = self.readers.get(node.output[0], ())
+            node = next((r for r in readers if r.op_type == DEQUANTIZE), None) or next(
+                iter(readers), None
+            )
+        return None if node is None else str(node.output[0])
+
+    def path(self, name: str) -> list[Any]:
+        """From a dequantized tensor back to its quantizer: nodes, the DequantizeLinear first.
+
+        Empty where the tensor is not one that comes out of a quantizer.
+        """
+        node = self.makers.get(name)
+        if node is None or node.op_type != DEQUANTIZE or self.is_constant(name):
+            return []
+        nodes = [node]
+        while node.op_type != QUANTIZE:
+            node = self.makers.get(node.input[0])
+            if node is None:
+                return []
+            nodes.append(node)
+        return nodes
+
+    def is_quantized(self, node: Any) -> bool:
+        """Whether an engine computes it in int8.
+
+        All that it reads is dequantized, and what it makes is quantized again: the pattern that
+        ONNX Runtime fuses. A product may leave in float.
+        """
+        read = [name for name in node.input if name and not self._is_setting(name)]
+        held = all(self._is_dequantized(name) for name in read)
+        product = any(self.is_constant(name) for name in read)
+        return bool(read) and held and (product or self.quantizer(node.output[0]) is not None)
+
+    def _is_dequantized(self, name: str) -> bool:
+        return name in self.makers and self.makers[name].op_type == DEQUANTIZE
+
+    def _is_setting(self, name: str) -> bool:
+        """Whether it is a shape, axes or the like."""
+        return name in self.constants and self.constants[name].data_type != TensorProto.FLOAT

@@ -1,0 +1,198 @@
+"""TFLite files, taken apart by their flatbuffer and run with XNNPACK as they ship."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from converters.bisection.feed import Feed
+from converters.bisection.names import layer_of, without_export_number
+from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
+from converters.bisection.tflite_edit import LEVELS, Edit, dequantized, is_constant
+from converters.graph import Floats
+from converters.preprocessing import Preprocessing
+from edgenet.errors import UsageError
+from edgenet.runtime.devices import cpu_threads
+
+_Codes = schema.BuiltinOperator
+_KINDS = {value: name for name, value in vars(_Codes).items() if isinstance(value, int)}
+_BORDERS = (_Codes.QUANTIZE, _Codes.DEQUANTIZE)
+_LINEAR = (_Codes.CONV_2D, _Codes.DEPTHWISE_CONV_2D, _Codes.FULLY_CONNECTED)
+_FUNCTIONS = {
+    schema.ActivationFunctionType.RELU: "relu",
+    schema.ActivationFunctionType.RELU6: "relu6",
+}
+
+
+class TfliteNetwork(Network):
+    """A .tflite file of one subgraph."""
+
+    def __init__(
+        self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
+    ) -> None:
+        self._model = _read(path)
+        self._graph = self._model.subgraphs[0]
+        self._twin = twin
+        self._operators = [
+            operator for operator in self._graph.operators if self._code(operator) not in _BORDERS
+        ]
+        layers = without_export_number([self._layer(operator) for operator in self._operators])
+        self._place = {id(operator): n for n, operator in enumerate(self._operators)}
+        self.answer = self._answer()
+        steps = list(map(self._step, self._operators, layers))
+        self.steps = aligned(steps, self.answer, twin)
+        self.feed = self._feed(preprocessing)
+        self.classes = int(self._output(self.answer).shape[-1])
+
+    def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
+        edit = self._edited(returned)
+        return self._probe(edit, [edit.value(self._made(tap)) for tap in taps])
+
+    def alone(self, taps: Sequence[int]) -> Probe:
+        edit = self._edited(self.quantized)
+        wanted: list[int] = []
+        for tap in taps:
+            shadow = edit.shadow(self._operators[tap])
+            wanted += [edit.value(self._made(tap)), shadow]
+        return self._probe(edit, wanted)
+
+    def constants(self, tensor: str) -> tuple[Floats, ...]:
+        number = self.index.get(tensor)
+        if number is None:
+            return ()
+        return tuple(self._dequantized_constants(self._operators[number]))
+
+    def function(self, tensor: str) -> str:
+        number = self.index.get(tensor)
+        options = None if number is None else self._operators[number].builtinOptions
+        return _FUNCTIONS.get(getattr(options, "fusedActivationFunction", None), "linear")
+
+    def _edited(self, returned: Collection[int]) -> Edit:
+        edit = Edit(self._model)
+        chosen = set(returned)
+        for operator in self._graph.operators:
+            number = self._place.get(id(operator))
+            if number is not None and number in chosen:
+                edit.returned(operator, self._float_constants(number))
+            else:
+                edit.kept(operator, self._code(operator))
+        return edit
+
+    def _probe(self, edit: Edit, wanted: Sequence[int]) -> Probe:
+        return _TfliteProbe(edit.finish(wanted), self.feed)
+
+    def _float_constants(self, number: int) -> list[Floats]:
+        rounded = self._dequantized_constants(self._operators[number])
+        return twin_constants(self._twin, self.steps[number].tensor, rounded)
+
+    def _dequantized_constants(self, operator: Any) -> list[Floats]:
+        return [
+            dequantized(self._model, self._graph.tensors[index])
+            for index in operator.inputs
+            if is_constant(self._model, self._graph.tensors, index, numeric=True)
+        ]
+
+    def _code(self, operator: Any) -> int:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+    def _made(self, number: int) -> int:
+        return int(self._operators[number].outputs[0])
+
+    def _output(self, number: int) -> Any:
+        return self._graph.tensors[self._made(number)]
+
+    def _name(self, index: int) -> str:
+        return str(self._graph.tensors[index].name.decode())
+
+    def _tensor_name(self, operator: Any) -> str:
+        return self._name(operator.outputs[0]).removesuffix("/quantized")
+
+    def _layer(self, operator: Any) -> str:
+        constants = [
+            self._name(index)
+            for index in operator.inputs
+            if is_constant(self._model, self._graph.tensors, index)
+        ]
+        return layer_of(self._name(operator.outputs[0]), constants)
+
+    def _step(self, operator: Any, layer: str) -> Step:
+        code, output = self._code(operator), self._graph.tensors[operator.outputs[0]]
+        macs = 0
+        if code in _LINEAR:
+            weights = self._graph.tensors[operator.inputs[1]].shape
+            pixels = prod(output.shape[1:-1]) if code != _Codes.FULLY_CONNECTED else 1
+            macs = int(pixels * prod(weights))
+        return Step(
+            name=self._name(operator.outputs[0]),
+            layer=layer,
+            kind=_KINDS.get(code, str(code)),
+            tensor=self._tensor_name(operator),
+            elements=int(prod(output.shape)),
+            macs=macs,
+            quantized=output.type in LEVELS,
+        )
+
+    def _feed(self, preprocessing: Preprocessing | None) -> Feed:
+        (index, *others) = self._graph.inputs
+        if others:
+            raise UsageError("the file has several inputs: bisect takes networks of one image")
+        tensor = self._graph.tensors[index]
+        quantization = (1.0, 0)
+        if tensor.type in LEVELS:
+            parameters = tensor.quantization
+            quantization = (float(parameters.scale[0]), int(parameters.zeroPoint[0]))
+        dtype = LEVELS.get(tensor.type, np.float32)
+        return Feed.of(list(map(int, tensor.shape)), dtype, preprocessing, quantization)
+
+    def _answer(self) -> int:
+        """From the output called logits, or the first of vectors, back to what is no softmax."""
+        tensors = {self._name(index): int(index) for index in reversed(self._graph.outputs)}
+        vectors = [i for i in tensors.values() if len(self._graph.tensors[i].shape) == 2]
+        if not vectors:
+            raise UsageError("the file hands out no vector of classes: it is no classifier")
+        makers = {int(op.outputs[0]): op for op in self._graph.operators}
+        operator = makers[tensors.get("logits", vectors[-1])]
+        while self._code(operator) in (*_BORDERS, _Codes.SOFTMAX):
+            operator = makers[int(operator.inputs[0])]
+        return self._place[id(operator)]
+
+
+class _TfliteProbe(Probe):
+    def __init__(self, data: bytes, feed: Feed) -> None:
+        super().__init__(feed)
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(model_content=data, num_threads=cpu_threads(None))
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = self._interpreter.get_output_details()
+
+    def _run(self, batch: NDArray[Any]) -> list[Floats]:
+        self._interpreter.set_tensor(self._input, batch)
+        self._interpreter.invoke()
+        return [self._value(detail) for detail in self._outputs]
+
+    def _value(self, detail: dict[str, Any]) -> Floats:
+        values: NDArray[Any] = self._interpreter.get_tensor(detail["index"])
+        if values.dtype == np.float32:
+            return values
+        scale, zero_point = detail["quantization"]
+        return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def _read(path: Path) -> Any:
+    try:
+        root = schema.Model.GetRootAs(path.read_bytes(), 0)
+        model = schema.ModelT.InitFromObj(root)
+    except Exception as error:  # What the generated reader raises on other bytes has no base class.
+        raise UsageError(f"{path} is no TFLite file ({error})") from error
+    if len(model.subgraphs or ()) != 1:
+        raise UsageError(f"{path} holds more than one graph: bisect takes none with control flow")
+    return model

@@ -1,0 +1,94 @@
+"""The ladder: int8 first, and what comes instead where it costs more accuracy than is allowed.
+
+Without labels the drop is not known, but what causes it is: the noise of the logits, measured on
+calibration images that set nothing. With them every rung is judged on its drop as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from converters.quantization.quantize import Quantized
+from converters.quantization.search import decibels, measure, return_to_float
+from converters.verify import Report
+from edgenet.errors import AccuracyError
+
+# The SQNR of the logits, in dB, that is wanted where half a point may be lost; half of that asks
+# for half the noise's amplitude.
+_WANTED_DB, DEFAULT_DROP = 20.5, 0.5
+# A mixed network that kept to the noise and lost too much all the same gets one more try.
+_TIGHTENED = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """A precision to try, with its network where it is calibrated."""
+
+    precision: str
+    quantized: Quantized | None
+
+
+def noise_allowed(max_drop: float) -> float:
+    """The share of the logits' energy that noise may have for a drop of so many points."""
+    wanted: float = 10 ** (-_WANTED_DB / 10) * (max(max_drop, 0.0) / DEFAULT_DROP) ** 2
+    return wanted
+
+
+def rungs(
+    quantized: Quantized,
+    max_drop: float,
+    *,
+    bf16: bool,
+    strict: bool,
+    weights_alone: Callable[[], Quantized],
+    report: Report,
+) -> Iterator[Rung]:
+    """The precisions to try, in order; the next is worked out when the one before has failed.
+
+    Args:
+        quantized: In int8 throughout.
+        max_drop: Points of top-1 that may be lost.
+        bf16: Whether all formats that are asked for have it.
+        strict: int8 throughout or nothing.
+        weights_alone: Makes the network of w8.
+        report: Told what is tried and why.
+
+    Raises:
+        AccuracyError: `strict`, and int8 is too noisy.
+    """
+    allowed = noise_allowed(max_drop)
+    wanted = f"{decibels(allowed):.1f} dB wanted for a drop of {max_drop:g} points"
+    found = measure(quantized)
+    if found <= allowed:
+        report(f"int8 keeps {decibels(found):.1f} dB of the {wanted}")
+        yield Rung("int8", quantized)
+    elif strict:
+        raise AccuracyError(
+            f"int8 keeps {decibels(found):.1f} dB of the {wanted}: allow more with --max-drop, or "
+            "leave out --strict to let some operators return to float"
+        )
+    if strict:
+        return
+    for goal in (allowed, allowed * _TIGHTENED):
+        mixed = return_to_float(quantized, goal, report)
+        if mixed.noise > goal:
+            report(f"int8-mixed stays at {decibels(mixed.noise):.1f} dB of the {wanted}")
+            break
+        if mixed.float_share:
+            report(
+                f"int8-mixed keeps {decibels(mixed.noise):.1f} dB of the {wanted}, with "
+                f"{mixed.float_share:.0%} of the products in float"
+            )
+            yield Rung("int8-mixed", mixed.quantized)
+    if bf16 and _has_bf16():
+        yield Rung("bf16", None)
+    yield Rung("w8", weights_alone())
+    yield Rung("fp16", None)
+
+
+def _has_bf16() -> bool:
+    """Whether this machine, for which OpenVINO compiles, computes in bf16."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,30 @@
+"""Images through a function, a thread a core: engines and numpy compute outside Python's lock."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+# Each image under way may hold all its tensors: 2.5 GB of them for B7.
+_MOST_WORKERS = 4
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], most: int = _MOST_WORKERS
+) -> Iterator[Result]:
+    """What the function makes of each item, in order; at most so many are under way at a time."""
+    workers = min(os.cpu_count() or 1, _MOST_WORKERS, most)
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -1,0 +1,223 @@
+"""Which operators return to float: runs of them, chosen by the noise they add against their time.
+
+Rounding errors of different tensors add up nearly independently, so the noise of a run is the sum
+of its parts'. Each part is measured alone in the float network; a greedy choice takes the run that
+spares the most noise for its time, until the whole, measured again, is good enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+
+from converters.formats import EVERY_TENSOR
+from converters.graph import Graph, Twin
+from converters.quantization.correct import Segment, segments
+from converters.quantization.cost import QUANTIZER, spared_by_int8
+from converters.quantization.quantize import Quantized, held_tensors, with_float
+from converters.quantization.simulate import Switchboard, logits, noise, simulated
+
+# More products than this in float, and another precision is the better choice.
+_MOST_FLOAT = 0.4
+# Segments; six make a block.
+_LONGEST_RUN = 16
+# Spans that add less than this share of all noise are not looked into.
+_NEGLIGIBLE = 0.01
+
+
+def decibels(share: float) -> float:
+    """In dB, from the noise's share of the energy."""
+    return -10 * float(np.log10(max(share, 1e-12)))
+
+
+def measure(quantized: Quantized) -> float:
+    """The noise on the images aside, with every tensor of int8 held in levels."""
+    lowered = quantized.lowered[EVERY_TENSOR]
+    held = held_tensors(lowered, quantized.recipe, EVERY_TENSOR)
+    reference = logits(simulated(quantized.graph, {}), quantized.aside)
+    return noise(logits(simulated(lowered, held), quantized.aside), reference)
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """A network with some operators in float, its noise, and the share of its products in float."""
+
+    quantized: Quantized
+    noise: float
+    float_share: float
+
+
+def return_to_float(
+    quantized: Quantized,
+    goal: float,
+    report: Callable[[str], None] = lambda line: None,
+) -> Mixed:
+    """Returns runs of operators to float until the noise is small enough, or too much is in float.
+
+    Args:
+        quantized: In int8 throughout.
+        goal: The noise wanted, as a share of the logits' energy.
+        report: Told of what was tried.
+    """
+    best = Mixed(quantized, measure(quantized), 0.0)
+    if best.noise <= goal:
+        return best
+    report(f"{decibels(best.noise):.1f} dB in int8 throughout: looking for what to leave in float")
+    parts = _Parts.of(quantized)
+    # The whole is not quite the sum of its parts.
+    excess = best.noise / parts.noise_left(parts.nothing)
+    floats = parts.nothing
+    while best.noise > goal:
+        more = parts.grown(floats, goal / excess)
+        if more is None:
+            break
+        floats = more
+        mixed = with_float(quantized, parts.operators(floats))
+        best = Mixed(mixed, measure(mixed), parts.float_share(floats))
+        excess = best.noise / parts.noise_left(floats)
+        report(
+            f"{len(mixed.recipe.float_operators)} operators in float, {best.float_share:.0%} of "
+            f"the products: {decibels(best.noise):.1f} dB"
+        )
+    return best
+
+
+Floats = tuple[bool, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """A graph's segments; `inner` is the noise of what each holds inside, `border` of its result.
+
+    Both are shares of the logits' energy, one a segment.
+    """
+
+    graph: Graph
+    segments: tuple[Segment, ...]
+    inner: Sequence[float]
+    border: Sequence[float]
+
+    @classmethod
+    def of(cls, quantized: Quantized) -> _Parts:
+        graph = quantized.graph
+        held = held_tensors(graph, quantized.recipe, EVERY_TENSOR)
+        switches = Switchboard(graph, held, quantized.aside)
+        cut = segments(graph)
+        groups = []
+        for segment in cut:
+            made = [op.output for op in segment.operators if op.output in held]
+            groups.append([name for name in made if name != segment.result])
+            groups.append([name for name in made if name == segment.result])
+        shares = _shares(groups, switches.noise)
+        return cls(graph, cut, shares[::2], shares[1::2])
+
+    @property
+    def nothing(self) -> Floats:
+        """All in int8."""
+        return (False,) * len(self.segments)
+
+    def operators(self, floats: Floats) -> frozenset[str]:
+        """The names of the operators of the segments in float."""
+        chosen = [
+            segment for segment, is_float in zip(self.segments, floats, strict=True) if is_float
+        ]
+        return frozenset(operator.name for segment in chosen for operator in segment.operators)
+
+    def noise_left(self, floats: Floats) -> float:
+        """The noise of what is still held in int8: a border between two in float is not."""
+        joined = [a and b for a, b in pairwise((*floats, True))]
+        inner = sum(n for n, is_float in zip(self.inner, floats, strict=True) if not is_float)
+        return inner + sum(n for n, inside in zip(self.border, joined, strict=True) if not inside)
+
+    def time(self, floats: Floats) -> float:
+        """What they cost, in products in float."""
+        crossed = [a != b for a, b in pairwise((*floats, True))]
+        values = sum(
+            prod(self.graph.shapes[segment.result])
+            for segment, is_crossed in zip(self.segments, crossed, strict=True)
+            if is_crossed
+        )
+        return self._sum(self._times, floats) + QUANTIZER * values
+
+    def float_share(self, floats: Floats) -> float:
+        """The share of the products of convolutions and dense layers that are in float."""
+        return self._sum(self._products, floats) / sum(self._products)
+
+    @staticmethod
+    def _sum(of_segments: Sequence[float], floats: Floats) -> float:
+        return sum(n for n, is_float in zip(of_segments, floats, strict=True) if is_float)
+
+    @cached_property
+    def _products(self) -> list[float]:
+        return [
+            sum(op.macs(self.graph.shapes[op.output]) for op in segment.operators)
+            for segment in self.segments
+        ]
+
+    @cached_property
+    def _times(self) -> list[float]:
+        """What each segment takes longer in float; a twin is not there in float."""
+        return [
+            sum(
+                0.0 if isinstance(operator, Twin) else spared_by_int8(self.graph, operator)
+                for operator in segment.operators
+            )
+            for segment in self.segments
+        ]
+
+    def grown(self, floats: Floats, goal: float) -> Floats | None:
+        """With the runs added that spare the most noise for their time, until `goal` is met.
+
+        As far as it goes, where there is no more to add; None where there is nothing.
+        """
+        before = floats
+        while floats == before or self.noise_left(floats) > goal:
+            runs = [
+                run
+                for run in self._runs(floats)
+                if self._spared(floats, run) > 0 and self.float_share(run) <= _MOST_FLOAT
+            ]
+            if not runs:
+                break
+            floats = max(runs, key=lambda run: self._worth(floats, run))
+        return None if floats == before else floats
+
+    def _runs(self, floats: Floats) -> Iterator[Floats]:
+        count = len(floats)
+        for start in range(count):
+            for end in range(start + 1, min(start + _LONGEST_RUN, count) + 1):
+                yield tuple(held or start <= i < end for i, held in enumerate(floats))
+
+    def _spared(self, floats: Floats, run: Floats) -> float:
+        return self.noise_left(floats) - self.noise_left(run)
+
+    def _worth(self, floats: Floats, run: Floats) -> float:
+        # A run may cost less than nothing where it spares a border; a three hundredth of the
+        # network keeps the noise that it spares in the balance.
+        least = sum(self._products) / 300
+        return self._spared(floats, run) / max(self.time(run) - self.time(floats), least)
+
+
+def _shares(
+    groups: Sequence[Sequence[str]], alone: Callable[[Sequence[str]], float]
+) -> list[float]:
+    """The noise of each group of tensors; what little a span of them adds is split evenly."""
+    whole = alone([name for group in groups for name in group])
+
+    def measured(span: Sequence[Sequence[str]], share: float) -> list[float]:
+        if len(span) == 1 or share < _NEGLIGIBLE * whole:
+            return [share / len(span)] * len(span)
+        middle = len(span) // 2
+        halves = span[:middle], span[middle:]
+        return [
+            part
+            for half in halves
+            for part in measured(half, alone([name for group in half for name in group]))
+        ]
+
+    return measured(groups, whole)

@@ -1,0 +1,144 @@
+"""int8 simulated in the float network: chosen tensors pass through their levels, the rest is exact.
+
+It tells what rounding one tensor costs the logits, whatever a format's own arrangement is, and
+agrees with the int8 kernels up to ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from converters.formats.onnx import build
+from converters.graph import INPUT, LOGITS, Activation, Floats, Graph
+from converters.quantization.parallel import in_order
+from converters.quantization.parameters import Quantization, sigmoid_like
+
+Image = NDArray[np.uint8]
+Runner = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, Floats]]
+
+
+def simulated(
+    graph: Graph, held: Mapping[str, Quantization], outputs: Sequence[str] | None = None
+) -> onnx.ModelProto:
+    """The float model with these tensors, and the sigmoids inside a SiLU among them, in levels."""
+    return _replaced(graph, held, _rounding, outputs)
+
+
+def _replaced(
+    graph: Graph,
+    held: Mapping[str, Quantization],
+    make: Callable[[str, str], Sequence[onnx.NodeProto]],
+    outputs: Sequence[str] | None = None,
+) -> onnx.ModelProto:
+    """The float model with nodes made behind each held tensor, from `TENSOR/exact` to `TENSOR`.
+
+    `make` gets the tensor and the held one that it belongs to; the parameters are constants.
+    """
+    model = build(graph, "fp32", outputs=outputs)
+    levels = {name: (name, quantization) for name, quantization in held.items()}
+    for operator in graph.operators:
+        silu = isinstance(operator, Activation) and operator.function == "silu"
+        if silu and operator.output in held:
+            name = operator.output
+            levels[f"{name}/sigmoid"] = (name, sigmoid_like(held[name]))
+    nodes: list[onnx.NodeProto] = []
+    for node in list(model.graph.node):
+        nodes.append(node)
+        tensor = node.output[0]
+        if tensor in levels:
+            owner, quantization = levels[tensor]
+            node.output[0] = f"{tensor}/exact"
+            model.graph.initializer.extend(_parameters(tensor, quantization))
+            nodes += make(tensor, owner)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _parameters(name: str, quantization: Quantization) -> Iterator[onnx.TensorProto]:
+    scale, zero_point = np.float32(quantization.scale), quantization.zero_point
+    yield numpy_helper.from_array(np.asarray(scale), f"{name}/scale")
+    zeros = np.asarray(quantization.dtype(zero_point))
+    yield numpy_helper.from_array(zeros, f"{name}/zero_point")
+
+
+def _rounding(name: str, owner: str, result: str | None = None) -> Sequence[onnx.NodeProto]:
+    levels, parameters = f"{name}/quantized", [f"{name}/scale", f"{name}/zero_point"]
+    return (
+        helper.make_node("QuantizeLinear", [f"{name}/exact", *parameters], [levels], name=levels),
+        helper.make_node(
+            "DequantizeLinear", [levels, *parameters], [result or name], name=f"{name}/held"
+        ),
+    )
+
+
+class Switchboard:
+    """A float model in which the rounding of every tensor can be switched on, on some images.
+
+    One session answers for all choices: making one for each would take longer than to run it.
+    """
+
+    def __init__(
+        self, graph: Graph, held: Mapping[str, Quantization], images: Sequence[Image]
+    ) -> None:
+        made = {operator.output for operator in graph.operators}
+        self.held = [name for name in held if name in made]
+        self._images = images
+        model = _replaced(graph, {name: held[name] for name in self.held}, _switched)
+        for name in self.held:
+            switch = helper.make_tensor_value_info(f"{name}/on", onnx.TensorProto.BOOL, [])
+            model.graph.input.append(switch)
+        self._run = runner(model, [LOGITS])
+        self._reference = self._logits(())
+
+    def noise(self, tensors: Collection[str]) -> float:
+        """The share of the logits' energy that rounding these tensors alone makes of noise."""
+        return noise(self._logits(tensors), self._reference)
+
+    def _logits(self, tensors: Collection[str]) -> Floats:
+        switches = {f"{name}/on": np.array(name in tensors) for name in self.held}
+        answers = in_order(lambda image: self._run({INPUT: image, **switches}), self._images)
+        return np.concatenate([answer[LOGITS] for answer in answers])
+
+
+def _switched(name: str, owner: str) -> Sequence[onnx.NodeProto]:
+    branches = {}
+    for branch, nodes in (
+        ("then", _rounding(name, owner, f"{name}/then")),
+        ("else", [helper.make_node("Identity", [f"{name}/exact"], [f"{name}/else"])]),
+    ):
+        value = helper.make_tensor_value_info(f"{name}/{branch}", onnx.TensorProto.FLOAT, None)
+        branches[f"{branch}_branch"] = helper.make_graph(nodes, f"{name}/{branch}", [], [value])
+    return [helper.make_node("If", [f"{owner}/on"], [name], name=f"{name}/if", **branches)]
+
+
+def runner(model: onnx.ModelProto, outputs: Sequence[str]) -> Runner:
+    """A function from the model's inputs to these outputs, maps channels first, for any thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    # Both keep what the largest run took: for all tensors of B7 they double the memory.
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    # Or it would round float weights between two quantizers as well, by tensor.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda feeds: dict(zip(outputs, session.run(outputs, dict(feeds)), strict=True))
+
+
+def logits(model: onnx.ModelProto, images: Iterable[Image]) -> Floats:
+    """What a model answers to images, one batch each: (images, classes)."""
+    run = runner(model, [LOGITS])
+    return np.concatenate(list(in_order(lambda image: run({INPUT: image})[LOGITS], images)))
+
+
+def noise(answers: Floats, reference: Floats) -> float:
+    """The energy of the difference as a share of the reference's: SQNR is -10 log10 of it."""
+    return float(np.square(answers - reference).sum() / np.square(reference).sum())

@@ -1,0 +1,266 @@
+"""`edgenet bisect`: which operators of an int8 file cost the accuracy."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgenet.bundle import Bundle, InputSpec
+from edgenet.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from converters.bisection.bisect import Findings, Row
+    from converters.bisection.opening import Pair
+    from edgenet.images import Pixels
+
+HELP = "find the operators of an int8 file that cost the accuracy"
+EXAMPLES = """\
+  edgenet bisect b0-int8 --images photos
+  edgenet bisect b0-int8 --format onnx --images photos --goal-agreement 0.98 --json
+  edgenet bisect int8.tflite --reference float.tflite --images photos --preprocess torch"""
+
+_IMAGES = 64
+_WORST = 5
+# An exporter's names can be longer than a terminal is wide; their ends differ.
+_WIDTH = 40
+# A sigmoid is flat where what it reads is clipped: what stands before one looks worse than it is.
+_SIGMOIDS = ("LOGISTIC", "Sigmoid")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="the folder that convert wrote, or an int8 file"
+    )
+    parser.add_argument(
+        "--format", metavar="F", help="tflite, onnx or openvino (default: the bundle's first)"
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="FLOAT",
+        help="the float file, or a bundle with one (default: the bundle's own)",
+    )
+    images = parser.add_argument_group("images")
+    images.add_argument(
+        "--images",
+        metavar="DIR",
+        help="a folder of images, no labels needed (default: crops of scikit-image's photographs)",
+    )
+    images.add_argument(
+        "--count",
+        type=int,
+        default=_IMAGES,
+        metavar="N",
+        help="images to use (default: %(default)s)",
+    )
+    images.add_argument(
+        "--crop-fraction", type=float, metavar="X", help="1.0 = no crop (default: the bundle's)"
+    )
+    images.add_argument(
+        "--preprocess",
+        metavar="NAME",
+        help="raw, unit, tf, torch or lite: what a file without a bundle wants of pixels",
+    )
+    _add_goal(parser.add_argument_group("what counts as restored (both must hold)"))
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_goal(goal: argparse._ArgumentGroup) -> None:
+    goal.add_argument(
+        "--goal-agreement",
+        type=float,
+        default=0.99,
+        metavar="A",
+        help="share 0..1 of images with the float twin's top-1 (default: %(default)s)",
+    )
+    goal.add_argument(
+        "--goal-sqnr",
+        type=float,
+        default=20.0,
+        metavar="DB",
+        help="over the logits (default: %(default)s)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Bisects and prints the report."""
+    _require_sane(args)
+    try:
+        from converters.bisection.bisect import bisect
+        from converters.bisection.search import Goal
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"bisecting ({error.name})", "all") from error
+    from edgenet.report.progress import Progress
+
+    pair = _opened(args)
+    images = _images(args, pair.input)
+    goal = Goal(args.goal_agreement, args.goal_sqnr)
+    findings = bisect(pair.network, pair.twin, images, goal, Progress, pair.rescaled)
+    if not findings.restored.reached:
+        _say("not even with every operator in float is the goal reached")
+    if args.json:
+        print(json.dumps(_document(args.bundle, pair.format, findings), indent=1, allow_nan=False))
+    else:
+        print(_report(findings, args.images or "crops of scikit-image's photographs"))
+    return 0
+
+
+def _require_sane(args: argparse.Namespace) -> None:
+    if args.count < 1:
+        raise UsageError(f"--count {args.count}: at least one image is needed")
+    if not 0 <= args.goal_agreement <= 1:
+        raise UsageError(
+            f"--goal-agreement {args.goal_agreement}: a share lies between 0 and 1, as in 0.99"
+        )
+    if args.crop_fraction is not None and args.images is None:
+        raise UsageError("--crop-fraction is for the photos of --images DIR: name the folder too")
+
+
+def _opened(args: argparse.Namespace) -> Pair:
+    from converters.bisection.opening import open_bundle, open_files
+
+    path = Path(args.bundle)
+    if path.is_dir():
+        if args.preprocess is not None:
+            raise UsageError("--preprocess is for a file without a bundle: leave it out")
+        return open_bundle(Bundle.open(path), args.format, args.reference)
+    if args.format is not None:
+        raise UsageError("--format chooses among a bundle's files: leave it out")
+    return open_files(path, args.reference, args.preprocess)
+
+
+def _images(args: argparse.Namespace, spec: InputSpec) -> Pixels:
+    import numpy as np
+
+    from edgenet.images import ImageFolder
+    from edgenet.photographs import crops
+
+    if args.images is None:
+        return np.stack(list(crops(args.count, *spec.shape[1:3])))
+    if args.crop_fraction is not None:
+        spec = replace(spec, crop_fraction=args.crop_fraction)
+    folder = ImageFolder.open(args.images).sample(args.count)
+    (batch,) = islice(folder.batches(spec, len(folder)), 1)
+    return batch.images
+
+
+def _document(bundle: str, format: str, findings: Findings) -> dict[str, Any]:
+    restored = findings.restored
+    return {
+        "bundle": bundle,
+        "format": format,
+        "images": findings.images,
+        "agreement": findings.score.agreement,
+        "sqnr_db": _finite(findings.score.sqnr_db),
+        "operators": [_entry(row) for row in findings.rows],
+        "goal": {"agreement": findings.goal.agreement, "sqnr_db": findings.goal.sqnr_db},
+        "restore": {
+            "operators": list(findings.layers),
+            "agreement": restored.score.agreement,
+            "sqnr_db": _finite(restored.score.sqnr_db),
+            "float_macs_share": findings.float_macs_share,
+            "reached": restored.reached,
+        },
+    }
+
+
+def _entry(row: Row) -> dict[str, Any]:
+    return {
+        "layer": row.step.layer,
+        "operator": row.step.name,
+        "tensor": row.step.tensor,
+        "kind": row.step.kind,
+        "macs": row.step.macs,
+        "compared": row.sqnr_db is not None,
+        "sqnr_db": _finite(row.sqnr_db),
+        "own_sqnr_db": _finite(row.own_sqnr_db),
+        "returned": row.returned,
+    }
+
+
+def _finite(ratio: float | None) -> float | None:
+    """JSON has no infinity: None where the two are equal to the bit, as in `check`."""
+    return None if ratio is None or math.isinf(ratio) else ratio
+
+
+def _report(findings: Findings, source: str) -> str:
+    from edgenet.report.table import render
+
+    headers = ["layer", "operator", "tensor", "SQNR dB", "own SQNR dB", ""]
+    worst = _worst(findings.rows)
+    rows = [
+        [
+            _shortened(row.step.layer),
+            row.step.kind,
+            _shortened(row.step.tensor),
+            _decibels(row.sqnr_db),
+            _decibels(row.own_sqnr_db),
+            _remark(row, number in worst),
+        ]
+        for number, row in enumerate(findings.rows)
+    ]
+    score = findings.score
+    opening = (
+        f"{findings.images} images of {source}: agreement {score.agreement:.4f}, "
+        f"SQNR {_decibels(score.sqnr_db)} dB"
+    )
+    return f"{opening}\n{render(headers, rows, '<<<>><')}\n\n{_advice(findings)}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _WIDTH else f"…{name[1 - _WIDTH :]}"
+
+
+def _worst(rows: tuple[Row, ...]) -> set[int]:
+    """The steps that lose most by themselves, but for those that a sigmoid forgives."""
+    following = [row.step.kind for row in rows[1:]] + [""]
+    judged = [
+        (row.own_sqnr_db, number)
+        for number, (row, after) in enumerate(zip(rows, following, strict=True))
+        if row.own_sqnr_db is not None and after not in _SIGMOIDS
+    ]
+    return {number for _, number in sorted(judged)[:_WORST]}
+
+
+def _remark(row: Row, worst: bool) -> str:
+    return ", ".join(["worst"] * worst + ["to float"] * row.returned)
+
+
+def _decibels(ratio: float | None) -> str:
+    if ratio is None:
+        return "–"
+    return "∞" if math.isinf(ratio) else f"{ratio:.1f}"
+
+
+def _advice(findings: Findings) -> str:
+    restored, goal = findings.restored, findings.goal
+    asked = f"agreement {goal.agreement:g} and {goal.sqnr_db:g} dB"
+    if not restored.steps:
+        return f"nothing needs float for {asked}"
+    score, share = restored.score, 100 * findings.float_macs_share
+    return (
+        f"for {asked} return to float {len(findings.layers)} layers ({share:.1f} % of MACs), which "
+        f"gives {score.agreement:.4f} and {_decibels(score.sqnr_db)} dB:\n  "
+        + "\n  ".join(_islands(findings.rows))
+    )
+
+
+def _islands(rows: tuple[Row, ...]) -> list[str]:
+    """Runs of what returns to float, each by its first and last layer."""
+    movable = [row for row in rows if row.own_sqnr_db is not None]
+    islands: list[str] = []
+    for returned, group in groupby(movable, key=lambda row: row.returned):
+        if returned:
+            layers = [row.step.layer for row in group]
+            islands.append(" … ".join(dict.fromkeys((layers[0], layers[-1]))))
+    return islands
+
+
+def _say(message: str) -> None:
+    print(f"edgenet: {message}", file=sys.stderr)

@@ -1,0 +1,67 @@
+"""Tiny networks, int8 with their float twins, in every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from converters.bisection.network import Network
+from converters.bisection.opening import NETWORKS
+from converters.formats import lower
+from converters.freeze import freeze
+from converters.graph import Graph
+from converters.quantization.recipe import Recipe
+from tests.converters.graphs import recipe_of
+from tests.networks import Textures
+
+FORMATS = tuple(NETWORKS)
+FAMILIES = ("b", "lite")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A tiny network's graph and ranges, and where its files go."""
+
+    graph: Graph
+    recipe: Recipe
+    folder: Path
+
+    def file(self, format: str, precision: str, recipe: Recipe | None = None) -> Path:
+        """The file of a format, lowered anew."""
+        home = self.folder / f"{format}-{precision}"
+        home.mkdir(exist_ok=True)
+        chosen = None if precision == "fp32" else recipe or self.recipe
+        return lower(self.graph, format, precision, chosen, home)[0]
+
+    def pair(self, format: str, twin: str, recipe: Recipe | None = None) -> tuple[Network, Network]:
+        """The int8 network of a format, and its float twin in a format."""
+        theirs = opened(twin, self.file(twin, "fp32"))
+        return opened(format, self.file(format, "int8", recipe), theirs), theirs
+
+
+def opened(format: str, path: Path, twin: Network | None = None) -> Network:
+    from importlib import import_module
+
+    module, name = NETWORKS[format]
+    network: Network = getattr(import_module(module), name)(path, twin)
+    return network
+
+
+@pytest.fixture(scope="session")
+def frozen(tiny_models, tmp_path_factory) -> dict[str, Frozen]:
+    import keras
+
+    found = {}
+    for family in FAMILIES:
+        graph = freeze(keras.saving.load_model(tiny_models[family], compile=False))
+        recipe = recipe_of(graph, Textures.make(40, seed=3).images)
+        found[family] = Frozen(graph, recipe, tmp_path_factory.mktemp(f"bisect-{family}"))
+    return found
+
+
+@pytest.fixture(scope="session")
+def textures():
+    """Images that set nothing."""
+    return Textures.make(12, seed=9).images

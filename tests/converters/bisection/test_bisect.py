@@ -1,0 +1,91 @@
+"""Bisection as a whole: a tensor that was spoiled is found, and what it takes to mend it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from converters.bisection.bisect import bisect
+from converters.bisection.compare import logits
+from converters.bisection.search import Goal
+from edgenet.errors import UsageError
+from edgenet.measure.accuracy import sqnr_db
+from tests.converters.bisection.conftest import FORMATS, opened
+
+# What makes the tensor, and what reads it: in OpenVINO's files the reader alone rounds it.
+# Elsewhere neither of the two mends anything alone, and they are of two blocks.
+SPOILED = "block3a_project_bn"
+ISLAND = {
+    "tflite": ("block3a_project_conv", "top_conv"),
+    "onnx": ("block3a_project_conv", "top_conv"),
+    "openvino": ("top_conv",),
+}
+
+
+class Silent:
+    def update(self, done: int) -> None:
+        """Nobody watches."""
+
+
+def silent(*_: Any) -> Any:
+    return nullcontext(Silent())
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_spoiled_tensor_is_found_and_mended(frozen, textures, format):
+    lite = frozen["lite"]
+    sound, twin = lite.pair(format, "tflite")
+    reachable = sqnr_db(logits(twin, textures), logits(sound, textures)) - 1
+    low, high = lite.recipe.ranges[SPOILED]
+    ranges = {**lite.recipe.ranges, SPOILED: (40 * low, 40 * high)}
+    spoiled, _ = lite.pair(format, "tflite", replace(lite.recipe, ranges=ranges))
+
+    found = bisect(spoiled, twin, textures, Goal(0.0, reachable), silent)
+
+    assert found.score.sqnr_db < reachable
+    assert found.restored.reached
+    assert found.layers == ISLAND[format]
+    worst = min((r for r in found.rows if r.own_sqnr_db is not None), key=lambda r: r.own_sqnr_db)
+    assert worst.step.layer in ISLAND[format]
+    assert 0 < found.float_macs_share < 0.5
+    assert found.images == len(textures)
+
+
+def test_what_stands_before_the_spoiled_tensor_is_as_it_was(frozen, textures):
+    lite = frozen["lite"]
+    low, high = lite.recipe.ranges[SPOILED]
+    ranges = {**lite.recipe.ranges, SPOILED: (40 * low, 40 * high)}
+    goal = Goal(0.0, 0.0)
+    sound = bisect(*lite.pair("tflite", "tflite"), textures, goal, silent)
+    spoiled = bisect(
+        *lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges)), textures, goal, silent
+    )
+    place = [row.step.layer for row in sound.rows].index("block3a_project_conv")
+    ratios = [[row.sqnr_db for row in found.rows] for found in (sound, spoiled)]
+    assert ratios[0][:place] == ratios[1][:place]
+    assert ratios[0][place] > ratios[1][place] + 10
+
+
+def test_a_float_file_is_refused(frozen, textures):
+    float_file = frozen["lite"].file("tflite", "fp32")
+    network = opened("tflite", float_file)
+    with pytest.raises(UsageError, match="nothing in the file computes in int8"):
+        bisect(network, network, textures, Goal(), silent)
+
+
+def test_an_int8_reference_is_refused(frozen, textures):
+    network, _ = frozen["lite"].pair("tflite", "tflite")
+    with pytest.raises(UsageError, match="--reference"):
+        bisect(network, network, textures, Goal(), silent)
+
+
+def test_another_networks_reference_is_refused(frozen, textures, tmp_path):
+    network, _ = frozen["lite"].pair("tflite", "tflite")
+    small = frozen["lite"]
+    other = replace(small, graph=replace(small.graph, input_shape=(1, 96, 96, 3)), folder=tmp_path)
+    twin = opened("tflite", other.file("tflite", "fp32"))
+    with pytest.raises(UsageError, match="takes 96×96 images"):
+        bisect(network, twin, textures, Goal(), silent)

@@ -1,0 +1,115 @@
+"""A file taken apart is still that file, and all of it returned to float is its twin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from converters.bisection.compare import forward, logits, own
+from edgenet.measure.accuracy import sqnr_db
+from tests.converters.bisection.conftest import FAMILIES, FORMATS, opened
+from tests.converters.graphs import ENGINES
+
+
+def nothing(done: int) -> None:
+    """Nobody watches."""
+
+
+def decibels(reference, found) -> float:
+    ratio = sqnr_db(reference, found)
+    return float("inf") if ratio is None else ratio
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("family", FAMILIES)
+class TestEveryFormat:
+    def test_untouched_it_answers_as_its_file_does(self, frozen, textures, family, format):
+        network, _ = frozen[family].pair(format, "tflite")
+        shipped = ENGINES[format](frozen[family].file(format, "int8"), textures, ("logits",))
+        assert decibels(shipped["logits"], logits(network, textures)) > 60
+
+    @pytest.mark.parametrize("twin", FORMATS)
+    def test_all_in_float_it_answers_as_its_twin(self, frozen, textures, family, format, twin):
+        network, theirs = frozen[family].pair(format, twin)
+        truth = logits(theirs, textures)
+        assert decibels(truth, logits(network, textures)) < 40
+        assert decibels(truth, logits(network, textures, network.quantized)) > 80
+
+    def test_an_island_takes_noise_away(self, frozen, textures, family, format):
+        network, theirs = frozen[family].pair(format, "tflite")
+        truth = logits(theirs, textures)
+        early = network.quantized[: 2 * len(network.quantized) // 3]
+        whole, island = (decibels(truth, logits(network, textures, r)) for r in ((), early))
+        assert whole + 1 < island < 80
+
+    def test_each_step_alone_is_nearer_than_all_together(self, frozen, textures, family, format):
+        network, theirs = frozen[family].pair(format, "tflite")
+        alone, along = own(network, textures, nothing), forward(network, theirs, textures, nothing)
+        assert set(alone) == set(network.quantized)
+        last = network.answer
+        assert alone[last] > along[last] + 1
+        # What the first of them gets is what the twin gets.
+        first = next(number for number in network.quantized if number in along)
+        assert alone[first] == pytest.approx(along[first], abs=3)
+
+    def test_steps_name_layers_and_know_their_cost(self, frozen, family, format):
+        graph = frozen[family].graph
+        network, theirs = frozen[family].pair(format, "tflite")
+        assert sum(step.macs for step in network.steps) == graph.macs
+        names = {name for op in graph.operators for name in (op.name, op.output)}
+        assert {s.layer for s in network.steps if s.macs} == {
+            operator.name
+            for operator in graph.operators
+            if operator.macs(graph.shapes[operator.output])
+        }
+        compared = [s for s in network.steps if s.tensor in theirs.index]
+        assert len(compared) > 0.9 * len(network.steps)
+        assert {s.layer for s in compared} <= names
+        assert network.steps[network.answer].tensor == "logits"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_batch_that_is_not_full_is_filled_and_cut(frozen, textures, format, tmp_path):
+    single = frozen["b"]
+    height, width = single.graph.input_shape[1:3]
+    batched = replace(
+        single, graph=replace(single.graph, input_shape=(5, height, width, 3)), folder=tmp_path
+    )
+    network, _ = batched.pair(format, "tflite")
+    ours, _ = single.pair(format, "tflite")
+    assert decibels(logits(ours, textures), logits(network, textures)) > 40
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_rewritten_weights_are_kept(frozen, textures, format):
+    """Doubled weights are not the twin's: put in float, the file must stay what it is."""
+    plain = frozen["b"]
+    doubled = [
+        op.scaled(np.full(op.bias.size, 2, np.float32), np.zeros(op.bias.size, np.float32))
+        if op.name == "predictions"
+        else op
+        for op in plain.graph.operators
+    ]
+    other = replace(plain, graph=plain.graph.with_operators(doubled))
+    theirs = opened("tflite", plain.file("tflite", "fp32"))
+    network = opened(format, other.file(format, "int8"), theirs)
+    truth = 2 * logits(theirs, textures)
+    # What is left is the rounding of those weights.
+    assert 30 < decibels(truth, logits(network, textures, network.quantized)) < 80
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_is_float_already_can_not_return(frozen, textures, format):
+    mixed = frozen["b"]
+    kept = frozenset({"block2a_dwconv", "block2a_activation", "block2a_project_conv"})
+    recipe = replace(mixed.recipe, float_operators=kept)
+    twin = opened("tflite", mixed.file("tflite", "fp32"))
+    network = opened(format, mixed.file(format, "int8-mixed", recipe), twin)
+    layers = {network.steps[number].layer for number in network.quantized}
+    assert not layers & kept
+    assert "block2b_dwconv" in layers
+    truth = logits(twin, textures)
+    assert decibels(truth, logits(network, textures)) < 40
+    assert decibels(truth, logits(network, textures, network.quantized)) > 80

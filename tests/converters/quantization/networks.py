@@ -1,0 +1,79 @@
+"""A small network with all that is quantized in a way of its own, and images to do it by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from converters.graph import Convolution, Graph
+from converters.passes import simplify
+from converters.quantization import doubling, gating
+from converters.quantization.quantize import Images, Method, Quantized, quantize
+from converters.quantization.simulate import Image
+from tests.converters.graphs import Chain, Floats, pixels
+
+SIZE = 16
+
+
+def batches(count: int, seed: int = 0, size: int = SIZE) -> list[Image]:
+    """So many images, batches of 1."""
+    return [image[None] for image in pixels(count, size, size, seed)]
+
+
+def images_of(batches: Sequence[Image]) -> Images:
+    """As `quantize` takes them."""
+    return Images(lambda: iter(batches), len(batches))
+
+
+def quantized(graph: Graph, count: int = 24, **method: object) -> Quantized:
+    """int8 of a graph, calibrated on `count` smooth random images."""
+    return quantize(graph, images_of(batches(count)), Method(**method))  # type: ignore[arg-type]
+
+
+def silu_network(seed: int = 0) -> Graph:
+    """SiLU, squeeze-and-excite, a residual sum; quiet channels weigh as much as the loud ones."""
+    chain = Chain(SIZE, SIZE, seed).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")
+    skip = chain.convolution(6).last
+    chain.convolution(12).activation("silu")
+    chain.convolution(kernel=(3, 3), depthwise=True).activation("silu").gate()
+    chain.convolution(6).plus(skip).convolution(16).activation("silu")
+    return lopsided(simplify(chain.head()), seed)
+
+
+def lopsided(graph: Graph, seed: int) -> Graph:
+    """Channels behind SiLU 1 to 64 times as loud, and read with weights as much smaller."""
+    random = np.random.default_rng(seed)
+    for site in (*doubling.candidates(graph), *gating.candidates(graph)):
+        loudness = np.exp2(random.uniform(-6, 0, graph.shapes[site][-1])).astype(np.float32)
+        source = _convolution_before(graph, site)
+        graph = graph.with_operators(
+            [_rescaled(operator, source, site, loudness) for operator in graph.operators]
+        )
+    return graph
+
+
+def _convolution_before(graph: Graph, tensor: str) -> str:
+    producer = graph.producers[tensor]
+    while not isinstance(producer, Convolution):
+        producer = graph.producers[producer.inputs[0]]
+    return producer.name
+
+
+def _rescaled(operator: object, source: str, site: str, loudness: Floats) -> object:
+    if not isinstance(operator, Convolution):
+        return operator
+    if operator.name == source:
+        return operator.scaled(loudness, np.zeros_like(loudness))
+    if operator.inputs[0] == site:
+        return replace(operator, weights=operator.weights / loudness[:, None])
+    return operator
+
+
+def deep_network(seed: int = 0) -> Graph:
+    """Seven convolutions with SiLU, one behind the other: a tensor alone between any two."""
+    chain = Chain(SIZE, SIZE, seed).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")
+    for channels in (16, 12, 16, 12, 16, 24):
+        chain.convolution(channels, (3, 3)).activation("silu")
+    return lopsided(simplify(chain.head()), seed)

@@ -1,0 +1,124 @@
+"""A doubled convolution scales what SiLU makes by channel, and no answer changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converters.graph import Activation, Affine, Graph, Linear, Twin
+from converters.passes import simplify
+from converters.quantization.doubling import candidates, doubled, merged, restored
+from tests.converters.graphs import Chain, Floats, chains, float_answers, pixels, relative_error
+from tests.converters.quantization.networks import silu_network
+
+
+def random_gains(graph: Graph, seed: int) -> dict[str, Floats]:
+    """1…16 for each channel of every candidate."""
+    random = np.random.default_rng(seed)
+    return {
+        site: (2 ** random.uniform(0, 4, graph.shapes[site][-1])).astype(np.float32)
+        for site in candidates(graph)
+    }
+
+
+def assert_same_answers(one: Graph, two: Graph) -> None:
+    images = pixels(3, *one.input_shape[1:3])
+    before, after = float_answers(one, images), float_answers(two, images)
+    for name in one.outputs:
+        assert relative_error(before[name], after[name]) < 1e-4
+
+
+NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
+
+
+@settings(max_examples=40)
+@given(graph=NETWORKS, seed=st.integers(0, 999))
+def test_doubled_and_merged_answer_as_before(graph, seed):
+    other = doubled(graph, random_gains(graph, seed))
+    assert_same_answers(graph, other)
+    assert_same_answers(graph, merged(other))
+
+
+@settings(max_examples=40)
+@given(graph=NETWORKS, seed=st.integers(0, 999), data=st.data())
+def test_restored_is_the_graph_as_it_was(graph, seed, data):
+    gains = random_gains(graph, seed)
+    kept = data.draw(st.sets(st.sampled_from(sorted(gains)))) if gains else set()
+    found = restored(doubled(graph, gains), set(gains) - kept)
+    expected = doubled(graph, {site: gains[site] for site in kept})
+    assert [op.name for op in found.operators] == [op.name for op in expected.operators]
+    for one, two in zip(expected.operators, found.operators, strict=True):
+        assert (type(one), one.inputs, one.output) == (type(two), two.inputs, two.output)
+        if isinstance(one, Linear) and isinstance(two, Linear):
+            assert two.weights == pytest.approx(one.weights, rel=1e-6)
+            assert np.array_equal(two.bias, one.bias)
+
+
+def test_the_output_of_silu_is_scaled_by_channel():
+    graph = silu_network()
+    site = candidates(graph)[0]
+    gain = np.arange(1, graph.shapes[site][-1] + 1, dtype=np.float32)
+    images = pixels(2, *graph.input_shape[1:3])
+    tapped = [
+        float_answers(g.renamed({}, (*g.outputs, site)), images)[site]
+        for g in (graph, doubled(graph, {site: gain}))
+    ]
+    assert tapped[1] == pytest.approx(tapped[0] * gain[:, None, None], rel=1e-4, abs=1e-5)
+
+
+def test_without_a_site_nothing_changes():
+    graph = silu_network()
+    for same in (doubled(graph, {}), restored(graph, ()), merged(graph)):
+        assert same.operators == graph.operators
+
+
+def test_merged_has_one_convolution_and_a_scale_instead():
+    graph = silu_network()
+    gains = random_gains(graph, 0)
+    other = doubled(graph, gains)
+    assert sum(isinstance(op, Twin) for op in other.operators) == len(gains) > 1
+    found = merged(other)
+    assert not any(isinstance(op, Twin) for op in found.operators)
+    for site, gain in gains.items():
+        scale = found.producers[site]
+        assert isinstance(scale, Affine)
+        assert np.array_equal(scale.scale, gain)
+        assert not scale.offset.any()
+
+
+def test_silu_between_convolutions_alone_is_a_candidate():
+    chain = Chain(8, 8).normalize().convolution(4, (3, 3)).activation("silu")
+    first = chain.last
+    chain.convolution(6).activation("silu")
+    assert candidates(chain.convolution(4).head()) == (first, "t4")
+
+
+@pytest.mark.parametrize("function", ["relu", "sigmoid", "tanh"])
+def test_other_functions_are_none(function):
+    chain = Chain(8, 8).normalize().convolution(4).activation(function)
+    assert candidates(chain.convolution(4).head()) == ()
+
+
+def test_what_more_than_convolutions_read_is_none():
+    pooled = Chain(8, 8).normalize().convolution(4).activation("silu")
+    assert candidates(pooled.head()) == ()
+    chain = Chain(8, 8).normalize().convolution(4).activation("silu")
+    source = chain.last
+    assert candidates(chain.convolution(4).plus(source).convolution(3).head()) == ()
+    read_twice = Chain(8, 8).normalize().convolution(4)
+    before = read_twice.last
+    read_twice.activation("silu").convolution(4).plus(before)
+    assert candidates(read_twice.head()) == ()
+
+
+def test_depthwise_convolutions_vectors_and_outputs_are_none():
+    depthwise = Chain(8, 8).normalize().convolution(kernel=(3, 3), depthwise=True)
+    assert candidates(depthwise.activation("silu").convolution(4).head()) == ()
+    gate = Chain(8, 8).normalize().convolution(4, function="relu").gate().convolution(3).head()
+    assert any(isinstance(op, Activation) and op.function == "silu" for op in gate.operators)
+    assert candidates(gate) == ()
+    graph = Chain(8, 8).normalize().convolution(4).activation("silu").convolution(3).head()
+    (site,) = candidates(graph)
+    assert candidates(graph.renamed({}, (*graph.outputs, site))) == ()

@@ -1,0 +1,168 @@
+"""The search returns runs of operators to float until the noise is small enough, and no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from converters.graph import LOGITS, Convolution
+from converters.passes import simplify
+from converters.quantization.correct import segments
+from converters.quantization.quantize import with_float
+from converters.quantization.search import (
+    _MOST_FLOAT,
+    _Parts,
+    _shares,
+    decibels,
+    measure,
+    return_to_float,
+)
+from edgenet.measure.accuracy import sqnr_db
+from tests.converters.graphs import Chain, answers, float_answers, pixels
+from tests.converters.quantization.networks import SIZE, deep_network, quantized, silu_network
+
+
+@pytest.fixture(scope="module")
+def made():
+    return quantized(deep_network())
+
+
+def test_noise_in_decibels():
+    assert [decibels(share) for share in (1.0, 0.1, 0.001)] == pytest.approx([0, 10, 30])
+    assert decibels(0.0) == 120
+
+
+def test_what_is_quiet_enough_stays_in_int8(made):
+    found = return_to_float(made, measure(made) * 1.01)
+    assert found.quantized is made
+    assert found.float_share == 0
+
+
+@pytest.mark.parametrize("better_db", [1, 3, 8])
+def test_the_goal_is_met_with_a_part_in_float(made, better_db):
+    goal = measure(made) * 10 ** (-better_db / 10)
+    lines: list[str] = []
+    found = return_to_float(made, goal, lines.append)
+    assert found.noise <= goal
+    assert found.noise == measure(found.quantized)
+    assert 0 < found.float_share <= 0.4
+    assert found.quantized.recipe.float_operators
+    assert f"{decibels(found.noise):.1f} dB" in lines[-1]
+
+
+def test_a_stricter_goal_takes_no_less_in_float(made):
+    goals = [measure(made) * 10 ** (-better / 10) for better in (1, 4, 8)]
+    shares = [return_to_float(made, goal).float_share for goal in goals]
+    assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_what_cannot_be_met_within_the_limit_is_not_said_to_be(seed):
+    made = quantized(deep_network(seed))
+    found = return_to_float(made, 0.0)
+    assert 0 < found.noise <= measure(made)
+    assert found.float_share <= 0.4
+
+
+@pytest.mark.parametrize("network", [silu_network, deep_network])
+def test_more_operators_in_float_make_less_noise(network):
+    made = quantized(network(1))
+    runs = [
+        [op.name for segment in segments(made.graph)[start:] for op in segment.operators]
+        for start in range(len(segments(made.graph)), -1, -2)
+    ]
+    noises = [
+        measure(with_float(made, run)) for run in (*runs, [o.name for o in made.graph.operators])
+    ]
+    assert noises[0] == pytest.approx(measure(made))
+    assert noises[-1] < 1e-9
+    for less, more in zip(noises[1:], noises, strict=False):
+        assert less <= more * 1.1
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_the_files_hear_less_noise_too(made, tmp_path, format):
+    found = return_to_float(made, measure(made) / 10).quantized
+    images = pixels(32, SIZE, SIZE, seed=8)
+    expected = float_answers(made.graph, images)[LOGITS]
+    kept = [
+        sqnr_db(
+            expected, answers(one.of(format), format, name, one.recipe, images, tmp_path)[LOGITS]
+        )
+        for one, name in ((made, "int8"), (found, "int8-mixed"))
+    ]
+    assert kept[1] > kept[0] + 3
+
+
+def by_hand() -> _Parts:
+    """Pixels, two convolutions, pooling, classifier and softmax, and noises as powers of two."""
+    chain = Chain(8, 8).normalize().convolution(16, (3, 3)).convolution(4, (3, 3))
+    graph = simplify(chain.head())
+    inner, border = [1, 2, 4, 8, 16, 32], [64, 128, 256, 512, 1024, 2048]
+    return _Parts(graph, segments(graph), inner, border)
+
+
+def floats(parts: _Parts, *names: int) -> tuple[bool, ...]:
+    return tuple(index in names for index in range(len(parts.segments)))
+
+
+def test_noise_that_is_left():
+    parts = by_hand()
+    assert len(parts.segments) == 6
+    everything = 4095
+    assert parts.noise_left(parts.nothing) == everything
+    assert parts.noise_left(floats(parts, 1)) == everything - 2
+    assert parts.noise_left(floats(parts, 1, 2)) == everything - 2 - 4 - 128
+    assert parts.noise_left(floats(parts, 1, 3)) == everything - 2 - 8
+    assert parts.noise_left(floats(parts, 4, 5)) == everything - 16 - 32 - 1024 - 2048
+    assert parts.noise_left(floats(parts, *range(6))) == 0
+
+
+def test_time_is_what_int8_spares_and_every_border():
+    parts = by_hand()
+    first, second = (op for op in parts.graph.operators if isinstance(op, Convolution))
+    spared = [0.75 * op.weights.size * 64 - 12 * 64 * op.bias.size for op in (first, second)]
+    assert min(spared) > 0
+    last = 5  # softmax hands out floats anyway: its classes go through a border unless in float
+    assert parts.time(parts.nothing) == 6 * last
+    pixels_border, between, behind = 6 * 8 * 8 * 3, 6 * 8 * 8 * 16, 6 * 8 * 8 * 4
+    assert parts.time(floats(parts, 1)) == spared[0] + pixels_border + between + 6 * last
+    assert parts.time(floats(parts, 1, 2)) == sum(spared) + pixels_border + behind + 6 * last
+    assert parts.time(floats(parts, *range(6))) == sum(spared) + max(0, 0.75 * 20 - 12 * 5)
+    share = parts.float_share(floats(parts, 1))
+    products = [first.weights.size * 64, second.weights.size * 64, 4 * 5]
+    assert share == pytest.approx(products[0] / sum(products))
+
+
+def test_operators_of_segments():
+    parts = by_hand()
+    assert parts.operators(parts.nothing) == frozenset()
+    assert parts.operators(floats(parts, *range(6))) == {op.name for op in parts.graph.operators}
+
+
+def test_growth_takes_the_run_that_spares_the_most_for_its_time():
+    parts = by_hand()
+    grown = parts.grown(parts.nothing, 4094)
+    assert grown is not None
+    runs = [run for run in parts._runs(parts.nothing) if run != parts.nothing]
+    worths = [parts._worth(parts.nothing, run) for run in runs]
+    assert parts._worth(parts.nothing, grown) == max(worths)
+    everything = parts.grown(parts.nothing, 0)
+    assert everything is not None
+    assert parts.float_share(everything) <= _MOST_FLOAT
+    assert parts.noise_left(everything) < parts.noise_left(grown)
+    assert parts.grown(everything, 0) is None
+
+
+def test_shares_are_looked_into_where_there_is_noise():
+    noises = {"a": 8.0, "b": 1.0, "c": 0.002, "d": 0.001, "e": 0.0}
+    asked: list[tuple[str, ...]] = []
+
+    def alone(tensors) -> float:
+        asked.append(tuple(tensors))
+        return sum(noises[name] for name in tensors)
+
+    found = _shares([["a"], ["b"], ["c"], ["d", "e"]], alone)
+    assert found == pytest.approx([8, 1, 0.0015, 0.0015])
+    assert np.sum(found) == pytest.approx(sum(noises.values()))
+    assert ("c",) not in asked

@@ -1,0 +1,125 @@
+"""The simulation holds what it is told in levels and leaves the rest as the float model has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converters.formats import EVERY_TENSOR
+from converters.formats.onnx import build
+from converters.graph import INPUT, LOGITS
+from converters.quantization.calibrate import calibrate
+from converters.quantization.parallel import in_order
+from converters.quantization.parameters import SIGMOID
+from converters.quantization.quantize import held_tensors
+from converters.quantization.ranges import choose
+from converters.quantization.simulate import Switchboard, logits, noise, runner, simulated
+from tests.converters.graphs import float_answers, pixels, run_onnx
+from tests.converters.quantization.networks import SIZE, batches, quantized, silu_network
+
+GRAPH = silu_network()
+NAMES = [operator.output for operator in GRAPH.operators]
+IMAGES = batches(4)
+
+
+@pytest.fixture(scope="module")
+def quantizations():
+    return choose(GRAPH, calibrate(GRAPH, batches(8)).tensors).quantizations(GRAPH)
+
+
+@pytest.fixture(scope="module")
+def switchboard(quantizations):
+    return Switchboard(GRAPH, quantizations, IMAGES)
+
+
+def tensors(held):
+    """All tensors of the first image."""
+    return runner(simulated(GRAPH, held, NAMES), NAMES)({INPUT: IMAGES[0]})
+
+
+def test_with_nothing_held_it_is_the_float_model():
+    expected = float_answers(GRAPH, np.concatenate(IMAGES))[LOGITS]
+    assert logits(simulated(GRAPH, {}), IMAGES) == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_held_tensors_are_on_their_levels_and_what_comes_before_is_exact(quantizations, data):
+    choices = sorted(set(NAMES) & set(quantizations))
+    chosen = data.draw(st.lists(st.sampled_from(choices), min_size=1, max_size=3, unique=True))
+    exact, found = tensors({}), tensors({name: quantizations[name] for name in chosen})
+    for name in chosen:
+        levels = found[name] / np.float32(quantizations[name].scale)
+        assert np.abs(levels - np.rint(levels)).max() < 1e-3
+        assert found[name].min() >= quantizations[name].low - 1e-6
+        assert found[name].max() <= quantizations[name].high * (1 + 1e-6)
+    first = min(map(NAMES.index, chosen))
+    for name in NAMES[:first]:
+        assert found[name] == pytest.approx(exact[name], rel=1e-5, abs=1e-5)
+    assert any(not np.array_equal(found[name], exact[name]) for name in chosen)
+
+
+def test_one_tensor_alone_is_rounded_to_the_nearest_level(quantizations):
+    name = GRAPH.operators[1].output
+    held = quantizations[name]
+    found = tensors({name: held})[name]
+    expected = held.dequantize(held.quantize(tensors({})[name]))
+    off = np.abs(found - expected)
+    assert off.max() <= held.scale * 1.001
+    assert np.mean(off > held.scale / 2) < 0.01  # ties fall to one side or the other
+
+
+def test_the_sigmoid_inside_a_silu_is_held_with_it(quantizations):
+    silu = next(op for op in GRAPH.operators if getattr(op, "function", "") == "silu")
+    model = simulated(GRAPH, {silu.output: quantizations[silu.output]})
+    scales = {c.name: c for c in model.graph.initializer if c.name.endswith("/scale")}
+    assert f"{silu.output}/sigmoid/scale" in scales
+    scale = np.frombuffer(scales[f"{silu.output}/sigmoid/scale"].raw_data, np.float32)
+    assert scale == np.float32(SIGMOID.scale)
+
+
+@settings(max_examples=15)
+@given(data=st.data())
+def test_a_switchboard_measures_what_holding_the_same_tensors_does(
+    switchboard, quantizations, data
+):
+    chosen = data.draw(st.sets(st.sampled_from(switchboard.held)))
+    model = simulated(GRAPH, {name: quantizations[name] for name in chosen})
+    expected = noise(logits(model, IMAGES), logits(simulated(GRAPH, {}), IMAGES))
+    assert switchboard.noise(chosen) == pytest.approx(expected, rel=0.05, abs=1e-9)
+
+
+def test_with_every_switch_off_there_is_no_noise(switchboard):
+    assert switchboard.noise(()) == 0
+    assert set(switchboard.held) <= set(NAMES)
+
+
+def test_it_agrees_with_the_int8_file_up_to_ties():
+    made = quantized(GRAPH)
+    graph = made.of("onnx")
+    images = pixels(32, SIZE, SIZE, seed=5)
+    model = build(graph, "int8", made.recipe).SerializeToString()
+    expected = run_onnx(model, images, (LOGITS,))[LOGITS]
+    held = held_tensors(graph, made.recipe, EVERY_TENSOR)
+    found = logits(simulated(graph, held), [image[None] for image in images])
+    step = made.recipe.quantizations(graph)[LOGITS].scale
+    exact = float_answers(made.graph, images)[LOGITS]
+    assert np.abs(found - expected).max() <= 3 * step
+    assert noise(found, expected) < 0.5 * noise(expected, exact)
+
+
+def test_a_runner_serves_any_thread():
+    run = runner(simulated(GRAPH, {}), [LOGITS])
+    feeds = [{INPUT: image} for image in IMAGES] * 3
+    one_by_one = [run(feed)[LOGITS] for feed in feeds]
+    together = [found[LOGITS] for found in in_order(run, feeds)]
+    assert all(map(np.array_equal, one_by_one, together))
+
+
+def test_noise_is_a_share_of_the_energy():
+    reference = np.float32([[3, 4], [0, 0]])
+    assert noise(reference, reference) == 0
+    assert noise(reference + np.float32([[0, 0], [0, 1]]), reference) == pytest.approx(1 / 25)
+    assert noise(reference * 0, reference) == 1

@@ -1,0 +1,102 @@
+"""The ladder tries int8, then what loses less, and stops at the first that is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from converters.ladder import DEFAULT_DROP, Rung, noise_allowed, rungs
+from converters.quantization.quantize import Quantized
+from converters.quantization.search import decibels, measure
+from edgenet.errors import AccuracyError
+from tests.converters.quantization.networks import deep_network, quantized
+
+
+@pytest.fixture(scope="module")
+def made():
+    return quantized(deep_network())
+
+
+def ladder(made: Quantized, drop: float, lines: list[str], **options: bool) -> Iterator[Rung]:
+    chosen = {"bf16": False, "strict": False, **options}
+    return rungs(made, drop, weights_alone=lambda: made, report=lines.append, **chosen)
+
+
+def drop_for(noise: float) -> float:
+    """The drop that allows so much noise."""
+    return DEFAULT_DROP * (noise / noise_allowed(DEFAULT_DROP)) ** 0.5
+
+
+def test_half_the_drop_allows_half_the_noises_amplitude():
+    assert 15 < decibels(noise_allowed(DEFAULT_DROP)) < 25
+    assert noise_allowed(0.25) == pytest.approx(noise_allowed(0.5) / 4)
+    assert drop_for(noise_allowed(0.3)) == pytest.approx(0.3)
+    assert noise_allowed(0) == noise_allowed(-1) == 0
+
+
+def test_int8_is_kept_where_it_is_quiet_enough(made):
+    lines: list[str] = []
+    first = next(ladder(made, drop_for(measure(made) * 1.1), lines))
+    assert (first.precision, first.quantized) == ("int8", made)
+    assert len(lines) == 1
+    assert f"int8 keeps {decibels(measure(made)):.1f} dB" in lines[0]
+
+
+def test_some_operators_return_to_float_where_it_is_not(made):
+    lines: list[str] = []
+    noise = measure(made) / 2
+    first = next(ladder(made, drop_for(noise), lines))
+    assert first.precision == "int8-mixed"
+    assert first.quantized is not None
+    assert first.quantized.recipe.float_operators
+    assert measure(first.quantized) <= noise
+    assert "products in float" in lines[-1]
+
+
+def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
+    found = list(ladder(made, drop_for(measure(made) * 1.1), []))
+    assert [rung.precision for rung in found] == ["int8", "int8-mixed", "w8", "fp16"]
+    assert found[2].quantized is made
+    assert found[3].quantized is None
+
+
+def test_what_cannot_be_reached_is_said_and_passed_over(made):
+    lines: list[str] = []
+    found = [rung.precision for rung in ladder(made, 0.0, lines)]
+    assert found == ["w8", "fp16"]
+    assert any(line.startswith("int8-mixed stays at") for line in lines)
+
+
+def test_bf16_comes_before_weights_alone_where_the_cpu_has_it(made):
+    import openvino
+
+    has = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    found = [rung.precision for rung in ladder(made, 0.0, [], bf16=True)]
+    assert found == [*(["bf16"] if has else []), "w8", "fp16"]
+
+
+def test_strictly_it_is_int8_or_nothing(made):
+    loud, quiet = drop_for(measure(made) / 2), drop_for(measure(made) * 1.1)
+    found = decibels(measure(made))
+    said = f"int8 keeps {found:.1f} dB of the {found + 3:.1f} dB.*--max-drop"
+    with pytest.raises(AccuracyError, match=said):
+        list(ladder(made, loud, [], strict=True))
+    assert [rung.precision for rung in ladder(made, quiet, [], strict=True)] == ["int8"]
+
+
+def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
+    def unwanted() -> Quantized:
+        raise AssertionError("w8 was made for nothing")
+
+    found = rungs(
+        *(made, drop_for(measure(made) * 1.1)),
+        bf16=False,
+        strict=False,
+        weights_alone=unwanted,
+        report=lambda line: None,
+    )
+    assert next(found).precision == "int8"
+    assert next(found).precision == "int8-mixed"
+    with pytest.raises(AssertionError, match="for nothing"):
+        next(found)

@@ -1,0 +1,171 @@
+"""`convert` in the precisions beside fp32, fp16 and int8: files, recipe, calibration, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import openvino
+import pytest
+
+from converters.formats import formats_of
+from converters.pipeline import convert
+from converters.quantization.recipe import Recipe
+from edgenet.bundle import FORMATS, MANIFEST, Bundle
+from edgenet.errors import AccuracyError, DeviceError, UsageError
+from edgenet.runtime import load
+from tests.networks import CLASSES, Textures
+
+
+def quick(model: Path, output: Path, precision: str, images: Path | None, **more: Any) -> Bundle:
+    return convert(
+        model,
+        output,
+        precision=precision,
+        calibration=images,
+        calibration_images=24,
+        crop_fraction=1.0,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("precision", "activations", "sqnr"), [("w8", 32, 26), ("dynamic", 8, 26), ("w8a16", 16, 28)]
+)
+def test_all_formats_that_have_a_precision_are_written(
+    tiny_models, texture_folder, tmp_path, precision, activations, sqnr
+):
+    bundle = quick(tiny_models["b"], tmp_path / "bundle", precision, texture_folder)
+    manifest = bundle.manifest
+    assert bundle.formats == formats_of(precision)
+    assert manifest.precision == precision
+    assert manifest.recipe["activations"]["bits"] == activations
+    assert manifest.recipe["weights"] == {
+        "bias_correction": False,
+        "bits": 8,
+        "granularity": "channel",
+        "rounding": "least-squares",
+        "symmetric": True,
+    }
+    assert manifest.calibration["images"] == 24
+    assert manifest.reference.precision == "fp32"
+    for artifact in manifest.artifacts:
+        assert artifact.precision == precision
+        assert artifact.verified.sqnr_db > sqnr
+    recipe = json.loads((bundle.path / MANIFEST).read_text())["recipe"]
+    assert Recipe.from_json(recipe).to_json() == recipe
+
+
+@pytest.mark.parametrize("precision", ["w8", "dynamic"])
+def test_weights_alone_need_no_images(tiny_models, tmp_path, precision):
+    bundle = quick(tiny_models["b"], tmp_path / "bundle", precision, None, formats=("tflite",))
+    manifest = bundle.manifest
+    assert manifest.calibration is None
+    assert manifest.recipe["weights"]["rounding"] == "nearest"
+    assert manifest.recipe["ranges"] == {}
+    assert manifest.artifacts[0].verified.sqnr_db > 15
+    images = Textures.make(2, seed=1).images
+    with load(bundle) as session:
+        assert session.run(images).shape == (2, CLASSES)
+        assert session.info.delegated_fraction == 1.0
+
+
+def test_bf16_is_openvinos_and_of_cpus_that_have_it(tiny_models, tmp_path, texture_folder):
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    target = tmp_path / "bundle"
+    if "BF16" not in capabilities:
+        with pytest.raises(DeviceError, match="has no bf16"):
+            quick(tiny_models["b"], target, "bf16", texture_folder)
+        assert not target.exists()
+        return
+    bundle = quick(tiny_models["b"], target, "bf16", texture_folder)
+    assert bundle.formats == ("openvino",)
+    assert bundle.manifest.recipe is bundle.manifest.calibration is None
+    assert bundle.manifest.artifacts[0].verified.sqnr_db > 20
+    with load(bundle) as session:
+        assert session.info.precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("precision", "format", "right"),
+    [("bf16", "tflite", "openvino"), ("bf16", "onnx", "openvino"), ("dynamic", "onnx", "tflite")],
+)
+def test_a_format_without_the_precision_is_refused_before_the_work(
+    tmp_path, precision, format, right
+):
+    with pytest.raises(UsageError, match=f"{format} has no {precision}: take --to {right}"):
+        convert("no such model", tmp_path / "b", precision=precision, formats=(right, format))
+    assert set(formats_of(precision)) < set(FORMATS)
+    assert not (tmp_path / "b").exists()
+
+
+def ladder(tiny_models, texture_folder, tmp_path, drop: float, **more: Any) -> tuple[Bundle, str]:
+    """What int8 becomes where so many points may be lost, and what was told of it."""
+    lines: list[str] = []
+    bundle = quick(
+        *(tiny_models["b"], tmp_path / "bundle", "int8", texture_folder),
+        **{"formats": ("onnx",), "max_drop": drop, "report": lines.append, **more},
+    )
+    return bundle, "\n".join(lines)
+
+
+def test_int8_is_kept_where_its_noise_is_allowed_without_labels(
+    tiny_models, texture_folder, tmp_path
+):
+    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 50.0)
+    assert bundle.manifest.precision == "int8"
+    assert "float_operators" not in bundle.manifest.recipe
+    assert "int8 keeps" in said
+
+
+def test_some_operators_return_to_float_where_it_is_not(
+    tiny_models, texture_folder, tmp_path, monkeypatch
+):
+    """So small a network has most of its products in few operators: all of them may return."""
+    monkeypatch.setattr("converters.quantization.search._MOST_FLOAT", 1.0)
+    bundle = quick(
+        *(tiny_models["b"], tmp_path / "bundle", "int8-mixed", texture_folder),
+        formats=("onnx", "tflite"),
+        max_drop=0.15,
+    )
+    assert bundle.manifest.precision == "int8-mixed"
+    assert bundle.manifest.recipe["float_operators"]
+    for artifact in bundle.manifest.artifacts:
+        assert artifact.precision == "int8-mixed"
+        assert artifact.verified.sqnr_db > 25
+    with load(bundle) as session:
+        assert session.info.precision == "int8-mixed"
+
+
+def test_where_nothing_may_be_lost_the_weights_alone_are_int8(
+    tiny_models, texture_folder, tmp_path
+):
+    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.0)
+    assert bundle.manifest.precision == "w8"
+    assert bundle.manifest.recipe["activations"]["bits"] == 32
+    assert "int8-mixed stays at" in said
+
+
+def test_strictly_it_is_int8_or_nothing(tiny_models, texture_folder, tmp_path):
+    with pytest.raises(AccuracyError, match=r"int8 keeps .* wanted for a drop of 0 points"):
+        ladder(tiny_models, texture_folder, tmp_path, 0.0, strict=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_labels_every_rung_is_judged_and_the_last_failure_leaves_nothing(
+    tiny_models, texture_folder, tmp_path
+):
+    lines: list[str] = []
+    with pytest.raises(AccuracyError, match="nothing was written"):
+        quick(
+            *(tiny_models["b"], tmp_path / "bundle", "int8", texture_folder),
+            formats=("onnx",),
+            evaluate=texture_folder,
+            max_drop=-100,
+            report=lines.append,
+        )
+    tried = [line.rsplit(" ", 1)[1] for line in lines if ": trying " in line]
+    assert tried == ["fp16"]
+    assert "lowering to onnx w8 and verifying" in lines
+    assert list(tmp_path.iterdir()) == []

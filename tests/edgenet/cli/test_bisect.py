@@ -1,0 +1,120 @@
+"""`edgenet bisect` names the layers that cost the accuracy, in a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from edgenet.cli.main import main
+
+KEYS = ["bundle", "format", "images", "agreement", "sqnr_db", "operators", "goal", "restore"]
+OPERATOR_KEYS = [
+    *("layer", "operator", "tensor", "kind", "macs", "compared", "sqnr_db", "own_sqnr_db"),
+    "returned",
+]
+RESTORE_KEYS = ["operators", "agreement", "sqnr_db", "float_macs_share", "reached"]
+
+
+def bisect(capsys, *arguments) -> tuple[int, str, str]:
+    code = main(["bisect", *map(str, arguments)])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_json_has_the_contracts_keys(capsys, tiny_bundle, texture_folder, format):
+    code, out, _ = bisect(
+        capsys, tiny_bundle, "--format", format, "--images", texture_folder, "--count", 12, "--json"
+    )
+    document = json.loads(out)
+    assert code == 0
+    assert list(document) == KEYS
+    assert (document["bundle"], document["format"]) == (str(tiny_bundle), format)
+    assert document["images"] == 12
+    assert all(list(entry) == OPERATOR_KEYS for entry in document["operators"])
+    assert list(document["restore"]) == RESTORE_KEYS
+    assert document["restore"]["reached"]
+    assert document["restore"]["agreement"] >= document["goal"]["agreement"] == 0.99
+    assert document["restore"]["sqnr_db"] >= document["goal"]["sqnr_db"] == 20
+    returned = {entry["layer"] for entry in document["operators"] if entry["returned"]}
+    assert returned == set(document["restore"]["operators"])
+
+
+def test_the_table_names_layers_and_says_what_to_do(capsys, tiny_bundle, texture_folder):
+    code, out, _ = bisect(
+        capsys, tiny_bundle, "--images", texture_folder, "--count", 12, "--goal-sqnr", 30
+    )
+    assert code == 0
+    assert "12 images of" in out.splitlines()[0]
+    rows = [line for line in out.splitlines() if line.startswith("block2a_dwconv ")]
+    assert len(rows) == 1
+    assert out.count("worst") == 5
+    assert "for agreement 0.99 and 30 dB return to float" in out
+
+
+def test_a_file_that_meets_the_goal_is_left_alone(capsys, tiny_bundle, texture_folder):
+    arguments = ["--images", texture_folder, "--count", 12]
+    arguments += ["--goal-agreement", 0, "--goal-sqnr", 0]
+    _, out, _ = bisect(capsys, tiny_bundle, *arguments)
+    assert out.rstrip().endswith("nothing needs float for agreement 0 and 0 dB")
+
+
+def test_two_files_are_bisected_like_the_bundle_that_they_are_of(
+    capsys, tiny_bundle, texture_folder
+):
+    common = ["--images", texture_folder, "--count", 12, "--json"]
+    whole = json.loads(bisect(capsys, tiny_bundle, "--format", "tflite", *common)[1])
+    file = tiny_bundle / "model.tflite"
+    reference = ["--reference", tiny_bundle / "reference" / "model.tflite"]
+    alone = json.loads(bisect(capsys, file, *reference, *common, "--crop-fraction", 1.0)[1])
+    assert alone["format"] == "tflite"
+    assert [entry["layer"] for entry in alone["operators"]] == [
+        entry["layer"] for entry in whole["operators"]
+    ]
+
+
+def test_without_a_folder_it_takes_crops_of_photographs(capsys, tiny_bundle):
+    code, out, _ = bisect(capsys, tiny_bundle, "--count", 4, "--goal-agreement", 0)
+    assert code == 0
+    assert out.startswith("4 images of crops of scikit-image's photographs")
+
+
+def test_another_bundle_can_be_the_reference(capsys, tiny_bundle, tiny_float_bundle, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_bundle, bare)
+    shutil.rmtree(bare / "reference")
+    code, _, err = bisect(capsys, bare, "--count", 4)
+    assert code == 2
+    assert "--reference" in err
+    arguments = ["--count", 4, "--goal-agreement", 0, "--reference", tiny_float_bundle]
+    assert bisect(capsys, bare, *arguments)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{float}"], "edgenet convert --int8"),
+        (["{tmp}/none"], "no such bundle or file"),
+        (["{bundle}", "--images", "{tmp}/none"], "no such folder of images"),
+        (["{bundle}", "--count", "0"], "at least one image"),
+        (["{bundle}", "--goal-agreement", "99"], "between 0 and 1"),
+        (["{bundle}", "--crop-fraction", "1.0"], "--images DIR"),
+        (["{bundle}", "--format", "caffe"], "caffe"),
+        (["{bundle}", "--preprocess", "tf"], "--preprocess"),
+        (["{bundle}/model.tflite"], "--reference FLOAT_FILE"),
+        (["{bundle}/model.xml", "--reference", "{bundle}"], "no known format"),
+        (["{bundle}/model.tflite", "--format", "onnx"], "--format"),
+        (["{bundle}/model.tflite", "--reference", "{bundle}", "--preprocess", "vgg"], "vgg"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    capsys, tiny_bundle, tiny_float_bundle, tmp_path, arguments, message
+):
+    places = {"bundle": tiny_bundle, "float": tiny_float_bundle, "tmp": tmp_path}
+    code, out, err = bisect(capsys, *(text.format(**places) for text in arguments))
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("edgenet: error: ")]
+    assert message in line
