@@ -189,7 +189,9 @@ class _Builder:
         ]
         values = self.emit(_Codes.DEQUANTIZE, [self.input], outputs[0])
         for (code, name, constant), output in zip(steps, outputs[1:], strict=True):
-            operand = self.constant(f"{operator.name}/{name}", constant)
+            # A whole row of pixels: XNNPACK takes three values at a time where only they repeat.
+            row = np.broadcast_to(constant, (1, 1, *shape[2:]))
+            operand = self.constant(f"{operator.name}/{name}", row)
             values = self._binary(code, values, operand, output)
 
     def _scaled(self, operator: Affine, source: int) -> int:
