@@ -2,15 +2,15 @@
 
 A vector instruction multiplies four times as many values in int8; each sum then goes through two
 quantizers' worth of steps, one for the scale and one for the level. A quantizer loads, divides,
-adds, rounds, clamps and stores. Depthwise convolutions and functions of single values are no faster
-in int8.
+adds, rounds, clamps and stores; SiLU is a sigmoid and a product, each with its own. Depthwise
+convolutions and functions of single values are no faster in int8.
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from converters.graph import Convolution, Graph, Linear, Operator
+from converters.graph import Activation, Convolution, Graph, Linear, Operator
 
 QUANTIZER = 6.0
 _REQUANTIZED = 2 * QUANTIZER
@@ -21,7 +21,8 @@ def in_int8(graph: Graph, operator: Operator) -> float:
     """The time of an operator in int8."""
     values = prod(graph.shapes[operator.output])
     if not isinstance(operator, Linear):
-        return QUANTIZER * values
+        silu = isinstance(operator, Activation) and operator.function == "silu"
+        return QUANTIZER * values * (2 if silu else 1)
     product = 1.0 if _is_depthwise(operator) else _INT8_PRODUCT
     return product * operator.macs(graph.shapes[operator.output]) + _REQUANTIZED * values
 

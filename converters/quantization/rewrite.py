@@ -7,7 +7,7 @@ network, cost the logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ from edgenet.errors import UsageError
 
 # What a rewrite has to take away, in dB: so much for each hundredth of the network's time that it
 # adds, and so much in any case.
-_DB_OF_TIME = 0.1
+_DB_OF_TIME = 0.13
 _LEAST_DB = 0.05
 
 
@@ -131,7 +131,7 @@ def rewrite_where_worth(
         site: _worth(graph, REWRITES[name].apply(graph, {site: _ones(graph, site)}))
         for site, name in sites.items()
     }
-    sites = {site: name for site, name in sites.items() if before[site] > worth[site] * left}
+    sites = {site: sites[site] for site in _promising(before, worth, left)}
     saved = dict.fromkeys(sites, 0.0)
     chosen: dict[str, Floats] = {}
     for level in range(max(len(REWRITES[name].options) for name in names)):
@@ -146,8 +146,9 @@ def rewrite_where_worth(
                 saved[site], chosen[site] = spared, options[site]
     made: dict[str, dict[str, tuple[float, ...]]] = {}
     for site in sorted(sites, key=lambda site: -saved[site]):
-        if saved[site] > worth[site] * left:
-            left -= saved[site]
+        if site in chosen and saved[site] > worth[site] * left:
+            # What sites spare apart may add up to more than all there is.
+            left = max(left - saved[site], 0.0)
             made.setdefault(sites[site], {})[site] = _written(chosen[site])
     return made
 
@@ -162,6 +163,16 @@ def _worth(graph: Graph, after: Graph) -> float:
     added = sum(in_int8(after, operator) for operator in after.operators) / before - 1
     decibels = max(100 * _DB_OF_TIME * added, _LEAST_DB)
     return float(1 - 10 ** (-decibels / 10))
+
+
+def _promising(
+    before: Mapping[str, float], worth: Mapping[str, float], left: float
+) -> Iterator[str]:
+    """The sites that would be worth it if nothing were left of their noise."""
+    for site in sorted(before, key=lambda site: -before[site]):
+        if before[site] > worth[site] * left:
+            left = max(left - before[site], 0.0)
+            yield site
 
 
 def _applied(graph: Graph, sites: Mapping[str, str], options: Mapping[str, Floats]) -> Graph:
