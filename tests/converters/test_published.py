@@ -47,8 +47,11 @@ def test_lite0_int8_keeps_its_answers_in_every_format(compared):
     assert compared.images == 1300
     assert compared.reference_top1 > 0.8
     for result in compared.results:
-        assert result.fidelity.agreement >= 0.970, result
-        assert result.fidelity.drop_points <= 0.3, result
+        assert result.fidelity.agreement >= 0.985, result
+        assert result.fidelity.sqnr_db >= 24, result
+        # Four photos are 0.31 points, and chance: a loss would leave zero out of its interval.
+        assert result.fidelity.drop.interval[0] <= 0, result
+        assert result.fidelity.drop_points <= 0.5, result
 
 
 def test_lite0_int8_is_one_network_in_every_format(compared):
