@@ -15,15 +15,14 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks._common import bounded, end
-from converters.formats import LOWERINGS, lower
+from benchmarks._quantized import answers, input_spec
+from converters.formats import LOWERINGS
 from converters.freeze import freeze
-from converters.graph import INPUT, Floats, Graph
+from converters.graph import Floats, Graph
 from converters.quantization.equalize import rescaled, streams
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
@@ -35,21 +34,12 @@ from converters.quantization.quantize import (
 )
 from converters.quantization.recipe import Recipe
 from converters.sources import folder_sets, load_source
-from edgenet.bundle import (
-    Artifact,
-    Bundle,
-    InputSpec,
-    Manifest,
-    OutputSpec,
-    Verification,
-    record_of,
-)
+from edgenet.bundle import InputSpec
 from edgenet.images import Batch, ImageFolder, Pixels
 from edgenet.measure.machine import describe
 from edgenet.measure.parity import fidelity
 from edgenet.report.cells import number
 from edgenet.report.table import render
-from edgenet.runtime.loading import load_artifact
 
 OCTAVES = 4
 """Factors lie between 2^-OCTAVES and 2^OCTAVES."""
@@ -126,22 +116,16 @@ def _job(args: argparse.Namespace) -> Job:
     folder = ImageFolder.open(args.evaluate)
     source = load_source(args.model, weights=args.weights)
     graph = freeze(source.model)
-    own = _spec(graph, source.crop_fraction, source.interpolation)
+    own = input_spec(graph, source.crop_fraction, source.interpolation)
     calibration, _ = folder_sets(args.calibration, own, None, None)
     crop_fraction = own.crop_fraction if args.crop_fraction is None else args.crop_fraction
     return Job(
         graph,
-        _spec(graph, crop_fraction, source.interpolation),
+        input_spec(graph, crop_fraction, source.interpolation),
         list(calibration.images()),
         folder if args.images is None else folder.sample(args.images),
         args.effort,
     )
-
-
-def _spec(graph: Graph, crop_fraction: float, interpolation: str) -> InputSpec:
-    batch, height, width, channels = graph.input_shape
-    shape = (batch, height, width, channels)
-    return InputSpec(INPUT, shape, "uint8", "NHWC", "in the model", crop_fraction, interpolation)
 
 
 def _results(job: Job, seed: int | None, truth: Floats) -> Iterator[Result]:
@@ -173,31 +157,8 @@ METHODS = {
 
 def _answers(job: Job, graph: Graph, recipe: Recipe | None, precision: str, format: str) -> Floats:
     """The logits of the evaluation photos, by a file in its engine."""
-    with TemporaryDirectory() as name:
-        bundle = _bundle(Path(name), graph, recipe, precision, format, job.spec)
-        with load_artifact(bundle, bundle.artifact(format)) as session:
-            return np.concatenate([session.run(batch.images) for batch in job.batches()])
-
-
-def _bundle(
-    folder: Path, graph: Graph, recipe: Recipe | None, precision: str, format: str, spec: InputSpec
-) -> Bundle:
-    """What a session needs of a bundle: one file and what it takes and gives."""
-    files = lower(graph, format, precision, recipe, folder)
-    records = tuple(record_of(folder, file) for file in files)
-    unverified = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
-    manifest = Manifest(
-        source={},
-        precision=precision,
-        input=spec,
-        outputs=tuple(OutputSpec(name, graph.shapes[name]) for name in graph.outputs),
-        labels=None,
-        recipe=None,
-        calibration=None,
-        artifacts=(Artifact(format, precision, records, unverified),),
-        reference=None,
-    )
-    return Bundle(folder, manifest)
+    batches = (batch.images for batch in job.batches())
+    return answers(graph, recipe, precision, format, job.spec, batches)
 
 
 def _table(results: list[Result]) -> str:

@@ -118,6 +118,11 @@ class Linear(Operator):
             bias=(self.bias * scale + offset).astype(np.float32),
         )
 
+    def reading(self, gain: Floats) -> Linear:
+        """The same operator where its input's channels come multiplied by a gain, (in,)."""
+        # In all kinds of weights, depthwise ones too, the last axis but one is the channel read.
+        return replace(self, weights=(self.weights / gain[:, None]).astype(np.float32))
+
     def _scaled_weights(self, scale: Floats) -> Floats:
         return (self.weights * scale).astype(np.float32)
 

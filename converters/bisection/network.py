@@ -109,6 +109,11 @@ class Network(ABC):
         return tuple(number for number, step in enumerate(self.steps) if step.quantized)
 
 
+def channels_last(values: Floats) -> Floats:
+    """A map as a probe hands it out, from one with its channels first; a vector as it is."""
+    return values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
+
+
 def twin_constants(twin: Network | None, tensor: str, rounded: Sequence[Floats]) -> list[Floats]:
     """The constants of a step in float: the twin's where they are what was rounded, else `rounded`.
 

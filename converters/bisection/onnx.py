@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
-from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
+from converters.bisection.network import (
+    Network,
+    Probe,
+    Step,
+    aligned,
+    channels_last,
+    twin_constants,
+)
 from converters.bisection.onnx_edit import Edit, Tap
 from converters.bisection.onnx_wiring import BORDERS, Wiring
 from converters.graph import Floats
@@ -163,12 +170,8 @@ class _OnnxProbe(Probe):
     def _run(self, batch: NDArray[Any]) -> list[Floats]:
         values = self._session.run([tap.name for tap in self._taps], {self._input: batch})
         return [
-            _channels_last(tap.value(value)) for tap, value in zip(self._taps, values, strict=True)
+            channels_last(tap.value(value)) for tap, value in zip(self._taps, values, strict=True)
         ]
-
-
-def _channels_last(values: Floats) -> Floats:
-    return values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
 
 
 def _read(path: Path) -> Any:

@@ -20,7 +20,14 @@ from openvino import opset13 as ops
 
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of
-from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
+from converters.bisection.network import (
+    Network,
+    Probe,
+    Step,
+    aligned,
+    channels_last,
+    twin_constants,
+)
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
@@ -155,11 +162,7 @@ class _OpenvinoProbe(Probe):
 
     def _run(self, batch: NDArray[Any]) -> list[Floats]:
         found = self._compiled(batch)
-        return [_channels_last(np.asarray(found[place])) for place in range(self._count)]
-
-
-def _channels_last(values: Floats) -> Floats:
-    return values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
+        return [channels_last(np.asarray(found[place])) for place in range(self._count)]
 
 
 def _read(path: Path) -> Any:

@@ -9,7 +9,6 @@ loud ones fairly. In float nothing changes. The copy costs its time, so a site h
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -55,7 +54,7 @@ def doubled(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
         if operator.output in chosen:
             operators += _twins(graph, operator, chosen[operator.output])
         elif isinstance(operator, Convolution) and operator.inputs[0] in chosen:
-            operators.append(_divided(operator, chosen[operator.inputs[0]]))
+            operators.append(operator.reading(chosen[operator.inputs[0]]))
         else:
             operators.append(operator)
     return graph.with_operators(operators)
@@ -72,11 +71,6 @@ def _twins(graph: Graph, silu: Operator, gain: Floats) -> Iterator[Operator]:
     yield Multiply(silu.name, (f"{source}_twin", f"{silu.output}_gate"), silu.output)
 
 
-def _divided(operator: Convolution, gain: Floats) -> Convolution:
-    """Undoes the gain; the input channel is the third axis of both kinds of weights."""
-    return replace(operator, weights=(operator.weights / gain[:, None]).astype(np.float32))
-
-
 def restored(graph: Graph, sites: Collection[str]) -> Graph:
     """The graph as it was before `doubled` at these outputs of SiLU."""
     operators: list[Operator] = []
@@ -90,7 +84,7 @@ def restored(graph: Graph, sites: Collection[str]) -> Graph:
         elif isinstance(operator, Convolution) and operator.inputs[0] in products:
             twin = twins[operator.inputs[0]]
             assert isinstance(twin, Twin)
-            operators.append(_divided(operator, np.float32(1) / twin.gains))
+            operators.append(operator.reading(np.float32(1) / twin.gains))
         elif operator.output not in dropped:
             operators.append(operator)
     return graph.with_operators(operators)

@@ -9,7 +9,7 @@ paths. SiLU, ReLU6 and sigmoid end one; ReLU lets positive factors through.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,6 @@ from converters.graph import (
     Pad,
     Reshape,
 )
-from converters.quantization.calibrate import channel_peaks
 
 Doubles = NDArray[np.float64]
 
@@ -115,19 +114,8 @@ def _takes_factors(operator: Operator) -> bool:
     return isinstance(operator, Linear) and operator.function in ("linear", "relu")
 
 
-def equalize(graph: Graph, images: Iterable[NDArray[np.uint8]]) -> Graph:
-    """The graph `equalized` by the peaks that images reach.
-
-    Args:
-        graph: In float, for a batch of 1.
-        images: Arrays of the graph's input shape, uint8; read once, few at a time.
-    """
-    tensors = [tensor for stream in streams(graph) for tensor in stream.tensors]
-    return equalized(graph, channel_peaks(graph, images, tensors)) if tensors else graph
-
-
-def equalized(graph: Graph, peaks: Mapping[str, Floats]) -> Graph:
-    """The graph with every stream at the scales that suit int8; its answers stay what they are.
+def stream_factors(graph: Graph, peaks: Mapping[str, Floats]) -> dict[str, Floats]:
+    """What brings every stream to the scales that suit int8, by its name: (channels,).
 
     A channel's peak becomes the geometric mean of its peak and of the weights that read it, as a
     share of the stream's largest: the factors sqrt(r1 * r2) / r1 of Nagel et al. 2019, with r1 of
@@ -139,11 +127,6 @@ def equalized(graph: Graph, peaks: Mapping[str, Floats]) -> Graph:
         graph: In float.
         peaks: By tensor, for all of every stream, each channel's largest magnitude: (channels,).
     """
-    return rescaled(graph, stream_factors(graph, peaks))
-
-
-def stream_factors(graph: Graph, peaks: Mapping[str, Floats]) -> dict[str, Floats]:
-    """The factors by which `equalized` rescales, by the name of the stream: (channels,)."""
     found = streams(graph)
     largest = {
         tensor: np.max([peaks[member] for member in stream.tensors], axis=0)
@@ -205,15 +188,15 @@ def rescaled(graph: Graph, factors: Mapping[str, Floats]) -> Graph:
             for name in stream.producers:
                 operators[name] = _producing(operators[name], factor)
             for name in stream.readers:
-                operators[name] = _reading(operators[name], factor)
+                operators[name] = _linear_operator(operators[name]).reading(factor)
     return graph.with_operators(list(operators.values()))
 
 
 def _producing(operator: Operator, factor: Floats) -> Linear:
-    assert isinstance(operator, Linear)
-    return operator.scaled(factor, np.zeros_like(factor))
+    return _linear_operator(operator).scaled(factor, np.zeros_like(factor))
 
 
-def _reading(operator: Operator, factor: Floats) -> Linear:
+def _linear_operator(operator: Operator) -> Linear:
+    """Producers and readers of streams are of no other kind."""
     assert isinstance(operator, Linear)
-    return replace(operator, weights=operator.weights / factor[:, None])
+    return operator

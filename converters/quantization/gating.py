@@ -38,10 +38,7 @@ def gated(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
             operators.append(Affine(scaled, (gate,), scaled, gain, np.zeros_like(gain)))
             operators.append(replace(operator, inputs=(feature_map, scaled)))
         elif isinstance(operator, Convolution) and operator.inputs[0] in chosen:
-            gain = chosen[operator.inputs[0]][:, None]
-            operators.append(
-                replace(operator, weights=(operator.weights / gain).astype(np.float32))
-            )
+            operators.append(operator.reading(chosen[operator.inputs[0]]))
         else:
             operators.append(operator)
     return graph.with_operators(operators)

@@ -123,7 +123,6 @@ def rewrite_where_worth(
     if not sites:
         return {}
     seen, unseen = images[::2], images[1::2] or images
-    peaks = channel_peaks(graph, seen, list(sites))
     plain = _Trial.of(graph, seen, unseen, rule)
     left = plain.switches.noise(plain.switches.held)
     before = {site: plain.noise_of(site) for site in sites}
@@ -136,7 +135,7 @@ def rewrite_where_worth(
     chosen: dict[str, Floats] = {}
     for level in range(max(len(REWRITES[name].options) for name in names)):
         options = {
-            site: gains(peaks[site], *REWRITES[name].options[level], REWRITES[name].powers)
+            site: gains(plain.peaks[site], *REWRITES[name].options[level], REWRITES[name].powers)
             for site, name in sites.items()
         }
         trial = _Trial.of(_applied(graph, sites, options), seen, unseen, rule)
@@ -183,16 +182,18 @@ def _applied(graph: Graph, sites: Mapping[str, str], options: Mapping[str, Float
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """What rounding tensors of a graph costs the logits of some images."""
+    """What rounding tensors of a graph costs the logits of some images; `peaks` are of others."""
 
     graph: Graph
+    peaks: Mapping[str, Floats]
     switches: Switchboard
 
     @classmethod
     def of(cls, graph: Graph, seen: Sequence[Image], unseen: Sequence[Image], rule: str) -> _Trial:
         """With ranges from the images `seen`, to measure on those `unseen`."""
-        recipe = choose(graph, calibrate(graph, seen, moments=False).tensors, rule)
-        return cls(graph, Switchboard(graph, recipe.quantizations(graph), unseen))
+        tensors = calibrate(graph, seen, moments=False).tensors
+        switches = Switchboard(graph, choose(graph, tensors, rule).quantizations(graph), unseen)
+        return cls(graph, {name: found.peaks for name, found in tensors.items()}, switches)
 
     def noise_of(self, site: str) -> float:
         """Of a tensor and of those between it and the operator with weights, or SiLU, before."""

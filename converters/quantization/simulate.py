@@ -26,7 +26,7 @@ def simulated(
     graph: Graph, held: Mapping[str, Quantization], outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The float model with these tensors, and the sigmoids inside a SiLU among them, in levels."""
-    return _replaced(graph, held, _rounding, outputs)
+    return _replaced(graph, held, lambda name, owner: _rounding(name, name), outputs)
 
 
 def _replaced(
@@ -67,13 +67,11 @@ def _parameters(name: str, quantization: Quantization) -> Iterator[onnx.TensorPr
     yield numpy_helper.from_array(zeros, f"{name}/zero_point")
 
 
-def _rounding(name: str, owner: str, result: str | None = None) -> Sequence[onnx.NodeProto]:
+def _rounding(name: str, result: str) -> Sequence[onnx.NodeProto]:
     levels, parameters = f"{name}/quantized", [f"{name}/scale", f"{name}/zero_point"]
     return (
         helper.make_node("QuantizeLinear", [f"{name}/exact", *parameters], [levels], name=levels),
-        helper.make_node(
-            "DequantizeLinear", [levels, *parameters], [result or name], name=f"{name}/held"
-        ),
+        helper.make_node("DequantizeLinear", [levels, *parameters], [result], name=f"{name}/held"),
     )
 
 
@@ -109,7 +107,7 @@ class Switchboard:
 def _switched(name: str, owner: str) -> Sequence[onnx.NodeProto]:
     branches = {}
     for branch, nodes in (
-        ("then", _rounding(name, owner, f"{name}/then")),
+        ("then", _rounding(name, f"{name}/then")),
         ("else", [helper.make_node("Identity", [f"{name}/exact"], [f"{name}/else"])]),
     ):
         value = helper.make_tensor_value_info(f"{name}/{branch}", onnx.TensorProto.FLOAT, None)

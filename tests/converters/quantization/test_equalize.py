@@ -11,7 +11,8 @@ from converters.freeze import freeze
 from converters.graph import INPUT, LOGITS, Graph, Linear
 from converters.passes import simplify
 from converters.pipeline import convert
-from converters.quantization.equalize import equalize, rescaled, streams
+from converters.quantization.calibrate import channel_peaks
+from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.quantize import STEPS, Images, Method, Quantized, quantize
 from edgenet.bundle import Bundle
 from edgenet.images import ImageFolder
@@ -40,7 +41,11 @@ def random_factors(graph: Graph, seed: int) -> dict[str, np.ndarray]:
 
 
 def equalize_by(graph: Graph, images: np.ndarray) -> Graph:
-    return equalize(graph, (image[None] for image in images))
+    tensors = [tensor for stream in streams(graph) for tensor in stream.tensors]
+    if not tensors:
+        return graph
+    peaks = channel_peaks(graph, (image[None] for image in images), tensors)
+    return rescaled(graph, stream_factors(graph, peaks))
 
 
 def residual(function: str = "linear") -> Chain:
