@@ -172,6 +172,9 @@ class _Builder:
         if not np.all(operator.scale == 1):
             inputs = [source, self.weight(f"{operator.name}/factor", scale)]
             source = self.node("Mul", inputs, f"{operator.name}/scaled")
+        if operator.inputs[0] == INPUT:
+            # A row of them, or ONNX Runtime, which moves channels last, adds pixel by pixel.
+            offset = np.tile(offset, (1, 1, self.graph.shapes[INPUT][2]))
         inputs = [source, self.weight(f"{operator.name}/offset", offset)]
         self.emit("Add", inputs, operator.output, quantized)
 
