@@ -94,6 +94,14 @@ class Affine(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class Unscaled(Affine):
+    """What divides the gains of a scaled SiLU out again, for its sigmoid.
+
+    See `converters.quantization.silu`.
+    """
+
+
+@dataclass(frozen=True, eq=False)
 class Linear(Operator):
     """A convolution or a matrix product; `bias` has a value for each output channel.
 
@@ -116,6 +124,7 @@ class Linear(Operator):
             self,
             weights=self._scaled_weights(scale),
             bias=(self.bias * scale + offset).astype(np.float32),
+            scales=None if self.scales is None else self.scales * np.abs(scale),
         )
 
     def reading(self, gain: Floats) -> Linear:
@@ -159,16 +168,6 @@ class Convolution(Linear):
     def _scaled_weights(self, scale: Floats) -> Floats:
         by_channel = scale[:, None] if self.depthwise else scale
         return (self.weights * by_channel).astype(np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Twin(Convolution):
-    """A second copy of a convolution whose output channels are multiplied by `gains`, (out,).
-
-    See `converters.quantization.doubling`.
-    """
-
-    gains: Floats = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

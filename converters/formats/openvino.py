@@ -43,8 +43,7 @@ from converters.quantization.parameters import (
 from converters.quantization.recipe import Recipe
 from edgenet.errors import EdgenetError
 
-# Rounded to half precision, weights lose nothing that bf16, of fewer digits, would keep.
-_HALF = ("fp16", "bf16")
+_COMPRESSED = ("fp16", "bf16")
 _FUNCTIONS = {
     "relu": ops.relu,
     "relu6": lambda x: ops.clamp(x, 0.0, 6.0),
@@ -59,7 +58,7 @@ def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> 
     model = build(graph, precision, recipe)
     path = folder / "model.xml"
     try:
-        ov.save_model(model, path, compress_to_fp16=precision in _HALF)
+        ov.save_model(model, path, compress_to_fp16=precision in _COMPRESSED)
     except RuntimeError as error:
         # All that OpenVINO tells of a full disk is "iostream error".
         raise EdgenetError(f"writing {path} failed ({error}): is the disk full?") from error
@@ -162,9 +161,16 @@ class _Builder:
 
     def _float_weights(self, operator: Linear, axes: tuple[int, ...]) -> Any:
         if self.precision != "w8":
-            return self.constant(f"{operator.name}/weights", operator.weights.transpose(axes))
+            return self._stored(f"{operator.name}/weights", operator.weights.transpose(axes))
         scales = own_scales(operator)
         return self._weights(operator, quantize_weights(operator, scales), scales, axes)
+
+    def _stored(self, name: str, weights: Floats) -> Any:
+        """Float weights; beside quantizers, OpenVINO stores none in half precision by itself."""
+        if self.precision != "int8-mixed":
+            return self.constant(name, weights)
+        half = self.constant(f"{name}/half", weights.astype(np.float16))
+        return self.named(ops.convert(half, np.float32), name)
 
     def _weights(
         self, operator: Linear, levels: NDArray[np.int8], scales: Floats, axes: tuple[int, ...]

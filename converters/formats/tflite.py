@@ -139,6 +139,9 @@ class _Builder:
         """A float constant; one in half precision is widened by an operator, once, at load."""
         if self.precision != "fp16":
             return self.file.constant(name, values.astype(np.float32))
+        return self.half(name, values)
+
+    def half(self, name: str, values: Floats) -> int:
         half = self.file.constant(f"{name}/half", values.astype(np.float16))
         return self._widened(name, half, values.shape)
 
@@ -208,7 +211,7 @@ class _Builder:
         if not quantized:
             return self.constant(name, values)
         bits = self.quantizations[LOGITS].bits
-        held = Quantization.covering(float(values.min()), float(values.max()), bits)
+        held = Quantization.of_constants(values, bits)
         middle, dtype = 2 ** (bits - 1), np.int8 if bits == 8 else np.int16
         levels = (held.quantize(values).astype(np.int32) - middle).astype(dtype)
         scale = np.array([held.scale], np.float32)
@@ -289,6 +292,9 @@ class _Builder:
     def _float_weights(self, operator: Linear, axes: tuple[int, ...], channel_axis: int) -> int:
         """The weights for an operator that reads floats."""
         name = f"{operator.name}/weights"
+        if self.precision == "int8-mixed":
+            # What stays in float for accuracy's sake loses nothing by it.
+            return self.half(name, operator.weights.transpose(axes))
         if self.precision not in ("w8", "dynamic"):
             return self.constant(name, operator.weights.transpose(axes))
         scales = own_scales(operator)

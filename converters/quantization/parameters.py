@@ -80,6 +80,14 @@ class Quantization:
         scale = float(np.float32(max((high - low) / LEVELS, smallest)))
         return cls(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
 
+    @classmethod
+    def of_constants(cls, values: Floats, bits: int = 8) -> Quantization:
+        """The parameters for constants: positive powers of two up to 2^7 apart are exact."""
+        fractions, exponents = np.frexp(values)
+        if bits == 8 and np.all(fractions == 0.5):
+            return cls(float(np.exp2(exponents.max() - 8)), 0)
+        return cls.covering(float(values.min()), float(values.max()), bits)
+
     def scaled(self, factors: Floats) -> Quantization:
         """The parameters for what it holds times a factor for each channel."""
         ends = np.outer((self.low, self.high), factors)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
-from converters.graph import INPUT, PROBABILITIES, Graph, Linear
+from converters.graph import INPUT, PROBABILITIES, Graph, Linear, Operator
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
-from converters.quantization.doubling import merged, restored
 from converters.quantization.moments import Moments
 from converters.quantization.parameters import Quantization
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
@@ -21,6 +20,7 @@ from converters.quantization.rewrite import (
     rewritten,
 )
 from converters.quantization.rounding import round_weights
+from converters.quantization.silu import merged, restored
 from converters.quantization.simulate import Image
 from edgenet.errors import UsageError
 
@@ -241,24 +241,30 @@ def arrange(quantized: Quantized, recipe: Recipe) -> Quantized:
 
 
 def with_float(quantized: Quantized, operators: Collection[str]) -> Quantized:
-    """The same with these operators in float; what was doubled for int8 alone is no more."""
+    """The same with these operators in float; what was scaled for int8 alone is no more."""
     graph, recipe = quantized.graph, quantized.recipe
     spare = [
         site
-        for site in recipe.rewrites.get("doubling", {})
-        if all(op.name in operators for op in (graph.producers[site], *graph.consumers[site]))
+        for site in recipe.rewrites.get("silu", {})
+        if all(op.name in operators for op in _around(graph, site))
     ]
     graph, rounded = restored(graph, spare), restored(quantized.rounded, spare)
     left = {op.name for op in graph.operators}
-    doubling = {s: g for s, g in recipe.rewrites.get("doubling", {}).items() if s not in spare}
-    others = {name: made for name, made in recipe.rewrites.items() if name != "doubling"}
+    silu = {s: g for s, g in recipe.rewrites.get("silu", {}).items() if s not in spare}
+    others = {name: made for name, made in recipe.rewrites.items() if name != "silu"}
     recipe = replace(
         recipe,
         ranges={name: ends for name, ends in recipe.ranges.items() if name in graph.shapes},
         float_operators=frozenset(operators) & left,
-        rewrites=others | ({"doubling": doubling} if doubling else {}),
+        rewrites=others | ({"silu": silu} if silu else {}),
     )
     return arrange(replace(quantized, graph=graph, rounded=rounded), recipe)
+
+
+def _around(graph: Graph, site: str) -> tuple[Operator, ...]:
+    """What makes a scaled SiLU, and what reads it."""
+    product = graph.producers[site]
+    return (graph.producers[product.inputs[0]], product, *graph.consumers[site])
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:

@@ -20,7 +20,7 @@ from converters.graph import (
     Linear,
     Multiply,
     Operator,
-    Twin,
+    Unscaled,
 )
 from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.recipe import Range, Recipe
@@ -29,9 +29,9 @@ from edgenet.errors import UsageError
 
 # Left of it SiLU is flat: above -0.0027. A sigmoid is so on both sides: within 0.00034 of 0 and 1.
 SILU_FLAT = -8.0
-# Where a doubled convolution is far below zero its gate is shut: a range may end there at this
-# share of its other end.
-_TWIN_LOW = -0.5
+# Far below zero the gate of a scaled SiLU is shut: its range may end there at this share of its
+# other end.
+_SCALED_LOW = -1.0
 
 
 class Role(Enum):
@@ -45,8 +45,8 @@ class Role(Enum):
     BEFORE_SILU = "what only SiLU reads, from a convolution or dense layer"
     BEFORE_SILU_DEPTHWISE = "what only SiLU reads, from a depthwise convolution"
     SILU = "the output of SiLU"
-    BEFORE_SIGMOID = "what only the gate of a doubled convolution reads"
-    TWIN = "the output of a doubled convolution's copy"
+    BEFORE_SIGMOID = "what only the gate of a scaled SiLU reads"
+    BEFORE_SCALED_SILU = "what a convolution makes for a scaled SiLU"
     LINEAR = "residual sums, projections and gated maps"
 
 
@@ -55,17 +55,17 @@ def role_of(graph: Graph, tensor: str) -> Role:
     producer = graph.producers[tensor]
     if isinstance(producer, Activation) and producer.function == "sigmoid":
         return Role.GATE
+    if isinstance(producer, Unscaled):
+        return Role.BEFORE_SIGMOID
     if _is_vector(graph, tensor) or isinstance(producer, Affine):
         return Role.VECTOR
     if _rectifies(producer):
         return Role.RECTIFIED
     if isinstance(producer, Activation) and producer.function == "silu":
         return Role.SILU
-    if isinstance(producer, Twin):
-        return Role.TWIN
     readers = graph.consumers[tensor]
-    if _all_compute(readers, "sigmoid"):
-        return Role.BEFORE_SIGMOID
+    if any(isinstance(reader, Unscaled) for reader in readers):
+        return Role.BEFORE_SCALED_SILU
     if _all_compute(readers, "silu"):
         depthwise = isinstance(producer, Convolution) and producer.depthwise
         return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
@@ -116,8 +116,8 @@ def by_role(role: Role, statistics: TensorStatistics) -> Range:
         return max(low, SILU_FLAT), between
     if role is Role.BEFORE_SIGMOID:
         return max(low_tail, SILU_FLAT), min(high_tail, -SILU_FLAT)
-    if role is Role.TWIN:
-        return max(-_geometric_mean(-low_tail, -low), _TWIN_LOW * between), between
+    if role is Role.BEFORE_SCALED_SILU:
+        return max(-_geometric_mean(-low_tail, -low), _SCALED_LOW * between), between
     if role is Role.LINEAR:
         return -_geometric_mean(-low_tail, -low), between
     return low, high
@@ -174,6 +174,8 @@ def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
     if role is Role.SILU:
         source = ranges[producer.inputs[0]][1]
         return low, min(high, float(source / (1 + np.exp(-source))))
-    if isinstance(producer, Multiply) and isinstance(graph.producers[producer.inputs[0]], Twin):
-        return low, min(high, ranges[producer.inputs[0]][1])
+    if isinstance(producer, Multiply):
+        factor = producer.inputs[0]
+        if role_of(graph, factor) is Role.BEFORE_SCALED_SILU:
+            return low, min(high, ranges[factor][1])
     return low, high

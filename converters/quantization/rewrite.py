@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.graph import Activation, Floats, Graph, Linear
-from converters.quantization import doubling, gating
+from converters.quantization import gating, silu
 from converters.quantization.calibrate import calibrate, channel_peaks
 from converters.quantization.cost import in_int8
 from converters.quantization.equalize import rescaled, stream_factors, streams
@@ -24,7 +24,7 @@ from edgenet.errors import UsageError
 
 # What a rewrite has to take away, in dB: so much for each hundredth of the network's time that it
 # adds, and so much in any case.
-_DB_OF_TIME = 0.13
+_DB_OF_TIME = 0.05
 _LEAST_DB = 0.05
 
 
@@ -44,9 +44,7 @@ class Rewrite:
 
 
 REWRITES: Mapping[str, Rewrite] = {
-    "doubling": Rewrite(
-        doubling.candidates, doubling.doubled, ((0.5, 16.0), (0.75, 16.0)), powers=True
-    ),
+    "silu": Rewrite(silu.candidates, silu.scaled, ((0.5, 16.0), (0.75, 16.0)), powers=True),
     "gating": Rewrite(gating.candidates, gating.gated, ((0.5, 2.0), (1.0, 4.0)), powers=False),
 }
 
@@ -201,8 +199,8 @@ class _Trial:
         while ahead:
             name = ahead.pop()
             producer = self.graph.producers[name]
-            silu = isinstance(producer, Activation) and producer.function == "silu"
-            if not isinstance(producer, Linear) and not (silu and name != site):
+            is_silu = isinstance(producer, Activation) and producer.function == "silu"
+            if not isinstance(producer, Linear) and not (is_silu and name != site):
                 tensors.update(producer.inputs)
                 ahead.extend(producer.inputs)
         return self.switches.noise(tensors)

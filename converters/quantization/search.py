@@ -16,7 +16,7 @@ from math import prod
 import numpy as np
 
 from converters.formats import EVERY_TENSOR
-from converters.graph import Graph, Twin
+from converters.graph import Graph
 from converters.quantization.correct import Segment, segments
 from converters.quantization.cost import QUANTIZER, spared_by_int8
 from converters.quantization.quantize import Quantized, held_tensors, with_float
@@ -161,12 +161,9 @@ class _Parts:
 
     @cached_property
     def _times(self) -> list[float]:
-        """What each segment takes longer in float; a twin is not there in float."""
+        """What each segment takes longer in float."""
         return [
-            sum(
-                0.0 if isinstance(operator, Twin) else spared_by_int8(self.graph, operator)
-                for operator in segment.operators
-            )
+            sum(spared_by_int8(self.graph, operator) for operator in segment.operators)
             for segment in self.segments
         ]
 

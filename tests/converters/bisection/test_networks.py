@@ -112,4 +112,5 @@ def test_what_is_float_already_can_not_return(frozen, textures, format):
     assert "block2b_dwconv" in layers
     truth = logits(twin, textures)
     assert decibels(truth, logits(network, textures)) < 40
-    assert decibels(truth, logits(network, textures, network.quantized)) > 80
+    # The weights in float are stored in half.
+    assert decibels(truth, logits(network, textures, network.quantized)) > 60

@@ -69,12 +69,12 @@ def mixed(recipe: Recipe, names: Any) -> Recipe:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_all_in_float_is_the_fp32_network(graph, recipe, images, tmp_path, format):
+def test_all_in_float_is_fp32_with_weights_in_half(graph, recipe, images, tmp_path, format):
     everything = mixed(recipe, all_names(graph))
     found = answers(graph, format, "int8-mixed", everything, images, tmp_path)
     expected = answers(graph, format, "fp32", None, images, tmp_path)
     for output in graph.outputs:
-        assert relative_error(expected[output], found[output]) < 1e-4
+        assert relative_error(expected[output], found[output]) < 1e-3
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -131,12 +131,13 @@ def tflite_operators(file: bytes) -> Counter[str]:
 
 
 def test_tflite_converts_at_the_borders_alone(graph, recipe):
-    """One DEQUANTIZE into the island, one QUANTIZE out of it, all of it XNNPACK's."""
+    """One DEQUANTIZE into the island, one for each weights in half, and one QUANTIZE out of it."""
+    weights = sum(isinstance(op, Linear) for op in graph.operators if op.name in island(graph))
     whole, part = (
         tflite_operators(build_tflite(graph, "int8-mixed", mixed(recipe, names)))
         for names in ((), island(graph))
     )
-    assert part["DEQUANTIZE"] - whole["DEQUANTIZE"] == 1
+    assert part["DEQUANTIZE"] - whole["DEQUANTIZE"] == 1 + weights
     # The map that leaves is read by the pooling and by the gate.
     assert part["QUANTIZE"] - whole["QUANTIZE"] == 1
 
@@ -147,7 +148,7 @@ def test_a_float_stem_reads_the_pixels_without_levels_between(graph, recipe):
         tflite_operators(build_tflite(graph, "int8-mixed", mixed(recipe, names)))
         for names in ((), stem)
     )
-    assert part == whole
+    assert part == whole + Counter(DEQUANTIZE=1)  # the stem's weights, stored in half
 
 
 def test_onnx_has_no_quantizers_inside_an_island(graph, recipe):

@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.graph import Convolution, Graph
 from converters.passes import simplify
-from converters.quantization import doubling, gating
+from converters.quantization import gating, silu
 from converters.quantization.quantize import Images, Method, Quantized, quantize
 from converters.quantization.simulate import Image
 from tests.converters.graphs import Chain, Floats, pixels
@@ -45,7 +45,7 @@ def silu_network(seed: int = 0) -> Graph:
 def lopsided(graph: Graph, seed: int) -> Graph:
     """Channels behind SiLU 1 to 64 times as loud, and read with weights as much smaller."""
     random = np.random.default_rng(seed)
-    for site in (*doubling.candidates(graph), *gating.candidates(graph)):
+    for site in (*silu.candidates(graph), *gating.candidates(graph)):
         loudness = np.exp2(random.uniform(-6, 0, graph.shapes[site][-1])).astype(np.float32)
         source = _convolution_before(graph, site)
         graph = graph.with_operators(

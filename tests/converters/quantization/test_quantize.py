@@ -55,7 +55,7 @@ def replayed(recipe: Recipe) -> Recipe:
 def test_by_default_everything_is_done(made):
     assert made.recipe.corrected
     assert made.recipe.rounding == "least-squares"
-    assert set(made.recipe.rewrites) == {"streams", "doubling", "gating"}
+    assert set(made.recipe.rewrites) == {"streams", "silu", "gating"}
     assert made.images == 24
 
 
@@ -64,7 +64,7 @@ def test_each_step_can_be_left_out(graph, step):
     found = quantized(graph, without=frozenset({step}))
     assert found.recipe.corrected == (step != "correction")
     assert step not in found.recipe.rewrites
-    assert set(found.recipe.rewrites) == {"streams", "doubling", "gating"} - {step}
+    assert set(found.recipe.rewrites) == {"streams", "silu", "gating"} - {step}
 
 
 def test_with_nothing_done_the_graph_is_as_it_was(graph):
@@ -180,18 +180,18 @@ def test_a_batch_changes_shapes_alone(made):
         assert found.of(format).operators == made.of(format).operators
 
 
-def test_operators_in_float_have_their_own_weights_and_what_is_doubled_for_nothing_is_single(made):
+def test_operators_in_float_have_their_own_weights_and_what_is_scaled_for_nothing_is_whole(made):
     graph = made.graph
-    (site, *others) = made.recipe.rewrites["doubling"]
+    (site, *others) = made.recipe.rewrites["silu"]
     product = graph.producers[site]
-    twin, gate = (graph.producers[name] for name in product.inputs)
-    (source,) = gate.inputs
-    around = {product.name, twin.name, gate.name, graph.producers[source].name}
+    convolution, gate = (graph.producers[name] for name in product.inputs)
+    unscaled = graph.producers[gate.inputs[0]]
+    around = {product.name, convolution.name, gate.name, unscaled.name}
     around |= {reader.name for reader in graph.consumers[site]}
     found = with_float(made, around)
-    assert list(found.recipe.rewrites.get("doubling", {})) == others
-    assert twin.name not in {op.name for op in found.graph.operators}
-    assert found.recipe.float_operators == around - {twin.name, gate.name}
+    assert list(found.recipe.rewrites.get("silu", {})) == others
+    assert unscaled.name not in {op.name for op in found.graph.operators}
+    assert found.recipe.float_operators == around - {unscaled.name, gate.name}
     assert set(found.recipe.ranges) <= set(found.graph.shapes)
     images = pixels(4, SIZE, SIZE, seed=3)
     assert float_answers(found.graph, images)[LOGITS] == pytest.approx(
@@ -202,10 +202,10 @@ def test_operators_in_float_have_their_own_weights_and_what_is_doubled_for_nothi
             assert (operator.scales is None) == (operator.name in around)
 
 
-def test_a_doubled_convolution_that_int8_reads_stays_doubled(made):
-    site = next(iter(made.recipe.rewrites["doubling"]))
+def test_a_silu_that_int8_reads_stays_scaled(made):
+    site = next(iter(made.recipe.rewrites["silu"]))
     found = with_float(made, {made.graph.producers[site].name})
-    assert site in found.recipe.rewrites["doubling"]
+    assert site in found.recipe.rewrites["silu"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -233,7 +233,7 @@ def test_a_mixed_recipe_replays(graph, made, tmp_path, format):
         (Method(effort="none"), "no effort is called 'none': take one of fast, thorough"),
         (
             Method(without=frozenset({"streams", "sleep"})),
-            "no step is called 'sleep': take one of streams, doubling, gating, correction",
+            "no step is called 'sleep': take one of streams, silu, gating, correction",
         ),
     ],
 )

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation
 from converters.passes import simplify
-from converters.quantization import doubling, gating
+from converters.quantization import gating, silu
 from converters.quantization.calibrate import TensorStatistics
-from converters.quantization.doubling import doubled
 from converters.quantization.gating import gated
 from converters.quantization.ranges import (
     RULES,
@@ -26,6 +25,7 @@ from converters.quantization.ranges import (
     percentile,
     role_of,
 )
+from converters.quantization.silu import scaled
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
 from tests.converters.quantization.networks import SIZE, silu_network
@@ -56,7 +56,7 @@ def test_the_plain_rules(role):
         (Role.BEFORE_SILU_DEPTHWISE, (SILU_FLAT, 8)),
         (Role.SILU, (-20, 16)),
         (Role.BEFORE_SIGMOID, (-3, 4)),
-        (Role.TWIN, (-4, 8)),
+        (Role.BEFORE_SCALED_SILU, (-math.sqrt(3 * 20), 8)),
         (Role.LINEAR, (-math.sqrt(3 * 20), 8)),
     ],
 )
@@ -103,20 +103,20 @@ def test_roles_in_a_network(graph):
     ]
 
 
-def test_roles_of_a_doubled_convolution_and_a_scaled_gate():
+def test_roles_of_a_scaled_silu_and_a_scaled_gate():
     graph = silu_network()
-    (site, *_), (gate, *_) = doubling.candidates(graph), gating.candidates(graph)
-    graph = doubled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
+    (site, *_), (gate, *_) = silu.candidates(graph), gating.candidates(graph)
+    graph = scaled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
     graph = gated(graph, {gate: np.ones(graph.shapes[gate][-1], np.float32)})
-    product, scaled = graph.producers[site], graph.producers[gate].inputs[1]
-    twin, sigmoid = product.inputs
+    product, scaled_gate = graph.producers[site], graph.producers[gate].inputs[1]
+    before, sigmoid = product.inputs
     (source,) = graph.producers[sigmoid].inputs
-    found = {name: role_of(graph, name) for name in (source, sigmoid, twin, site, scaled)}
+    found = {name: role_of(graph, name) for name in (source, sigmoid, before, site, scaled_gate)}
     assert list(found.values()) == [
-        *(Role.BEFORE_SIGMOID, Role.GATE, Role.TWIN, Role.LINEAR, Role.VECTOR)
+        *(Role.BEFORE_SIGMOID, Role.GATE, Role.BEFORE_SCALED_SILU, Role.LINEAR, Role.VECTOR)
     ]
     ranges = recipe_of(graph, pixels(6, SIZE, SIZE)).ranges
-    assert ranges[site][1] <= ranges[twin][1]
+    assert ranges[site][1] <= ranges[before][1]
     assert SILU_FLAT <= ranges[source][0] < ranges[source][1] <= -SILU_FLAT
 
 

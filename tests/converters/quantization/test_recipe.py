@@ -83,9 +83,9 @@ def test_float_operators_are_left_out_of_json_where_there_are_none():
 
 def test_rewrites_are_left_out_of_json_where_there_are_none():
     assert "rewrites" not in Recipe("by hand", {}).to_json()
-    made = {"gating": {"b": (1.0,), "a": (2.0,)}, "doubling": {"c": (1.5,)}}
+    made = {"gating": {"b": (1.0,), "a": (2.0,)}, "silu": {"c": (1.5,)}}
     found = Recipe("by hand", {}, rewrites=made).to_json()["rewrites"]
-    assert json.dumps(found) == '{"doubling": {"c": [1.5]}, "gating": {"a": [2.0], "b": [1.0]}}'
+    assert json.dumps(found) == '{"gating": {"a": [2.0], "b": [1.0]}, "silu": {"c": [1.5]}}'
 
 
 @pytest.mark.parametrize("corrected", [True, False])
@@ -95,7 +95,7 @@ def test_whether_biases_were_corrected_is_said_of_the_weights(corrected):
 
 
 def test_a_recipe_is_read_from_its_own_file_and_from_a_manifest(tmp_path):
-    recipe = Recipe("by hand", {"t": (0.0, 1.0)}, rewrites={"doubling": {"t": (1.0, 2.0)}})
+    recipe = Recipe("by hand", {"t": (0.0, 1.0)}, rewrites={"silu": {"t": (1.0, 2.0)}})
     for name, document in (
         ("recipe.json", recipe.to_json()),
         ("manifest.json", {"schema_version": 1, "recipe": recipe.to_json()}),
@@ -133,7 +133,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     recipe = Recipe(
         *("by hand", {"t": (0.0, 1.0)}),
         float_operators=frozenset({"t"}),
-        rewrites={"doubling": {"t": (1.0, 2.0)}},
+        rewrites={"silu": {"t": (1.0, 2.0)}},
     )
     document = recipe.to_json()
     *sections, key = path.split(".")
@@ -172,13 +172,13 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("float_operators", [1]),
         ("weights.bias_correction", None),
         ("weights.bias_correction", 1),
-        ("rewrites", ["doubling"]),
-        ("rewrites.doubling", [1.0]),
-        ("rewrites.doubling.t", 2.0),
-        ("rewrites.doubling.t", [1.0, 0.0]),
-        ("rewrites.doubling.t", [-1.0]),
-        ("rewrites.doubling.t", [True]),
-        ("rewrites.doubling.t", [float("inf")]),
+        ("rewrites", ["silu"]),
+        ("rewrites.silu", [1.0]),
+        ("rewrites.silu.t", 2.0),
+        ("rewrites.silu.t", [1.0, 0.0]),
+        ("rewrites.silu.t", [-1.0]),
+        ("rewrites.silu.t", [True]),
+        ("rewrites.silu.t", [float("inf")]),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_the_name_of_its_key(key, value):

@@ -100,7 +100,7 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
     capsys, tiny_models, texture_folder, tmp_path
 ):
     common = (
-        *(tiny_models["lite"], "--int8", "--to", "onnx", "--json", "--without", "gating, doubling"),
+        *(tiny_models["lite"], "--int8", "--to", "onnx", "--json", "--without", "gating, silu"),
         *("--calibration", texture_folder, "--calibration-images", 16, "--effort", "fast"),
     )
     code, out, err = convert(capsys, *common, "-o", tmp_path / "first", "--max-drop", 50)
@@ -128,7 +128,7 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
         (["MODEL", "-o", "full"], 2, "name another place with -o"),
         (["MODEL", "-o", "text.keras"], 2, "name another place with -o"),
         (["MODEL", "--range-rule", "magic"], 2, "take one of by-role"),
-        (["MODEL", "--without", "gating,sleep"], 2, "take one of streams, doubling, gating"),
+        (["MODEL", "--without", "gating,sleep"], 2, "take one of streams, silu, gating"),
         (["MODEL", "--effort", "some"], 2, "take one of fast, thorough"),
         (["MODEL", "--int8", "--strict"], 2, "add --max-drop POINTS"),
         (["MODEL", "--int8", "--recipe", "gone.json"], 2, "cannot read the recipe gone.json"),

@@ -1,4 +1,4 @@
-"""A doubled convolution scales what SiLU makes by channel, and no answer changes."""
+"""A scaled SiLU has its channels multiplied by gains, and no answer changes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.graph import Activation, Affine, Graph, Linear, Twin
+from converters.graph import Activation, Affine, Graph, Linear, Unscaled
 from converters.passes import simplify
-from converters.quantization.doubling import candidates, doubled, merged, restored
+from converters.quantization.silu import candidates, merged, restored, scaled, scaled_sites
 from tests.converters.graphs import Chain, Floats, chains, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import silu_network
 
@@ -35,8 +35,8 @@ NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network
 
 @settings(max_examples=40)
 @given(graph=NETWORKS, seed=st.integers(0, 999))
-def test_doubled_and_merged_answer_as_before(graph, seed):
-    other = doubled(graph, random_gains(graph, seed))
+def test_scaled_and_merged_answer_as_before(graph, seed):
+    other = scaled(graph, random_gains(graph, seed))
     assert_same_answers(graph, other)
     assert_same_answers(graph, merged(other))
 
@@ -46,14 +46,14 @@ def test_doubled_and_merged_answer_as_before(graph, seed):
 def test_restored_is_the_graph_as_it_was(graph, seed, data):
     gains = random_gains(graph, seed)
     kept = data.draw(st.sets(st.sampled_from(sorted(gains)))) if gains else set()
-    found = restored(doubled(graph, gains), set(gains) - kept)
-    expected = doubled(graph, {site: gains[site] for site in kept})
+    found = restored(scaled(graph, gains), set(gains) - kept)
+    expected = scaled(graph, {site: gains[site] for site in kept})
     assert [op.name for op in found.operators] == [op.name for op in expected.operators]
     for one, two in zip(expected.operators, found.operators, strict=True):
         assert (type(one), one.inputs, one.output) == (type(two), two.inputs, two.output)
         if isinstance(one, Linear) and isinstance(two, Linear):
             assert two.weights == pytest.approx(one.weights, rel=1e-6)
-            assert np.array_equal(two.bias, one.bias)
+            assert two.bias == pytest.approx(one.bias, rel=1e-6, abs=1e-7)
 
 
 def test_the_output_of_silu_is_scaled_by_channel():
@@ -63,29 +63,42 @@ def test_the_output_of_silu_is_scaled_by_channel():
     images = pixels(2, *graph.input_shape[1:3])
     tapped = [
         float_answers(g.renamed({}, (*g.outputs, site)), images)[site]
-        for g in (graph, doubled(graph, {site: gain}))
+        for g in (graph, scaled(graph, {site: gain}))
     ]
     assert tapped[1] == pytest.approx(tapped[0] * gain[:, None, None], rel=1e-4, abs=1e-5)
 
 
 def test_without_a_site_nothing_changes():
     graph = silu_network()
-    for same in (doubled(graph, {}), restored(graph, ()), merged(graph)):
-        assert same.operators == graph.operators
+    for same in (scaled(graph, {}), restored(graph, ()), merged(graph)):
+        kept = [(op.name, op.inputs, op.output) for op in same.operators]
+        assert kept == [(op.name, op.inputs, op.output) for op in graph.operators]
 
 
-def test_merged_has_one_convolution_and_a_scale_instead():
+def test_a_gain_is_divided_out_before_the_sigmoid_and_merged_behind_silu():
     graph = silu_network()
     gains = random_gains(graph, 0)
-    other = doubled(graph, gains)
-    assert sum(isinstance(op, Twin) for op in other.operators) == len(gains) > 1
+    other = scaled(graph, gains)
+    assert sorted(scaled_sites(other)) == sorted(gains)
     found = merged(other)
-    assert not any(isinstance(op, Twin) for op in found.operators)
+    assert len(gains) > 1
+    assert scaled_sites(found) == ()
+    assert not any(isinstance(op, Unscaled) for op in found.operators)
     for site, gain in gains.items():
         scale = found.producers[site]
         assert isinstance(scale, Affine)
-        assert np.array_equal(scale.scale, gain)
+        assert scale.scale == pytest.approx(gain)
         assert not scale.offset.any()
+
+
+def test_powers_of_two_leave_the_weights_as_they_were_to_the_bit():
+    graph = silu_network()
+    gains = {site: np.exp2(np.rint(np.log2(g))) for site, g in random_gains(graph, 1).items()}
+    found = restored(scaled(graph, gains), tuple(gains))
+    for one, two in zip(graph.operators, found.operators, strict=True):
+        if isinstance(one, Linear) and isinstance(two, Linear):
+            assert np.array_equal(one.weights, two.weights)
+            assert np.array_equal(one.bias, two.bias)
 
 
 def test_silu_between_convolutions_alone_is_a_candidate():
