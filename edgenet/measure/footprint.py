@@ -12,25 +12,31 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from time import perf_counter_ns
 
 from edgenet.errors import EdgenetError
+
+_STEADY_RUNS = 10
 
 
 @dataclass(frozen=True)
 class Footprint:
     """The costs of one configuration in a fresh process.
 
-    `load_ms` runs from the call of `edgenet.load` to a ready session: the manifest, the sha256 of
-    the files, the import of the engine and its preparation of the model. `first_ms` is the first
-    answer. `rss_mb` is the peak resident memory of the process, interpreter and numpy included, in
-    MB (10^6 bytes).
+    `load_ms` is all that comes before a ready session: `import_ms` is the import of the engine,
+    `compile_ms` its preparation of the model, and the rest reads the manifest and takes the sha256
+    of the files. `first_ms` is the first answer. `rss_mb` is the peak resident memory of the
+    process, interpreter and numpy included, and `steady_mb` what it holds after ten answers, both
+    in MB (10^6 bytes); the latter is None where the system does not tell.
     """
 
     load_ms: float
+    import_ms: float
+    compile_ms: float
     first_ms: float
     rss_mb: float
+    steady_mb: float | None
 
 
 def measure(
@@ -77,16 +83,31 @@ def main(argv: list[str] | None = None) -> int:
 def _measure_here(args: argparse.Namespace) -> Footprint:
     import numpy as np
 
+    from edgenet.bundle import Bundle
+    from edgenet.measure.latency import timed
     from edgenet.runtime import load
+    from edgenet.runtime.engines import choose
 
-    started = perf_counter_ns()
-    session = load(args.bundle, args.format, args.device, args.threads, engine=args.engine)
-    loaded = perf_counter_ns()
+    engine = choose((args.format,), args.engine)
+    imported, _ = timed(lambda: import_module(engine.module))
+    opened, session = timed(
+        lambda: load(args.bundle, args.format, args.device, args.threads, engine=engine.name)
+    )
+    bundle = Bundle.open(args.bundle)
+    # Read once more: what vouching for the files took within `load`.
+    vouched, _ = timed(lambda: bundle.model_path(bundle.artifact(args.format)))
     image = np.full(session.info.input_shape, 128, np.uint8)
-    called = perf_counter_ns()
-    session.run(image)
-    answered = perf_counter_ns()
-    return Footprint((loaded - started) / 1e6, (answered - called) / 1e6, peak_rss_mb())
+    first, _ = timed(lambda: session.run(image))
+    for _ in range(_STEADY_RUNS):
+        session.run(image)
+    return Footprint(
+        load_ms=(imported + opened) / 1e6,
+        import_ms=imported / 1e6,
+        compile_ms=max(0, opened - vouched) / 1e6,
+        first_ms=first / 1e6,
+        rss_mb=peak_rss_mb(),
+        steady_mb=_status_mb("VmRSS:"),
+    )
 
 
 def peak_rss_mb() -> float:
@@ -95,14 +116,19 @@ def peak_rss_mb() -> float:
     Linux's VmHWM begins anew with each program; getrusage, the fallback, may still hold the peak of
     the parent.
     """
+    found = _status_mb("VmHWM:")
+    return _rusage_mb() if found is None else found
+
+
+def _status_mb(field: str) -> float | None:
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
-        return _rusage_mb()
+        return None
     for line in status.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024 / 1e6
-    return _rusage_mb()
+    return None
 
 
 def _rusage_mb() -> float:

@@ -1,0 +1,125 @@
+"""What `edgenet bench` prints: its document as a console table and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgenet.report import markdown as md
+from edgenet.report.cells import measured, number
+from edgenet.report.table import render
+
+Document = dict[str, Any]
+
+_Column = tuple[str, str, Callable[[Document], str]]
+
+
+def _percentile(key: str) -> Callable[[Document], str]:
+    return lambda result: measured(result[key], result["intervals"][key])
+
+
+def _figure(key: str, digits: int) -> Callable[[Document], str]:
+    return lambda result: number(result[key], digits)
+
+
+def _name(key: str) -> Callable[[Document], str]:
+    return lambda result: str(result[key])
+
+
+COLUMNS: tuple[_Column, ...] = (
+    ("bundle", "<", _name("bundle")),
+    ("format", "<", _name("format")),
+    ("precision", "<", _name("precision")),
+    ("engine", "<", _name("engine")),
+    ("ran on", "<", _name("device_used")),
+    ("threads", ">", _name("threads")),
+    ("p50 ms", ">", _percentile("p50_ms")),
+    ("p90 ms", ">", _percentile("p90_ms")),
+    ("p99 ms", ">", _percentile("p99_ms")),
+    ("images/s", ">", _figure("throughput_per_s", 0)),
+    ("load ms", ">", _figure("load_ms", 0)),
+    ("first ms", ">", _figure("first_ms", 1)),
+    ("peak MB", ">", _figure("rss_mb", 0)),
+    ("steady MB", ">", _figure("steady_mb", 0)),
+    ("runs", ">", _name("runs")),
+    ("warm-up", ">", _name("warmup_runs")),
+)
+"""A result's columns: title, alignment, cell."""
+
+
+def text(document: Document) -> str:
+    """The console's report: a table, then what spoils it, then who differs from the first."""
+    headers, rows = headers_and_rows(document)
+    align = "".join(align for _, align, _ in COLUMNS)
+    blocks = [f"{title(document)}\n{render(headers, rows, align)}"]
+    blocks += ["\n".join(lines) for lines in (notes(document), comparisons(document)) if lines]
+    return "\n\n".join(blocks)
+
+
+def markdown(document: Document) -> str:
+    """The same, as GitHub's Markdown."""
+    headers, rows = headers_and_rows(document)
+    align = "".join(align for _, align, _ in COLUMNS)
+    parts = ["## edgenet bench", title(document), md.table(headers, rows, align)]
+    parts += [md.bullets(lines) for lines in (notes(document), comparisons(document)) if lines]
+    return "\n\n".join(parts) + "\n"
+
+
+def headers_and_rows(document: Document) -> tuple[list[str], list[list[str]]]:
+    """The table's titles and cells; a result that something spoils has a "!" at its p50."""
+    shared = bool(document["interference"]["warnings"])
+    rows = [
+        [
+            _marked(title, cell(result), shared or bool(result["warnings"]))
+            for title, _, cell in COLUMNS
+        ]
+        for result in document["results"]
+    ]
+    return [title for title, _, _ in COLUMNS], rows
+
+
+def title(document: Document) -> str:
+    """The machine, and how the times were taken."""
+    machine = document["machine"]
+    isa = f", {' '.join(machine['isa'])}" if machine["isa"] else ""
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores{isa}; "
+        "timed in turns, ± is half a 95 % interval"
+    )
+
+
+def notes(document: Document) -> list[str]:
+    """What spoils the figures, one line each."""
+    own = [
+        f"! {result['bundle']} {result['format']}, threads {result['threads']}: {warning}"
+        for result in document["results"]
+        for warning in result["warnings"]
+    ]
+    return [f"! while timing, {warning}" for warning in document["interference"]["warnings"]] + own
+
+
+def comparisons(document: Document) -> list[str]:
+    """One line for each pair: the ratio, its interval, and what follows."""
+    return [_compared(pair) for pair in document["comparisons"]]
+
+
+def verdict(pair: Document) -> str:
+    """Whether the two differ, in words."""
+    if pair["differs"] is None:
+        return "too few rounds to tell"
+    if not pair["differs"]:
+        return "no difference shown"
+    return "faster" if pair["ratio"] < 1 else "slower"
+
+
+def _compared(pair: Document) -> str:
+    bounds = pair["interval"]
+    interval = f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
+    return (
+        f"{pair['format']}, threads {pair['threads']}: {pair['other']} takes "
+        f"{pair['ratio']:.3f}{interval} × the time of {pair['base']}: {verdict(pair)}"
+    )
+
+
+def _marked(title: str, cell: str, spoiled: bool) -> str:
+    return f"! {cell}" if spoiled and title == "p50 ms" else cell
