@@ -18,6 +18,7 @@ HELP = "time bundles: percentiles, load and first run, peak memory"
 EXAMPLES = """\
   edgenet bench lite0-int8
   edgenet bench lite0-fp32 lite0-int8 --threads 1,2
+  edgenet bench lite0-int8 --profile
   edgenet bench lite0-int8 --format tflite,onnx --json > bench.json
 """
 
@@ -48,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image", metavar="FILE", help="a photo to run on (default: a made-up one)"
+    )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="also tell where the time goes, operator by operator, and what keeps it from less",
     )
     _add_effort(parser.add_argument_group("how long"))
     _add_reports(parser.add_argument_group("reports"))
@@ -108,6 +114,7 @@ def _request(args: argparse.Namespace) -> Request:
         runs=_runs(args),
         min_time=args.min_time,
         image=args.image,
+        profile=args.profile,
     )
 
 

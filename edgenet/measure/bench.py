@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgenet.bundle import Artifact, Bundle
-from edgenet.errors import UsageError
+from edgenet.errors import EdgenetError, UsageError
 from edgenet.images import Pixels
 from edgenet.measure import latency
 from edgenet.measure.bootstrap import intervals
@@ -46,6 +46,7 @@ class Request:
         runs: The fewest timed runs of each.
         min_time: The shortest time spent on each, in seconds.
         image: A photo to run on; None takes a made-up one.
+        profile: Whether to ask the engines where the time goes.
     """
 
     bundles: tuple[str, ...]
@@ -56,6 +57,7 @@ class Request:
     runs: int = 100
     min_time: float = 2.0
     image: str | None = None
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Candidate:
     path: str
     bundle: Bundle
     session: Session
+
+    @property
+    def model(self) -> Path:
+        """The file that the engine has open."""
+        return self.bundle.path / self.artifact.files[0].path
 
     @property
     def artifact(self) -> Artifact:
@@ -118,12 +125,34 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Progres
         _result(candidate, sampled, weight)
         for candidate, sampled, weight in zip(candidates, samples, prints, strict=True)
     ]
-    return {
+    document = {
         "machine": describe(),
         "interference": {**asdict(interference), "warnings": list(interference.warnings())},
         "results": results,
         "comparisons": _comparisons(candidates, samples),
     }
+    if request.profile:
+        _add_profiles(document, candidates, progress)
+    return document
+
+
+def _add_profiles(document: Document, candidates: Sequence[Candidate], progress: Progress) -> None:
+    """Adds the machine's peaks, and to each result its profile or why there is none."""
+    from edgenet.measure.profiling import peak, run
+
+    isa = document["machine"]["isa"]
+    threads = sorted({candidate.session.info.threads for candidate in candidates})
+    peaks = [found for count in threads for found in peak.measure(count)]
+    document["peaks"] = run.documents(peaks)
+    for done, (candidate, result) in enumerate(zip(candidates, document["results"], strict=True)):
+        info = candidate.session.info
+        try:
+            found = run.profile(candidate.model, info)
+            result["profile"] = run.document(found, info, isa, peaks)
+        except EdgenetError as error:
+            result["profile"] = None
+            result["warnings"].append(f"no profile: {error}")
+        progress("profiling", done + 1, len(candidates), "files")
 
 
 def _sample(

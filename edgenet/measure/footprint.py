@@ -56,7 +56,9 @@ def measure(
     command += ["--device", device]
     command += ["--threads", str(threads)] if threads else []
     command += ["--engine", engine] if engine else []
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=child_environment(), check=False
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdgenetError(f"{os.fspath(bundle)} ({format}) failed in a fresh process: {last}")
@@ -139,8 +141,8 @@ def _rusage_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def _environment() -> dict[str, str]:
-    """The child must find this edgenet even where it is run from a source tree."""
+def child_environment() -> dict[str, str]:
+    """The environment of a child, which must find this edgenet even in a source tree."""
     root = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}

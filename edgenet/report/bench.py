@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgenet.report import markdown as md
-from edgenet.report.cells import measured, number
+from edgenet.report.cells import measured, number, percent
 from edgenet.report.table import render
 
 Document = dict[str, Any]
@@ -46,6 +46,11 @@ COLUMNS: tuple[_Column, ...] = (
 )
 """A result's columns: title, alignment, cell."""
 
+PROFILE_HEADERS = ["layer", "kernel", "ms", "share", "M MACs", "GMAC/s"]
+PROFILE_ALIGN = "<<>>>>"
+SLOWEST = 12
+"""Operators that are listed on a console and in a pull request."""
+
 
 def text(document: Document) -> str:
     """The console's report: a table, then what spoils it, then who differs from the first."""
@@ -53,6 +58,7 @@ def text(document: Document) -> str:
     align = "".join(align for _, align, _ in COLUMNS)
     blocks = [f"{title(document)}\n{render(headers, rows, align)}"]
     blocks += ["\n".join(lines) for lines in (notes(document), comparisons(document)) if lines]
+    blocks += [_profile_text(result) for result in document["results"] if result.get("profile")]
     return "\n\n".join(blocks)
 
 
@@ -62,6 +68,7 @@ def markdown(document: Document) -> str:
     align = "".join(align for _, align, _ in COLUMNS)
     parts = ["## edgenet bench", title(document), md.table(headers, rows, align)]
     parts += [md.bullets(lines) for lines in (notes(document), comparisons(document)) if lines]
+    parts += [_profile_markdown(result) for result in document["results"] if result.get("profile")]
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,6 +117,44 @@ def verdict(pair: Document) -> str:
     if not pair["differs"]:
         return "no difference shown"
     return "faster" if pair["ratio"] < 1 else "slower"
+
+
+def profile_title(result: Document) -> str:
+    """Which file, by whose profiler, and what it comes to."""
+    profile = result["profile"]
+    return (
+        f"{result['bundle']} {result['format']} {result['precision']}, threads "
+        f"{profile['threads']}: {profile['total_ms']:.2f} ms in {len(profile['operators'])} "
+        f"operators, {profile['macs'] / 1e6:.0f} M MACs ({profile['source']})"
+    )
+
+
+def profile_rows(result: Document, count: int | None = None) -> list[list[str]]:
+    """The cells of the slowest operators; `PROFILE_HEADERS` are their titles."""
+    return [
+        [
+            op["layer"],
+            op["kernel"],
+            number(op["ms"], 3),
+            percent(op["share"]),
+            number(op["macs"] / 1e6, 1) if op["macs"] else "–",
+            number(op["gmacs_per_s"], 1),
+        ]
+        for op in result["profile"]["operators"][:count]
+    ]
+
+
+def _profile_text(result: Document) -> str:
+    table = render(PROFILE_HEADERS, profile_rows(result, SLOWEST), PROFILE_ALIGN)
+    findings = [f"* {finding}" for finding in result["profile"]["findings"]]
+    return "\n".join([profile_title(result), table, *findings])
+
+
+def _profile_markdown(result: Document) -> str:
+    table = md.table(PROFILE_HEADERS, profile_rows(result, SLOWEST), PROFILE_ALIGN)
+    return "\n\n".join(
+        [f"### {profile_title(result)}", md.bullets(result["profile"]["findings"]), table]
+    )
 
 
 def _compared(pair: Document) -> str:
