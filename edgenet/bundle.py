@@ -175,6 +175,29 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
     )
 
 
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """How a bundle was made, for reports: without each tensor's range and each channel's scale."""
+    recipe = manifest.recipe or {}
+    short = {key: value for key, value in recipe.items() if key not in ("ranges", "rewrites")}
+    return {
+        "source": dict(manifest.source),
+        "precision": manifest.precision,
+        "input_shape": list(manifest.input.shape),
+        "preprocessing": manifest.input.preprocessing,
+        "calibration": manifest.calibration and dict(manifest.calibration),
+        "recipe": {
+            **short,
+            "ranges": len(recipe.get("ranges", ())),
+            "rewrites": {
+                kind: len(tensors) for kind, tensors in recipe.get("rewrites", {}).items()
+            },
+        }
+        if manifest.recipe
+        else None,
+        "versions": dict(manifest.versions),
+    }
+
+
 @dataclass(frozen=True)
 class Bundle:
     """An open bundle: its folder and its manifest."""

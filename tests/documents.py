@@ -40,6 +40,104 @@ def bench_document() -> dict[str, Any]:
                 "differs": True,
             }
         ],
+        "bundles": {"a": recipe("fp32"), "b": recipe("int8")},
+    }
+
+
+def recipe(precision: str) -> dict[str, Any]:
+    """How a bundle was made."""
+    return {
+        "source": {"variant": "lite0"},
+        "precision": precision,
+        "input_shape": [1, 224, 224, 3],
+        "preprocessing": "in the model",
+        "calibration": {"images": 128, "source": "folder"} if precision == "int8" else None,
+        "recipe": {"ranges": 50, "rewrites": {}} if precision == "int8" else None,
+        "versions": {"edgenet": "0.1.0"},
+    }
+
+
+def profile() -> dict[str, Any]:
+    """A convolution and an activation."""
+    names = ("layer", "kernel", "ms", "macs", "integer", "moves", "share", "gmacs_per_s")
+    rows = [
+        ("stem_conv", "QLinearConv", 1.5, 3_000_000, True, False, 0.75, 2.0),
+        ("stem_activation", "Sigmoid", 0.5, 0, False, False, 0.25, None),
+    ]
+    return {
+        "source": "a profiler",
+        "threads": 2,
+        "runs": 50,
+        "total_ms": 2.0,
+        "macs": 3_000_000,
+        "operators": [dict(zip(names, row, strict=True)) for row in rows],
+        "gmacs_per_s": 1.5,
+        "peak_gmacs_per_s": 100.0,
+        "findings": ["operators left in float take 25% of the time"],
+    }
+
+
+def end_to_end() -> dict[str, Any]:
+    """The way from a file to its label."""
+    parts = {f"{part}_ms": 1.0 for part in ("decode", "resize", "run", "rank", "all")}
+    return {"image": "cat.jpg", "bytes": 30_000, "top": "cat", **parts, "runs": 50}
+
+
+def check_document() -> dict[str, Any]:
+    """One file that changed an answer, and one that did not."""
+    results = [check_result("tflite", 0.98), check_result("onnx", 1.0)]
+    return {
+        "bundle": "b",
+        "reference": {"precision": "fp32", "top1": 0.75, "top5": 0.9},
+        "images": 100,
+        "images_source": "photos",
+        "images_sha256": "0" * 64,
+        "results": results,
+        "cross_agreement": [{"formats": ["tflite", "onnx"], "agreement": 0.97, "cosine": 0.99}],
+        "passed": True,
+        "regressions": [],
+        "recipe": {"name": "b", **recipe("int8")},
+        "machine": bench_document()["machine"],
+    }
+
+
+def check_result(format: str, agreement: float) -> dict[str, Any]:
+    """One file's result."""
+    answers = [{"index": i, "probability": 0.5, "name": name} for i, name in enumerate(("a", "b"))]
+    return {
+        "format": format,
+        "precision": "int8",
+        "device": "cpu",
+        "device_used": "cpu",
+        "engine": "litert",
+        "bytes": 5_000_000,
+        "top1": 0.74,
+        "top5": 0.9,
+        "drop_points": 1.0,
+        "drop_interval": [-0.5, 2.5],
+        "mcnemar_p": 0.5,
+        "agreement": agreement,
+        "sqnr_db": 20.0,
+        "max_error": 0.5,
+        "cosine": 0.99,
+        "kl": 0.01,
+        "p50_ms": 3.0,
+        "passed": True,
+        "failures": [],
+        "damage": {
+            "changed": 2,
+            "worst": [
+                {
+                    "image": "one.jpg",
+                    "number": 7,
+                    "kl": 0.3,
+                    "label": "a",
+                    "reference": answers[0],
+                    "ours": answers[1],
+                }
+            ],
+            "classes": [{"index": 0, "images": 3, "lost": 1, "gained": 0, "name": "a"}],
+        },
     }
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HELP = "time bundles: percentiles, load and first run, peak memory"
 EXAMPLES = """\
   edgenet bench lite0-int8
-  edgenet bench lite0-fp32 lite0-int8 --threads 1,2
+  edgenet bench lite0-fp32 lite0-int8 --threads 1,2 --html bench.html
   edgenet bench lite0-int8 --profile
   edgenet bench lite0-int8 --format tflite,onnx --json > bench.json
 """
@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--image", metavar="FILE", help="a photo to run on (default: a made-up one)"
+    )
+    parser.add_argument(
+        "--end-to-end",
+        action="store_true",
+        help="also time the photo from its bytes to its label: decode, resize, run, rank",
     )
     parser.add_argument(
         "--profile",
@@ -83,6 +88,7 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
 
 def _add_reports(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--json", action="store_true", help="print one JSON document")
+    group.add_argument("--html", metavar="FILE", help="also write one self-contained HTML page")
     group.add_argument("--markdown", metavar="FILE", help="also write a pull request's Markdown")
 
 
@@ -105,6 +111,8 @@ def _request(args: argparse.Namespace) -> Request:
 
     if not (math.isfinite(args.min_time) and args.min_time >= 0):
         raise UsageError(f"--min-time {args.min_time}: it is a number of seconds, from 0")
+    if args.end_to_end and args.image is None:
+        raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(
         bundles=tuple(args.bundles),
         formats=tuple(args.format.split(",")) if args.format else None,
@@ -115,6 +123,7 @@ def _request(args: argparse.Namespace) -> Request:
         min_time=args.min_time,
         image=args.image,
         profile=args.profile,
+        end_to_end=args.end_to_end,
     )
 
 
@@ -136,10 +145,13 @@ def _runs(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
     from edgenet.report import bench
+    from edgenet.report.files import write_text
 
+    if args.html:
+        from edgenet.report.html.bench import page
+
+        write_text(args.html, page(document), "--html")
     if args.markdown:
-        from edgenet.report.files import write_text
-
         write_text(args.markdown, bench.markdown(document), "--markdown")
     print(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgenet.bundle import Artifact, Bundle
+from edgenet.bundle import Artifact, Bundle, summary
 from edgenet.errors import EdgenetError, UsageError
 from edgenet.images import Pixels
 from edgenet.measure import latency
@@ -47,6 +47,7 @@ class Request:
         min_time: The shortest time spent on each, in seconds.
         image: A photo to run on; None takes a made-up one.
         profile: Whether to ask the engines where the time goes.
+        end_to_end: Whether to time `image` from its bytes to its label too.
     """
 
     bundles: tuple[str, ...]
@@ -58,6 +59,7 @@ class Request:
     min_time: float = 2.0
     image: str | None = None
     profile: bool = False
+    end_to_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,21 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Progres
         "interference": {**asdict(interference), "warnings": list(interference.warnings())},
         "results": results,
         "comparisons": _comparisons(candidates, samples),
+        "bundles": {each.path: summary(each.bundle.manifest) for each in candidates},
     }
+    if request.end_to_end and request.image is not None:
+        _add_end_to_end(document, request.image, candidates)
     if request.profile:
         _add_profiles(document, candidates, progress)
     return document
+
+
+def _add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
+    from edgenet.measure.end_to_end import measure as end_to_end
+
+    found = end_to_end([candidate.session for candidate in candidates], image)
+    for result, times in zip(document["results"], found, strict=True):
+        result["end_to_end"] = asdict(times)
 
 
 def _add_profiles(document: Document, candidates: Sequence[Candidate], progress: Progress) -> None:

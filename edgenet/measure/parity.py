@@ -15,6 +15,7 @@ from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch, Pixels
 from edgenet.measure import accuracy, latency
 from edgenet.measure.accuracy import PairedDrop
+from edgenet.measure.damage import Damage, find
 from edgenet.measure.limits import Limits
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ Labels = NDArray[np.int64]
 class Fidelity:
     """How near a network's logits are to the reference's on the same images.
 
-    `top1` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all logits are
-    equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute difference of a
-    logit, `cosine` and `kl` (nats) are means over images.
+    `top1`, `top5` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all
+    logits are equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute
+    difference of a logit, `cosine` and `kl` (nats) are means over images.
     """
 
     top1: float | None
+    top5: float | None
     drop: PairedDrop | None
     agreement: float
     sqnr_db: float | None
@@ -57,10 +59,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Result:
-    """One file: fidelity, median time of a call in milliseconds, and the limits it did not keep."""
+    """One file: fidelity, what it broke, median ms of a call, and the limits it did not keep."""
 
     info: SessionInfo
     fidelity: Fidelity
+    damage: Damage
     p50_ms: float
     failures: tuple[str, ...]
 
@@ -72,22 +75,24 @@ class Result:
 
 @dataclass(frozen=True)
 class CrossAgreement:
-    """The share of images on which the files of two formats have the same top-1 class."""
+    """Two formats' files: the share of images with one top-1 class, and the logits' cosine."""
 
     formats: tuple[str, str]
     agreement: float
+    cosine: float
 
 
 @dataclass(frozen=True)
 class Parity:
     """Files against the reference on the same images.
 
-    `reference_top1` is a share 0..1, None without labels.
+    `reference_top1` and `reference_top5` are shares 0..1, None without labels.
     """
 
     images: int
     reference: SessionInfo
     reference_top1: float | None
+    reference_top5: float | None
     results: tuple[Result, ...]
     cross_agreement: tuple[CrossAgreement, ...]
 
@@ -126,6 +131,7 @@ def compare(
         images=len(truth.logits),
         reference=reference.info,
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
+        reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
         results=tuple(
             _result(session.info, answer, truth.logits, labels, limits(session.info.precision))
             for session, answer in zip(sessions, answers, strict=True)
@@ -168,13 +174,15 @@ def collect(
 
 def fidelity(reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
     """Compares logits, images × classes, with the reference's on the same images."""
-    top1, drop = None, None
+    top1, top5, drop = None, None, None
     if labels is not None:
         ours = accuracy.right(logits, labels)
         top1 = float(np.mean(ours))
+        top5 = accuracy.top_k(logits, labels, 5)
         drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
     return Fidelity(
         top1=top1,
+        top5=top5,
         drop=drop,
         agreement=accuracy.agreement(reference, logits),
         sqnr_db=accuracy.sqnr_db(reference, logits),
@@ -209,7 +217,8 @@ def _result(
     info: SessionInfo, answers: Answers, reference: Logits, labels: Labels | None, limits: Limits
 ) -> Result:
     found = fidelity(reference, answers.logits, labels)
-    return Result(info, found, answers.p50_ms, limits.failures(found))
+    damage = find(reference, answers.logits, labels)
+    return Result(info, found, damage, answers.p50_ms, limits.failures(found))
 
 
 def _cross_agreement(
@@ -217,7 +226,11 @@ def _cross_agreement(
 ) -> tuple[CrossAgreement, ...]:
     pairs = combinations(zip(formats, answers, strict=True), 2)
     return tuple(
-        CrossAgreement((a, b), accuracy.agreement(ours.logits, theirs.logits))
+        CrossAgreement(
+            (a, b),
+            accuracy.agreement(ours.logits, theirs.logits),
+            accuracy.cosine(ours.logits, theirs.logits),
+        )
         for (a, ours), (b, theirs) in pairs
     )
 

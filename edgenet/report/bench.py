@@ -48,6 +48,8 @@ COLUMNS: tuple[_Column, ...] = (
 
 PROFILE_HEADERS = ["layer", "kernel", "ms", "share", "M MACs", "GMAC/s"]
 PROFILE_ALIGN = "<<>>>>"
+END_TO_END_ALIGN = "<>>>>>"
+PARTS = ("decode", "resize", "run", "rank", "all")
 SLOWEST = 12
 """Operators that are listed on a console and in a pull request."""
 
@@ -58,6 +60,9 @@ def text(document: Document) -> str:
     align = "".join(align for _, align, _ in COLUMNS)
     blocks = [f"{title(document)}\n{render(headers, rows, align)}"]
     blocks += ["\n".join(lines) for lines in (notes(document), comparisons(document)) if lines]
+    timed = [result for result in document["results"] if result.get("end_to_end")]
+    if timed:
+        blocks.append(render(*end_to_end_rows(timed), END_TO_END_ALIGN))
     blocks += [_profile_text(result) for result in document["results"] if result.get("profile")]
     return "\n\n".join(blocks)
 
@@ -68,6 +73,9 @@ def markdown(document: Document) -> str:
     align = "".join(align for _, align, _ in COLUMNS)
     parts = ["## edgenet bench", title(document), md.table(headers, rows, align)]
     parts += [md.bullets(lines) for lines in (notes(document), comparisons(document)) if lines]
+    timed = [result for result in document["results"] if result.get("end_to_end")]
+    if timed:
+        parts.append(md.table(*end_to_end_rows(timed), END_TO_END_ALIGN))
     parts += [_profile_markdown(result) for result in document["results"] if result.get("profile")]
     return "\n\n".join(parts) + "\n"
 
@@ -142,6 +150,19 @@ def profile_rows(result: Document, count: int | None = None) -> list[list[str]]:
         ]
         for op in result["profile"]["operators"][:count]
     ]
+
+
+def end_to_end_rows(results: list[Document]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells of the way from a photo's bytes to its label, in medians of ms."""
+    headers = ["file", "decode ms", "resize ms", "run ms", "rank ms", "all ms"]
+    rows = [
+        [
+            f"{result['bundle']} {result['format']}, threads {result['threads']}",
+            *(number(result["end_to_end"][f"{part}_ms"]) for part in PARTS),
+        ]
+        for result in results
+    ]
+    return headers, rows
 
 
 def _profile_text(result: Document) -> str:

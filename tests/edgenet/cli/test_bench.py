@@ -105,12 +105,36 @@ def test_a_photo_can_be_the_input(capsys, tiny_bundle, tmp_path):
     assert "litert" in out
 
 
+def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (50, 30), "teal").save(photo)
+    asked = [tiny_bundle, *QUICK, "--format", "tflite", "--image", photo, "--end-to-end"]
+    (result,) = json.loads(bench(capsys, *asked, "--json")[1])["results"]
+    found = result["end_to_end"]
+    parts = [found[f"{part}_ms"] for part in ("decode", "resize", "run", "rank")]
+    assert min(parts) > 0
+    assert found["all_ms"] >= max(parts)
+    assert found["top"].startswith("stripes ")
+    assert found["bytes"] == photo.stat().st_size
+    assert "decode ms" in bench(capsys, *asked)[1]
+
+
+def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
+    page, text = tmp_path / "bench.html", tmp_path / "bench.md"
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--html", page, "--markdown", text]
+    assert bench(capsys, *asked)[0] == 0
+    assert page.read_text().count("<svg") == 3
+    assert "## edgenet bench" in text.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["{tmp}/none"], 2, "no such bundle"),
         (["{tmp}"], 1, "is not a bundle"),
         (["{bundle}", "--runs", "0"], 2, "--runs 0"),
+        (["{bundle}", "--end-to-end"], 2, "--image FILE"),
+        (["{bundle}", "--runs", "1", "--min-time", "0", "--html", "{tmp}"], 2, "--html"),
         (["{bundle}", "--percentile", "100"], 2, "--percentile 100"),
         (["{bundle}", "--percentile", "99", "--runs", "50"], 2, "--runs 368"),
         (["{bundle}", "--min-time", "-1"], 2, "--min-time -1"),

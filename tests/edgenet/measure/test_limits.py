@@ -14,6 +14,7 @@ from edgenet.measure.limits import Limits
 from edgenet.measure.parity import Fidelity
 
 GOOD = Fidelity(
+    top5=None,
     top1=0.8,
     drop=PairedDrop(0.5, (0.1, 0.9), 0.2),
     agreement=0.97,
