@@ -41,7 +41,7 @@ def _table(rows: list[DeviceRow]) -> str:
     cells = [
         [
             row.engine,
-            row.version or "-",
+            row.version or "–",
             row.device,
             row.delegate,
             row.kind,
@@ -50,5 +50,9 @@ def _table(rows: list[DeviceRow]) -> str:
         ]
         for row in rows
     ]
-    lacking = [f"{row.engine}: {row.reason}; {row.fix}" for row in rows if not row.usable]
+    lacking = [
+        f"{row.engine} {row.device} ({row.delegate}): {row.reason}; {row.fix}"
+        for row in rows
+        if not row.usable
+    ]
     return "\n".join([render(headers, cells, "<" * len(headers)), *lacking])

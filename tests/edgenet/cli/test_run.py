@@ -70,7 +70,7 @@ def test_a_broken_image_does_not_stop_the_rest(
         (["x.jpg", "--threads", "0"], 2, "0 threads"),
         (["x.jpg", "--format", "coreml"], 2, "no format 'coreml'"),
         (["x.jpg", "--engine", "onnxruntime", "--format", "tflite"], 2, "runs onnx files"),
-        (["x.jpg", "--device", "gpu"], 4, "found only the cpu"),
+        (["x.jpg", "--device", "gpu", "--engine", "openvino"], 4, "cannot use the gpu"),
         (["x.jpg", "--device", "tpu"], 2, "no device 'tpu'"),
         (["x.jpg", "--engine", "tflite-runtime"], 5, "pip install 'edgenet[tflite-runtime]'"),
     ],
