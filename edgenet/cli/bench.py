@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle
+from edgenet.cli import reach
 from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ EXAMPLES = """\
 _SEED = 20
 _RUNS = 100
 _MIN_TIME = 2.0
+
+_EMULATED = "by a software driver or an emulator: that it works, not how fast the device is"
 
 # The table's columns: a result's key, then the title and, for a figure, the digits shown.
 _NAMES = {
@@ -59,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="where to run (default: cpu)")
+    reach.add_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
     parser.add_argument(
         "--runs",
@@ -111,7 +114,13 @@ def _open(stack: ExitStack, args: argparse.Namespace) -> list[tuple[str, Session
         (path, session)
         for path in dict.fromkeys(args.bundles)
         for session in open_formats(
-            stack, Bundle.open(path), formats, args.device, args.threads, on_missing=_say
+            stack,
+            Bundle.open(path),
+            formats,
+            args.device,
+            args.threads,
+            on_missing=_say,
+            reach=reach.of(args),
         )
     ]
 
@@ -157,13 +166,22 @@ def _footprints(args: argparse.Namespace, opened: list[tuple[str, Session]]) -> 
         for done, (bundle, session) in enumerate(opened):
             info = session.info
             prints.append(
-                measure(bundle, info.format, info.device, args.threads, engine=info.engine)
+                measure(
+                    bundle,
+                    info.format,
+                    info.device,
+                    args.threads,
+                    engine=info.engine,
+                    reach=reach.of(args),
+                )
             )
             progress.update(done + 1)
     return prints
 
 
 def _entry(bundle: str, session: Session, timing: Timing, footprint: Footprint) -> dict[str, Any]:
+    from edgenet.report.devices import split_times
+
     info = session.info
     return {
         "bundle": bundle,
@@ -172,12 +190,22 @@ def _entry(bundle: str, session: Session, timing: Timing, footprint: Footprint) 
         "engine": info.engine,
         "device": info.device,
         "device_used": info.device_used,
+        "kind": info.kind,
+        "device_name": info.device_name,
         "delegated_fraction": info.delegated_fraction,
         "threads": info.threads,
         "batch": info.batch,
-        **asdict(footprint),
-        **asdict(timing),
+        "rss_mb": footprint.rss_mb,
+        "runs": timing.runs,
+        "warmup_runs": timing.warmup_runs,
+        **split_times(info.kind, _figures(timing, footprint)),
     }
+
+
+def _figures(timing: Timing, footprint: Footprint) -> dict[str, float]:
+    untimed = ("rss_mb", "runs", "warmup_runs")
+    figures = {**asdict(footprint), **asdict(timing)}
+    return {name: value for name, value in figures.items() if name not in untimed}
 
 
 def _report(results: list[dict[str, Any]], as_json: bool) -> None:
@@ -191,6 +219,18 @@ def _report(results: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _table(machine: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """One table of speeds, and apart from it one of what is no hardware."""
+    isa = f", {' '.join(machine['isa'])}" if machine["isa"] else ""
+    title = f"{machine['cpu']}, {machine['cores']} cores{isa}; timed in turns"
+    measured = [result for result in results if result["emulated"] is None]
+    emulated = [{**r, **r["emulated"]} for r in results if r["emulated"] is not None]
+    parts = [_grid(title, measured)] if measured else []
+    if emulated:
+        parts.append(_grid(f"{_EMULATED}\n{title}", emulated))
+    return "\n\n".join(parts)
+
+
+def _grid(title: str, results: list[dict[str, Any]]) -> str:
     from edgenet.report.cells import number
     from edgenet.report.table import render
 
@@ -200,8 +240,6 @@ def _table(machine: dict[str, Any], results: list[dict[str, Any]]) -> str:
         + [number(result[key], digits) for key, (_, digits) in _FIGURES.items()]
         for result in results
     ]
-    isa = f", {' '.join(machine['isa'])}" if machine["isa"] else ""
-    title = f"{machine['cpu']}, {machine['cores']} cores{isa}; timed in turns"
     align = "<" * len(_NAMES) + ">" * len(_FIGURES)
     return f"{title}\n{render(headers, rows, align)}"
 

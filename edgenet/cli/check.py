@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgenet.bundle import Bundle, InputSpec
+from edgenet.cli import reach
 from edgenet.errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
     from edgenet.images import Batch, Pixels
     from edgenet.measure.limits import Limits
-    from edgenet.measure.parity import Parity, Result
+    from edgenet.measure.parity import Parity
     from edgenet.runtime import Session
 
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
@@ -25,6 +26,7 @@ EXAMPLES = """\
   edgenet check lite0-int8
   edgenet check lite0-int8 --evaluate photos --max-drop 0.5
   edgenet check lite0-int8 --evaluate photos --crop-fraction 1.0 --json > check.json
+  edgenet check lite0-fp32 --device gpu
 """
 
 _CHUNK = 16
@@ -62,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="where to run (default: cpu)")
+    reach.add_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
     parser.add_argument(
         "--reference", metavar="BUNDLE", help="another bundle that holds the fp32 model"
@@ -92,17 +94,20 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares, prints the report, and returns 0, or 3 where a limit was not kept."""
+    from edgenet.report import parity as report
+
     _require_sane(args)
     bundle = Bundle.open(args.bundle)
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
+        twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
         spec = bundle.manifest.input
         images = _crops(args, spec) if args.evaluate is None else _folder(args, spec)
-        parity = _compare(args, reference, sessions, images)
+        parity = _compare(args, reference, sessions, twins, images)
     if args.json:
-        print(json.dumps(_document(args.bundle, parity), indent=1, allow_nan=False))
+        print(json.dumps(report.document(args.bundle, parity), indent=1, allow_nan=False))
     else:
-        print(_table(parity, images.source))
+        print(report.table(parity, images.source))
     for result in parity.results:
         for failure in result.failures:
             _say(f"{result.info.format} {result.info.precision} failed: {failure}")
@@ -126,8 +131,22 @@ def _open(
     from edgenet.measure.opening import open_formats, open_reference
 
     formats = args.format.split(",") if args.format else None
-    sessions = open_formats(stack, bundle, formats, args.device, args.threads, on_missing=_say)
+    sessions = open_formats(
+        stack, bundle, formats, args.device, args.threads, on_missing=_say, reach=reach.of(args)
+    )
     return sessions, open_reference(stack, bundle, args.reference, args.threads)
+
+
+def _on_cpu(
+    stack: ExitStack, args: argparse.Namespace, bundle: Bundle, session: Session
+) -> Session | None:
+    """The same file in the same engine on the CPU; None where it runs there already."""
+    from edgenet.runtime import load
+
+    info = session.info
+    if info.device_used == "cpu":
+        return None
+    return stack.enter_context(load(bundle, info.format, "cpu", args.threads, engine=info.engine))
 
 
 def _folder(args: argparse.Namespace, spec: InputSpec) -> _Images:
@@ -159,14 +178,23 @@ def _batches(images: Iterator[Pixels]) -> Iterator[Batch]:
 
 
 def _compare(
-    args: argparse.Namespace, reference: Session, sessions: list[Session], images: _Images
+    args: argparse.Namespace,
+    reference: Session,
+    sessions: list[Session],
+    twins: list[Session | None],
+    images: _Images,
 ) -> Parity:
     from edgenet.measure.parity import compare
     from edgenet.report.progress import Progress
 
     with Progress("checking", images.count, "images") as progress:
         return compare(
-            reference, sessions, images.batches, lambda p: _limits(args, p), progress.update
+            reference,
+            sessions,
+            images.batches,
+            lambda precision: _limits(args, precision),
+            progress.update,
+            twins,
         )
 
 
@@ -176,94 +204,6 @@ def _limits(args: argparse.Namespace, precision: str) -> Limits:
     names = ("max_drop", "min_agreement", "min_sqnr")
     asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return replace(Limits.of(precision, crops=args.evaluate is None), **asked)
-
-
-def _document(bundle: str, parity: Parity) -> dict[str, Any]:
-    return {
-        "bundle": bundle,
-        "reference": {"precision": parity.reference.precision, "top1": parity.reference_top1},
-        "images": parity.images,
-        "results": [_entry(result) for result in parity.results],
-        "cross_agreement": [
-            {"formats": list(pair.formats), "agreement": pair.agreement}
-            for pair in parity.cross_agreement
-        ],
-        "passed": parity.passed,
-    }
-
-
-def _entry(result: Result) -> dict[str, Any]:
-    info, fidelity = result.info, result.fidelity
-    drop = fidelity.drop
-    return {
-        "format": info.format,
-        "precision": info.precision,
-        "device": info.device,
-        "device_used": info.device_used,
-        "top1": fidelity.top1,
-        "drop_points": fidelity.drop_points,
-        "drop_interval": list(drop.interval) if drop else None,
-        "mcnemar_p": drop.mcnemar_p if drop else None,
-        "agreement": fidelity.agreement,
-        "sqnr_db": fidelity.sqnr_db,
-        "max_error": fidelity.max_error,
-        "cosine": fidelity.cosine,
-        "kl": fidelity.kl,
-        "p50_ms": result.p50_ms,
-        "passed": result.passed,
-        "failures": list(result.failures),
-    }
-
-
-def _table(parity: Parity, source: str) -> str:
-    from edgenet.report.cells import number, percent
-    from edgenet.report.table import render
-
-    headers = [
-        "format",
-        "precision",
-        "ran on",
-        "top-1",
-        "drop (points, 95 %)",
-        "agreement",
-        "SQNR dB",
-    ]
-    headers += ["max error", "p50 ms", "passed"]
-    reference = ["reference", parity.reference.precision, parity.reference.device_used]
-    reference += [percent(parity.reference_top1), *["–"] * 5, ""]
-    rows = [reference, *(_row(result) for result in parity.results)]
-    pairs = ", ".join(
-        f"{' and '.join(pair.formats)} {number(pair.agreement, 4)}"
-        for pair in parity.cross_agreement
-    )
-    closing = f"\nagreement between formats: {pairs}" if pairs else ""
-    return f"{parity.images} images of {source}\n{render(headers, rows, '<<<>>>>>><')}{closing}"
-
-
-def _row(result: Result) -> list[str]:
-    from edgenet.report.cells import number, percent
-
-    info, fidelity = result.info, result.fidelity
-    return [
-        info.format,
-        info.precision,
-        f"{info.device_used} ({info.engine})",
-        percent(fidelity.top1),
-        _drop_cell(result),
-        number(fidelity.agreement, 4),
-        "∞" if fidelity.sqnr_db is None else number(fidelity.sqnr_db, 1),
-        f"{fidelity.max_error:.2g}",
-        number(result.p50_ms),
-        "yes" if result.passed else "no",
-    ]
-
-
-def _drop_cell(result: Result) -> str:
-    drop = result.fidelity.drop
-    if drop is None:
-        return "–"
-    low, high = drop.interval
-    return f"{drop.points:.2f} ({low:.2f}..{high:.2f})"
 
 
 def _say(message: str) -> None:
