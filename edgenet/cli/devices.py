@@ -44,9 +44,9 @@ def _table(rows: list[DeviceRow]) -> str:
             row.version or "–",
             row.device,
             row.delegate,
-            row.kind,
+            row.kind if row.usable else "–",
             "yes" if row.usable else "no",
-            row.name,
+            row.name if row.usable else "–",
         ]
         for row in rows
     ]

@@ -152,9 +152,10 @@ def _text(info: SessionInfo, results: list[_Result]) -> str:
 
 
 def _block(result: _Result, info: SessionInfo) -> str:
+    from edgenet.report.devices import BY
     from edgenet.report.table import render
 
-    by = "" if info.kind == "hardware" else f" by the {info.kind}"
+    by = "" if info.kind == "hardware" else f" by {BY[info.kind]}"
     title = (
         f"{result.image}: prepared in {result.preprocess_ms:.1f} ms, "
         f"run in {result.run_ms:.1f} ms{by}"

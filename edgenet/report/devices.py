@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgenet.runtime import SessionInfo
 
+BY = {"software": "a software driver", "emulator": "an emulator"}
+"""Who computed, where it was no hardware, by the device's kind."""
+
 
 def split_times(kind: str, times: Mapping[str, Any]) -> dict[str, Any]:
     """Times that tell a speed stay as they are; others move to "emulated" and leave None behind.

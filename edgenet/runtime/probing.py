@@ -22,7 +22,7 @@ from edgenet.runtime.engines import by_name
 TIMEOUT_S = 60.0
 
 _CHILD = "import sys; from edgenet.runtime.probing import main; sys.exit(main())"
-_BROKEN = "update or remove its driver, or use --device cpu"
+_BROKEN = "update or remove its driver"
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
 
 

@@ -117,6 +117,8 @@ class Session(ABC):
 
     # Whether the engine takes calls from several threads at once; if not, they take turns.
     reentrant: ClassVar[bool] = False
+    # The model that `probe` opens, where the format's float one is not for the device.
+    probe_file: ClassVar[str] = ""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -143,7 +145,7 @@ class Session(ABC):
             UnusableError: It answers wrongly.
             EdgenetError: It does not open or run.
         """
-        with cls(_probe_plan(delegate, options)) as session:
+        with cls(_probe_plan(delegate, options, cls.probe_file)) as session:
             answer = session.run(_PROBE_PIXEL)
             if not np.allclose(answer, _PROBE_PIXEL.reshape(1, 3) / 2, atol=0.5):
                 raise UnusableError(
@@ -349,12 +351,12 @@ class Session(ABC):
         )
 
 
-def _probe_plan(delegate: Delegate, options: Mapping[str, str]) -> Plan:
+def _probe_plan(delegate: Delegate, options: Mapping[str, str], quantized: str) -> Plan:
     """The plan of the model in `probes`: it halves the three bytes of one pixel."""
     engine = choose(FORMATS, delegate.engine)
     return Plan(
-        model=_PROBES / _PROBE_FILES[engine.format],
-        precision="fp32",
+        model=_PROBES / (quantized or _PROBE_FILES[engine.format]),
+        precision="int8" if quantized else "fp32",
         engine=engine,
         input=InputSpec("image", (1, 1, 1, 3), "uint8", "NHWC", "none", 1.0, "bicubic"),
         outputs=(OutputSpec("logits", (1, 3)),),

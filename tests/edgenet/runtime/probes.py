@@ -21,6 +21,7 @@ def write(folder: Path = FOLDER) -> None:
     folder.mkdir(exist_ok=True)
     _write_tflite(folder / "model.tflite")
     _write_onnx(folder / "model.onnx")
+    _write_quantized(folder / "quantized.onnx")
     openvino.save_model(openvino.convert_model(folder / "model.onnx"), folder / "model.xml")
 
 
@@ -41,6 +42,36 @@ def _write_onnx(path: Path) -> None:
             helper.make_node("Cast", ["image"], ["float"], "cast", to=TensorProto.FLOAT),
             helper.make_node("Mul", ["float", "half"], ["halved"], "halve"),
             helper.make_node("Reshape", ["halved", "shape"], ["logits"], "flatten"),
+        ],
+        "probe",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, (1, 1, 1, 3))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, 3))],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def _write_quantized(path: Path) -> None:
+    """The same in levels: for NPUs that have integer units alone."""
+    constants = {
+        "one": np.float32(1),
+        "half": np.float32(0.5),
+        "factor": np.uint8(1),
+        "zero": np.uint8(0),
+        "shape": np.array([1, 3], np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["image", "one", "zero"], ["values"]),
+            helper.make_node("DequantizeLinear", ["factor", "half", "zero"], ["by"]),
+            helper.make_node("Mul", ["values", "by"], ["product"]),
+            helper.make_node("QuantizeLinear", ["product", "half", "zero"], ["levels"]),
+            helper.make_node("DequantizeLinear", ["levels", "half", "zero"], ["halved"]),
+            helper.make_node("Reshape", ["halved", "shape"], ["flat"]),
+            helper.make_node("QuantizeLinear", ["flat", "half", "zero"], ["flat_levels"]),
+            helper.make_node("DequantizeLinear", ["flat_levels", "half", "zero"], ["logits"]),
         ],
         "probe",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, (1, 1, 1, 3))],
