@@ -93,6 +93,17 @@ DELEGATES = (
         session="edgenet.runtime.litert:GpuSession",
         driver=_VULKAN,
     ),
+    Delegate(
+        "litert",
+        "npu",
+        "IntelOpenVINO",
+        session="edgenet.runtime.litert_npu:IntelSession",
+        package="openvino",
+        module="openvino",
+        install="pip install 'edgenet[npu-intel]'",
+        driver="install the driver of the Intel NPU: "
+        "https://github.com/intel/linux-npu-driver/releases",
+    ),
     Delegate("tflite-runtime", "cpu", "XNNPACK", session="edgenet.runtime.tflite:TfliteSession"),
     Delegate(
         "onnxruntime", "cpu", "CPUExecutionProvider", session="edgenet.runtime.onnx:OnnxSession"
@@ -135,6 +146,16 @@ DELEGATES = (
         install="pip install 'edgenet[gpu]'",
         driver=_VULKAN,
     ),
+    Delegate(
+        "onnxruntime",
+        "npu",
+        "QNNExecutionProvider",
+        session="edgenet.runtime.qnn:QnnSession",
+        package="onnxruntime-qnn",
+        module="onnxruntime_qnn",
+        install="pip install 'edgenet[npu-qualcomm]'",
+        driver="run on x86 Linux, where it brings its emulator, or on a Snapdragon with its driver",
+    ),
     Delegate("openvino", "cpu", "CPU", session=_OPENVINO),
     Delegate(
         "openvino",
@@ -150,6 +171,17 @@ DELEGATES = (
         session=_OPENVINO,
         driver="install the driver of the Intel NPU: "
         "https://github.com/intel/linux-npu-driver/releases",
+    ),
+    Delegate(
+        "vela",
+        "npu",
+        "Ethos-U",
+        session="edgenet.runtime.compilers:Vela",
+        package="ethos-u-vela",
+        module="ethosu",
+        install="pip install 'edgenet[npu-arm]'",
+        driver="pip install --force-reinstall ethos-u-vela",
+        kind="compiler",
     ),
 )
 

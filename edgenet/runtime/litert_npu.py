@@ -41,7 +41,9 @@ class IntelSession(CompiledSession):
             hardware_accelerators=kinds.NPU | kinds.CPU if fallback else kinds.NPU,
             cpu_options=library.CpuOptions(num_threads=self._plan.threads),
             intel_openvino_options=library.IntelOpenVinoOptions(
-                graph_backend=backends.NPU if _npu() else backends.CPU
+                graph_backend=backends.NPU if _npu() else backends.CPU,
+                # By itself the CPU plugin computes in bf16 on processors that have it.
+                configs_map={} if _npu() else {"INFERENCE_PRECISION_HINT": "f32"},
             ),
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 from edgenet.errors import DeviceError
 from edgenet.runtime.onnx_webgpu import PluginSession, register
 from edgenet.runtime.session import Loaded
+from edgenet.runtime.stdio import captured
 
 PROVIDER = "QNNExecutionProvider"
 MODULE = "onnxruntime_qnn"
@@ -53,7 +54,9 @@ class QnnSession(PluginSession):
                 f"the npu ({PROVIDER}) computes in integers, and this file is "
                 f"{self._plan.precision}: make one with edgenet convert --target qualcomm"
             )
-        return super()._load()
+        # Its libraries greet on stderr.
+        with captured():
+            return super()._load()
 
     def _provider_options(self) -> dict[str, str]:
         return provider_options(EMULATED if self._emulates(self._library()) else None)
