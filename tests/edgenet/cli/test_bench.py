@@ -8,9 +8,12 @@ import pytest
 from PIL import Image
 
 from edgenet.cli.main import main
+from edgenet.runtime.probing import examine
+from tests.devices import GPUS, require
 
 RESULT_KEYS = [
     *("bundle", "format", "precision", "engine", "device", "device_used", "delegated_fraction"),
+    *("kind", "device_name", "emulated"),
     *("threads", "batch", "load_ms", "first_ms", "rss_mb", "p50_ms", "p90_ms", "p95_ms", "p99_ms"),
     *("mean_ms", "throughput_per_s", "runs", "warmup_runs"),
 ]
@@ -71,7 +74,8 @@ def test_a_photo_can_be_the_input(capsys, tiny_bundle, tmp_path):
         (["{bundle}", "--min-time", "-1"], 2, "--min-time -1"),
         (["{bundle}", "--min-time", "inf"], 2, "--min-time inf"),
         (["{bundle}", "--image", "{tmp}/none.jpg"], 2, "none.jpg"),
-        (["{bundle}", "--device", "npu"], 4, "npu"),
+        (["{bundle}", "--device", "npu", "--format", "openvino"], 4, "npu"),
+        (["{bundle}", "--delegate-option", "a=b"], 2, "--delegate"),
         (["{bundle}", "--format", "tflite,caffe"], 2, "caffe"),
     ],
 )
@@ -81,3 +85,16 @@ def test_mistakes_are_told_in_one_line(capsys, tiny_bundle, tmp_path, arguments,
     assert (found, out) == (code, "")
     (line,) = [line for line in err.splitlines() if line.startswith("edgenet: error: ")]
     assert message in line
+
+
+def test_emulated_times_are_never_among_the_measured(capsys, tiny_float_bundle):
+    require(GPUS[0])
+    kind = examine(GPUS[0]).kind
+    options = [*QUICK, "--format", "tflite", "--device", "gpu"]
+    code, out, _ = bench(capsys, tiny_float_bundle, *options, "--json")
+    (result,) = json.loads(out)["results"]
+    assert (code, result["device_used"], result["kind"]) == (0, "gpu", kind)
+    assert (result["p50_ms"] is None) == (kind != "hardware")
+    assert (result["emulated"] is None) == (kind == "hardware")
+    _, table, _ = bench(capsys, tiny_float_bundle, *options)
+    assert table.startswith("by a software driver") == (kind != "hardware")

@@ -1,4 +1,4 @@
-"""A driver that crashes, hangs or ends the process is a row with its reason, and exit 4 for a run."""
+"""A driver that crashes, hangs or ends the process is a reason, and exit 4 for a session."""
 
 from __future__ import annotations
 
