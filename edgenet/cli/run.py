@@ -145,7 +145,7 @@ def _text(info: SessionInfo, results: list[_Result]) -> str:
     if info.elsewhere:
         notes.append(elsewhere(info))
     where = (
-        f"{info.format} {info.precision} in {info.engine} {info.engine_version or ''}, "
+        f"{info.format} {info.precision} in {info.engine}, "
         f"ran on {info.device_used} ({', '.join(notes)})"
     )
     return "\n\n".join([where, *(_block(result, info) for result in results)])

@@ -18,7 +18,7 @@ from edgenet.bundle import FORMATS, InputSpec, OutputSpec
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
-from edgenet.runtime.engines import Engine, choose
+from edgenet.runtime.engines import Engine, choose, known
 from edgenet.runtime.placement import Placement
 
 Floats = npt.NDArray[np.float32]
@@ -85,7 +85,6 @@ class SessionInfo:
     format: str
     precision: str
     engine: str
-    engine_version: str | None
     device: str
     device_used: str
     delegate: str
@@ -97,6 +96,11 @@ class SessionInfo:
     kind: str = "hardware"
     device_name: str | None = None
     elsewhere: tuple[Placement, ...] = ()
+
+    @property
+    def engine_version(self) -> str | None:
+        """The engine's version, looked up as it is asked for: that costs more than most imports."""
+        return known(self.engine).version
 
 
 @dataclass(frozen=True)
@@ -336,7 +340,6 @@ class Session(ABC):
             format=plan.engine.format,
             precision=plan.precision,
             engine=plan.engine.name,
-            engine_version=plan.engine.version,
             device=plan.device,
             device_used=plan.delegate.device,
             delegate=loaded.delegate,
