@@ -64,7 +64,7 @@ def build(
     graph: Graph, precision: str, recipe: Recipe | None = None, outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The model in memory; `outputs` names other tensors to hand out."""
-    builder = _Builder(graph, precision, recipe)
+    builder = Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.add(operator)
     return builder.model(graph.outputs if outputs is None else outputs)
@@ -75,7 +75,9 @@ def channels_first(shape: Sequence[int]) -> list[int]:
     return [shape[0], shape[3], shape[1], shape[2]] if len(shape) == 4 else list(shape)
 
 
-class _Builder:
+class Builder:
+    """Appends node by node; what another arrangement does otherwise, it overrides."""
+
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
         self.precision = precision
@@ -86,6 +88,13 @@ class _Builder:
         self.held: set[str] = set()
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self.opset, self.ir_version = (
+            (OPSET_16, IR_VERSION_16) if self.wide else (OPSET, IR_VERSION)
+        )
+        self.take_pixels()
+
+    def take_pixels(self) -> None:
+        """Moves the pixels as they come: as bytes they cost least."""
         self.node("Transpose", [INPUT], f"{INPUT}/transposed", perm=[0, 3, 1, 2])
 
     def quantized(self, operator: Operator) -> bool:
@@ -107,10 +116,12 @@ class _Builder:
         return through
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Appends a node, named as what it makes; returns that name."""
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, values: Any) -> str:
+        """Adds a constant once; returns its name."""
         self.constants.setdefault(
             name, numpy_helper.from_array(np.asarray(values, order="C"), name)
         )
@@ -124,6 +135,7 @@ class _Builder:
         return self.node("Cast", [half], name, to=TensorProto.FLOAT)
 
     def dequantized(self, levels: str, name: str, quantization: Quantization) -> str:
+        """Appends the reading of levels; returns the name of the values."""
         return self.node("DequantizeLinear", [levels, *self._parameters(name, quantization)], name)
 
     def _parameters(self, name: str, quantization: Quantization) -> tuple[str, str]:
@@ -143,6 +155,7 @@ class _Builder:
         self.requantize(source, f"{tensor}/quantized", tensor, self.quantizations[tensor])
 
     def requantize(self, source: str, levels: str, result: str, quantization: Quantization) -> None:
+        """Sends values through levels; `result` can be read as held."""
         parameters = self._parameters(result, quantization)
         self.node("QuantizeLinear", [source, *parameters], levels)
         self.node("DequantizeLinear", [levels, *parameters], result)
@@ -150,6 +163,7 @@ class _Builder:
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
+        """Appends the nodes of an operator."""
         raise NotImplementedError(type(operator).__name__)
 
     @add.register
@@ -175,7 +189,7 @@ class _Builder:
         inputs = [source, self.weight(f"{operator.name}/offset", offset)]
         self.emit("Add", inputs, operator.output, quantized)
 
-    def _shifted_pixels(self, operator: Operator, quantization: Quantization) -> None:
+    def _shifted_pixels(self, operator: Affine, quantization: Quantization) -> None:
         """Pixels are the levels themselves, whoever reads them."""
         self.dequantized(f"{INPUT}/transposed", operator.output, quantization)
         if self.quantizations[operator.output] == quantization:
@@ -310,7 +324,10 @@ class _Builder:
         if not quantized:
             self.node("Flatten", [pooled], tensor)
             return
-        # Flattened behind its quantizer, so that the pooling is one QLinear kernel.
+        self.flatten(pooled, tensor)
+
+    def flatten(self, pooled: str, tensor: str) -> None:
+        """Flattens behind the quantizer, so that the pooling is one QLinear kernel."""
         parameters = self._parameters(tensor, self.quantizations[tensor])
         levels = self.node("QuantizeLinear", [pooled, *parameters], f"{tensor}/levels")
         flat = self.node("Flatten", [levels], f"{tensor}/quantized")
@@ -345,6 +362,7 @@ class _Builder:
         self.emit("Transpose", [reshaped], operator.output, quantized, perm=[0, 3, 1, 2])
 
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
+        """The model, with these tensors to hand out."""
         shapes = self.graph.shapes
         inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shapes[INPUT])]
         values = [
@@ -354,9 +372,8 @@ class _Builder:
         body = helper.make_graph(
             self.nodes, self.graph.name, inputs, values, list(self.constants.values())
         )
-        opset = OPSET_16 if self.wide else OPSET
         model = helper.make_model(
-            body, opset_imports=[helper.make_opsetid("", opset)], producer_name="edgenet"
+            body, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="edgenet"
         )
-        model.ir_version = IR_VERSION_16 if self.wide else IR_VERSION
+        model.ir_version = self.ir_version
         return model

@@ -71,13 +71,15 @@ def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> 
 
 def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
     """The file in memory."""
-    builder = _Builder(graph, precision, recipe)
+    builder = Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.add(operator)
     return builder.finish()
 
 
-class _Builder:
+class Builder:
+    """Appends operator by operator; another arrangement overrides what it does otherwise."""
+
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
         self.precision = precision
@@ -147,15 +149,18 @@ class _Builder:
         return self.emit(_Codes.DEQUANTIZE, [constant], wide)
 
     def shape_constant(self, name: str, values: Sequence[int]) -> int:
+        """Adds a shape or axes; returns the index."""
         return self.file.constant(name, np.array(values, np.int32))
 
     def emit(
         self, code: int, inputs: Sequence[int], output: int, options: Any = None, kind: int = 0
     ) -> int:
+        """Appends an operator; returns its output."""
         return self.file.operator(code, inputs, output, options, kind)
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
+        """Appends the TFLite operators of an operator."""
         raise NotImplementedError(type(operator).__name__)
 
     @add.register
@@ -351,5 +356,6 @@ class _Builder:
         self.emit(_Codes.RESHAPE, inputs, self.made(operator), options, _Options.ReshapeOptions)
 
     def finish(self) -> bytes:
+        """The file, with the graph's outputs in float."""
         outputs = {name: self.form(name, False) for name in self.graph.outputs}
         return self.file.finish({INPUT: self.input}, outputs)

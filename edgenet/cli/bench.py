@@ -9,10 +9,11 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from edgenet.cli import reach
 from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgenet.measure.bench import Request
+    from edgenet.measure.candidates import Request
 
 HELP = "time bundles: percentiles, load and first run, peak memory"
 EXAMPLES = """\
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="where to run (default: cpu)")
+    reach.add_arguments(parser)
     parser.add_argument(
         "--threads", type=_counts, metavar="N", help="threads of the engine; 1,2 measures both"
     )
@@ -54,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--end-to-end",
         action="store_true",
         help="also time the photo from its bytes to its label: decode, resize, run, rank",
+    )
+    parser.add_argument(
+        "--streams",
+        type=int,
+        metavar="N",
+        help="also measure images/s of N sessions of one thread at once",
     )
     parser.add_argument(
         "--profile",
@@ -94,7 +101,8 @@ def _add_reports(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Times all bundles in all formats, in turns, and prints the report."""
-    from edgenet.measure.bench import measure, open_all
+    from edgenet.measure.bench import measure
+    from edgenet.measure.candidates import open_all
     from edgenet.report.progress import Steps
 
     request = _request(args)
@@ -107,21 +115,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from edgenet.measure.bench import Request
+    from edgenet.measure.candidates import Request
 
     if not (math.isfinite(args.min_time) and args.min_time >= 0):
         raise UsageError(f"--min-time {args.min_time}: it is a number of seconds, from 0")
+    if args.streams is not None and args.streams < 1:
+        raise UsageError(f"--streams {args.streams}: at least one stream is needed")
     if args.end_to_end and args.image is None:
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(
         bundles=tuple(args.bundles),
         formats=tuple(args.format.split(",")) if args.format else None,
         device=args.device,
+        reach=reach.of(args),
         threads=args.threads or (None,),
         batches=args.batch,
         runs=_runs(args),
         min_time=args.min_time,
         image=args.image,
+        streams=args.streams,
         profile=args.profile,
         end_to_end=args.end_to_end,
     )

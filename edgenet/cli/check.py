@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle, InputSpec
+from edgenet.cli import reach
 from edgenet.errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ EXAMPLES = """\
   edgenet check lite0-int8 --evaluate photos --max-drop 0.5
   edgenet check lite0-int8 --evaluate photos --crop-fraction 1.0 --json > check.json
   edgenet check lite0-int8 --evaluate photos --baseline check.json --html check.html
+  edgenet check lite0-fp32 --device gpu
 """
 
 _CROPS = 256
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="where to run (default: cpu)")
+    reach.add_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
     parser.add_argument(
         "--reference", metavar="BUNDLE", help="another bundle that holds the fp32 model"
@@ -99,8 +101,9 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
+        twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
         images = _images(args, bundle.manifest.input)
-        parity = _compare(args, reference, sessions, images)
+        parity = _compare(args, reference, sessions, twins, images)
     document = check.document(args.bundle, bundle, parity, images)
     if baseline is not None:
         _add_regressions(document, baseline)
@@ -160,8 +163,22 @@ def _open(
     from edgenet.measure.opening import open_formats, open_reference
 
     formats = args.format.split(",") if args.format else None
-    sessions = open_formats(stack, bundle, formats, args.device, args.threads, on_missing=_say)
+    sessions = open_formats(
+        stack, bundle, formats, args.device, args.threads, on_missing=_say, reach=reach.of(args)
+    )
     return sessions, open_reference(stack, bundle, args.reference, args.threads)
+
+
+def _on_cpu(
+    stack: ExitStack, args: argparse.Namespace, bundle: Bundle, session: Session
+) -> Session | None:
+    """The same file in the same engine on the CPU; None where it runs there already."""
+    from edgenet.runtime import load
+
+    info = session.info
+    if info.device_used == "cpu":
+        return None
+    return stack.enter_context(load(bundle, info.format, "cpu", args.threads, engine=info.engine))
 
 
 def _images(args: argparse.Namespace, spec: InputSpec) -> Images:
@@ -175,14 +192,23 @@ def _images(args: argparse.Namespace, spec: InputSpec) -> Images:
 
 
 def _compare(
-    args: argparse.Namespace, reference: Session, sessions: list[Session], images: Images
+    args: argparse.Namespace,
+    reference: Session,
+    sessions: list[Session],
+    twins: list[Session | None],
+    images: Images,
 ) -> Parity:
     from edgenet.measure.parity import compare
     from edgenet.report.progress import Progress
 
     with Progress("checking", images.count, "images") as progress:
         return compare(
-            reference, sessions, images.recorded(), lambda p: _limits(args, p), progress.update
+            reference,
+            sessions,
+            images.recorded(),
+            lambda precision: _limits(args, precision),
+            progress.update,
+            twins,
         )
 
 

@@ -2,116 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgenet.bundle import Artifact, Bundle, summary
-from edgenet.errors import EdgenetError, UsageError
-from edgenet.images import Pixels
-from edgenet.measure import latency
-from edgenet.measure.bootstrap import intervals
+from edgenet.bundle import summary
+from edgenet.measure import extras, latency
+from edgenet.measure.bootstrap import Intervals, intervals
+from edgenet.measure.candidates import Candidate, Request
 from edgenet.measure.comparison import compare
+from edgenet.measure.extras import Progress
 from edgenet.measure.footprint import Footprint
 from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
-from edgenet.measure.latency import Samples
+from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import cores, describe
-from edgenet.measure.opening import open_formats
-from edgenet.runtime import Session
+from edgenet.report.devices import split_times
 
 Document = dict[str, Any]
-Progress = Callable[[str, int, int, str], None]
-"""Told what is done, how far it is, of how much, and in which unit."""
-
-_SEED = 20
 _BINS = 40
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to time, and how.
-
-    Attributes:
-        bundles: Folders that `convert` wrote, the first of them the base of comparisons.
-        formats: None takes all whose engine is installed.
-        device: As for `edgenet.load`.
-        threads: One measurement for each; None is the engine's default here.
-        batches: Only files of these batch sizes; None takes all. A file's batch is fixed.
-        runs: The fewest timed runs of each.
-        min_time: The shortest time spent on each, in seconds.
-        image: A photo to run on; None takes a made-up one.
-        profile: Whether to ask the engines where the time goes.
-        end_to_end: Whether to time `image` from its bytes to its label too.
-    """
-
-    bundles: tuple[str, ...]
-    formats: tuple[str, ...] | None = None
-    device: str = "cpu"
-    threads: tuple[int | None, ...] = (None,)
-    batches: tuple[int, ...] | None = None
-    runs: int = 100
-    min_time: float = 2.0
-    image: str | None = None
-    profile: bool = False
-    end_to_end: bool = False
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One file, open in its engine with one number of threads."""
-
-    path: str
-    bundle: Bundle
-    session: Session
-
-    @property
-    def model(self) -> Path:
-        """The file that the engine has open."""
-        return self.bundle.path / self.artifact.files[0].path
-
-    @property
-    def artifact(self) -> Artifact:
-        """What the manifest says of the file."""
-        return self.bundle.artifact(self.session.info.format)
-
-    def input(self, image: str | None) -> Pixels:
-        """One full batch of a photo, or of a made-up one: smooth blobs of colour."""
-        blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
-        pixels = self.session.prepare(blobs if image is None else image)
-        return np.repeat(pixels[None], self.session.info.batch, axis=0)
-
-
-def open_all(
-    stack: ExitStack, request: Request, say: Callable[[str], None] | None = None
-) -> list[Candidate]:
-    """Opens all that a request names; the stack closes the sessions.
-
-    Raises:
-        UsageError: No file has one of the batch sizes asked for.
-        EdgenetError: As `open_formats`.
-    """
-    found = []
-    for path in dict.fromkeys(request.bundles):
-        bundle = Bundle.open(path)
-        if request.batches and bundle.manifest.input.shape[0] not in request.batches:
-            continue
-        for threads in request.threads:
-            sessions = open_formats(
-                stack, bundle, request.formats, request.device, threads, on_missing=say
-            )
-            found += [Candidate(path, bundle, session) for session in sessions]
-    if not found:
-        raise UsageError(
-            "no bundle named has one of the batch sizes asked for, and a file's is fixed: "
-            "edgenet convert --batch N makes another"
-        )
-    return found
+_HARDWARE = "hardware"
 
 
 def measure(request: Request, candidates: Sequence[Candidate], progress: Progress) -> Document:
@@ -122,7 +36,7 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Progres
         EdgenetError: An engine fails.
     """
     samples, interference = _sample(request, candidates, progress)
-    prints = _footprints(candidates, progress)
+    prints = _footprints(request, candidates, progress)
     results = [
         _result(candidate, sampled, weight)
         for candidate, sampled, weight in zip(candidates, samples, prints, strict=True)
@@ -135,37 +49,13 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Progres
         "bundles": {each.path: summary(each.bundle.manifest) for each in candidates},
     }
     if request.end_to_end and request.image is not None:
-        _add_end_to_end(document, request.image, candidates)
+        extras.add_end_to_end(document, request.image, candidates)
+    if request.streams is not None:
+        progress("timing streams", 0, 1, "rounds")
+        extras.add_streams(document, request.streams, request.image, candidates)
     if request.profile:
-        _add_profiles(document, candidates, progress)
+        extras.add_profiles(document, candidates, progress)
     return document
-
-
-def _add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
-    from edgenet.measure.end_to_end import measure as end_to_end
-
-    found = end_to_end([candidate.session for candidate in candidates], image)
-    for result, times in zip(document["results"], found, strict=True):
-        result["end_to_end"] = asdict(times)
-
-
-def _add_profiles(document: Document, candidates: Sequence[Candidate], progress: Progress) -> None:
-    """Adds the machine's peaks, and to each result its profile or why there is none."""
-    from edgenet.measure.profiling import peak, run
-
-    isa = document["machine"]["isa"]
-    threads = sorted({candidate.session.info.threads for candidate in candidates})
-    peaks = [found for count in threads for found in peak.measure(count)]
-    document["peaks"] = run.documents(peaks)
-    for done, (candidate, result) in enumerate(zip(candidates, document["results"], strict=True)):
-        info = candidate.session.info
-        try:
-            found = run.profile(candidate.model, info)
-            result["profile"] = run.document(found, info, isa, peaks)
-        except EdgenetError as error:
-            result["profile"] = None
-            result["warnings"].append(f"no profile: {error}")
-        progress("profiling", done + 1, len(candidates), "files")
 
 
 def _sample(
@@ -184,12 +74,21 @@ def _sample(
     return sampled, watch.stop()
 
 
-def _footprints(candidates: Sequence[Candidate], progress: Progress) -> list[Footprint]:
+def _footprints(
+    request: Request, candidates: Sequence[Candidate], progress: Progress
+) -> list[Footprint]:
     prints = []
     for done, candidate in enumerate(candidates):
         info = candidate.session.info
         prints.append(
-            footprint(candidate.path, info.format, info.device, info.threads, engine=info.engine)
+            footprint(
+                candidate.path,
+                info.format,
+                info.device,
+                info.threads,
+                engine=info.engine,
+                reach=request.reach,
+            )
         )
         progress("loading in fresh processes", done + 1, len(candidates), "files")
     return prints
@@ -208,20 +107,32 @@ def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Docume
         "engine": info.engine,
         "device": info.device,
         "device_used": info.device_used,
+        "kind": info.kind,
+        "device_name": info.device_name,
         "delegate": info.delegate,
         "delegated_fraction": info.delegated_fraction,
         "threads": info.threads,
         "batch": info.batch,
         "bytes": candidate.artifact.bytes,
         "verified": asdict(candidate.artifact.verified),
-        **asdict(weight),
-        **asdict(timing),
-        "intervals": {key: value and list(value) for key, value in asdict(bounds).items()},
+        "rss_mb": weight.rss_mb,
+        "steady_mb": weight.steady_mb,
+        "runs": timing.runs,
         "warmup": asdict(samples.warmup),
         "warmup_runs": samples.warmup.runs,
+        **split_times(info.kind, _times(samples, timing, weight, bounds)),
+        "warnings": _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
+    }
+
+
+def _times(samples: Samples, timing: Timing, weight: Footprint, bounds: Intervals) -> Document:
+    untimed = ("rss_mb", "steady_mb", "runs")
+    figures = {**asdict(weight), **asdict(timing)}
+    return {
+        **{name: value for name, value in figures.items() if name not in untimed},
+        "intervals": {key: value and list(value) for key, value in asdict(bounds).items()},
         "rounds_p50_ms": samples.medians().tolist(),
         "histogram": _histogram(samples),
-        "warnings": _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
     }
 
 
@@ -259,7 +170,9 @@ def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) ->
             **asdict(compare(bases[_key(candidate)], sampled)),
         }
         for candidate, sampled in zip(candidates, samples, strict=True)
-        if candidate.path != candidates[0].path and _key(candidate) in bases
+        if candidate.path != candidates[0].path
+        and candidate.session.info.kind == _HARDWARE
+        and _key(candidate) in bases
     ]
 
 

@@ -14,8 +14,9 @@ from edgenet.bundle import Bundle, InputSpec, summary
 from edgenet.images import Batch, ImageFolder, Pixels, prepare
 from edgenet.measure.damage import Damage
 from edgenet.measure.machine import describe
-from edgenet.measure.parity import Parity, Result
+from edgenet.measure.parity import Fidelity, Parity, Result
 from edgenet.photographs import crops
+from edgenet.report.devices import split_times, where
 
 Document = dict[str, Any]
 
@@ -120,6 +121,10 @@ def _entry(
         "device": info.device,
         "device_used": info.device_used,
         "engine": info.engine,
+        "kind": info.kind,
+        "device_name": info.device_name,
+        "ran_on": where(info),
+        "delegated_fraction": info.delegated_fraction,
         "bytes": bundle.artifact(info.format).bytes,
         "top1": fidelity.top1,
         "top5": fidelity.top5,
@@ -131,10 +136,21 @@ def _entry(
         "max_error": fidelity.max_error,
         "cosine": fidelity.cosine,
         "kl": fidelity.kl,
-        "p50_ms": result.p50_ms,
+        **split_times(info.kind, {"p50_ms": result.p50_ms}),
+        "beside_cpu": _beside(result.beside_cpu),
         "passed": result.passed,
         "failures": list(result.failures),
         "damage": _damage(result.damage, images, labels),
+    }
+
+
+def _beside(beside: Fidelity | None) -> Document | None:
+    if beside is None:
+        return None
+    return {
+        "agreement": beside.agreement,
+        "sqnr_db": beside.sqnr_db,
+        "max_error": beside.max_error,
     }
 
 

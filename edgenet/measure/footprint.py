@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 
 from edgenet.errors import EdgenetError
+from edgenet.runtime.loading import Reach
+from edgenet.runtime.probing import child_environment
 
 _STEADY_RUNS = 10
 
@@ -46,8 +48,12 @@ def measure(
     threads: int | None = None,
     *,
     engine: str | None = None,
+    reach: Reach | None = None,
 ) -> Footprint:
     """Loads and runs a bundle once in a child process.
+
+    A GPU or NPU is tried out before the clock starts: that is a process of its own, and no cost of
+    the bundle.
 
     Raises:
         EdgenetError: The child failed; the message is its own.
@@ -56,6 +62,7 @@ def measure(
     command += ["--device", device]
     command += ["--threads", str(threads)] if threads else []
     command += ["--engine", engine] if engine else []
+    command += _options(reach) if reach else []
     done = subprocess.run(
         command, capture_output=True, text=True, env=child_environment(), check=False
     )
@@ -63,6 +70,12 @@ def measure(
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdgenetError(f"{os.fspath(bundle)} ({format}) failed in a fresh process: {last}")
     return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _options(reach: Reach) -> list[str]:
+    options = ["--delegate", reach.delegate] if reach.delegate else []
+    options += [f"--delegate-option={key}={value}" for key, value in reach.options.items()]
+    return options + (["--allow-fallback"] if reach.allow_fallback else [])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,6 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--engine")
+    parser.add_argument("--delegate")
+    parser.add_argument("--delegate-option", action="append", default=[])
+    parser.add_argument("--allow-fallback", action="store_true")
     args = parser.parse_args(argv)
     try:
         print(json.dumps(asdict(_measure_here(args))))
@@ -88,12 +104,25 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
     from edgenet.bundle import Bundle
     from edgenet.measure.latency import timed
     from edgenet.runtime import load
-    from edgenet.runtime.engines import choose
+    from edgenet.runtime.devices import resolve
+    from edgenet.runtime.engines import installed
 
-    engine = choose((args.format,), args.engine)
-    imported, _ = timed(lambda: import_module(engine.module))
+    options = dict(pair.split("=", 1) for pair in args.delegate_option)
+    engines = installed((args.format,), args.engine)
+    if args.device != "cpu":
+        resolve(args.device, engines, args.delegate, options)
+    imported, _ = timed(lambda: import_module(engines[0].module))
     opened, session = timed(
-        lambda: load(args.bundle, args.format, args.device, args.threads, engine=engine.name)
+        lambda: load(
+            args.bundle,
+            args.format,
+            args.device,
+            args.threads,
+            engine=args.engine,
+            delegate=args.delegate,
+            delegate_options=options,
+            allow_fallback=args.allow_fallback,
+        )
     )
     bundle = Bundle.open(args.bundle)
     # Read once more: what vouching for the files took within `load`.
@@ -139,13 +168,6 @@ def _rusage_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts in bytes, the others in KiB.
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
-def child_environment() -> dict[str, str]:
-    """The environment of a child, which must find this edgenet even in a source tree."""
-    root = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}
 
 
 if __name__ == "__main__":

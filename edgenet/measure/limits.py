@@ -55,6 +55,26 @@ class Limits:
             max_error=1e-3 if precision == "fp32" else None,
         )
 
+    @classmethod
+    def beside_cpu(cls, precision: str, device: str) -> Limits:
+        """What a device must keep of the CPU's answers to the same file: SQNR alone, in dB.
+
+        A device that is broken, or computes another network, is far from the CPU on every image;
+        top-1 adds nothing to that but near-ties. By what the device computes with:
+
+        - float32 (fp32 files on a GPU): the sums' order is all that differs; 60 dB is an error of a
+          thousandth, and SwiftShader keeps more than 110 (Lite0, B0, both engines).
+        - half floats (16-bit and weight-only files on a GPU; every float file on an NPU): products
+          round at 2^-11, which over some fifty layers leaves more than 30 dB.
+        - eight bits: the same numbers, of which a few fall on the other side of a rounding: that
+          is the noise of int8 itself again, and no more. Its files keep 10 dB or more of the float
+          model, so that is what two of its roundings must keep of each other.
+        """
+        if precision == "fp32" and device == "gpu":
+            return cls(min_sqnr=60.0)
+        floats = ("fp32", "fp16", "bf16", "w8")
+        return cls(min_sqnr=30.0 if precision in floats else 10.0)
+
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""
         checks = (

@@ -59,13 +59,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Result:
-    """One file: fidelity, what it broke, median ms of a call, and the limits it did not keep."""
+    """One file: fidelity, what it broke, median ms of a call, and the limits it did not keep.
+
+    `beside_cpu` compares the device with the CPU on the same file; None for the CPU itself.
+    """
 
     info: SessionInfo
     fidelity: Fidelity
     damage: Damage
     p50_ms: float
     failures: tuple[str, ...]
+    beside_cpu: Fidelity | None = None
 
     @property
     def passed(self) -> bool:
@@ -108,6 +112,7 @@ def compare(
     batches: Iterable[Batch],
     limits: Callable[[str], Limits] = Limits.of,
     progress: Callable[[int], None] | None = None,
+    twins: Sequence[Session | None] = (),
 ) -> Parity:
     """Runs the reference and every session over the images once and compares their logits.
 
@@ -119,6 +124,7 @@ def compare(
         batches: The prepared images, with labels or without.
         limits: What a precision must keep.
         progress: Told the number of images done after each batch.
+        twins: For each of `sessions` the same file on the CPU, or None; none at all by default.
 
     Raises:
         UsageError: The reference is of another network, or a label is not among the classes.
@@ -126,17 +132,22 @@ def compare(
     """
     for session in sessions:
         _require_alike(reference.info, session.info)
-    (truth, *answers), labels = collect((reference, *sessions), batches, progress)
+    pairs = [twin for twin in twins if twin is not None]
+    (truth, *answers), labels = collect((reference, *sessions, *pairs), batches, progress)
+    beside = iter(answers[len(sessions) :])
+    on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
     return Parity(
         images=len(truth.logits),
         reference=reference.info,
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
         reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
         results=tuple(
-            _result(session.info, answer, truth.logits, labels, limits(session.info.precision))
-            for session, answer in zip(sessions, answers, strict=True)
+            _result(session.info, answer, truth.logits, labels, limits(session.info.precision), cpu)
+            for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
         ),
-        cross_agreement=_cross_agreement([s.info.format for s in sessions], answers),
+        cross_agreement=_cross_agreement(
+            [s.info.format for s in sessions], answers[: len(sessions)]
+        ),
     )
 
 
@@ -214,11 +225,22 @@ def _finite(info: SessionInfo, logits: Logits) -> Logits:
 
 
 def _result(
-    info: SessionInfo, answers: Answers, reference: Logits, labels: Labels | None, limits: Limits
+    info: SessionInfo,
+    answers: Answers,
+    reference: Logits,
+    labels: Labels | None,
+    limits: Limits,
+    cpu: Answers | None,
 ) -> Result:
     found = fidelity(reference, answers.logits, labels)
     damage = find(reference, answers.logits, labels)
-    return Result(info, found, damage, answers.p50_ms, limits.failures(found))
+    failures = limits.failures(found)
+    if cpu is None:
+        return Result(info, found, damage, answers.p50_ms, failures)
+    beside = fidelity(cpu.logits, answers.logits)
+    told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
+    failures += tuple(f"beside the cpu, {failure}" for failure in told)
+    return Result(info, found, damage, answers.p50_ms, failures, beside)
 
 
 def _cross_agreement(

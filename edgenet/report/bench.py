@@ -6,16 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from edgenet.report import markdown as md
-from edgenet.report.cells import measured, number, percent
+from edgenet.report.cells import measured as with_interval
+from edgenet.report.cells import number, percent
 from edgenet.report.table import render
 
 Document = dict[str, Any]
 
+Grid = tuple[list[str], list[list[str]], str]
 _Column = tuple[str, str, Callable[[Document], str]]
 
 
 def _percentile(key: str) -> Callable[[Document], str]:
-    return lambda result: measured(result[key], result["intervals"][key])
+    return lambda result: with_interval(result[key], result["intervals"][key])
 
 
 def _figure(key: str, digits: int) -> Callable[[Document], str]:
@@ -46,51 +48,82 @@ COLUMNS: tuple[_Column, ...] = (
 )
 """A result's columns: title, alignment, cell."""
 
+EMULATED = "by a software driver or an emulator: that it works, not how fast the device is"
+
 PROFILE_HEADERS = ["layer", "kernel", "ms", "share", "M MACs", "GMAC/s"]
 PROFILE_ALIGN = "<<>>>>"
-END_TO_END_ALIGN = "<>>>>>"
-PARTS = ("decode", "resize", "run", "rank", "all")
+_PARTS = ("decode", "resize", "run", "rank", "all")
 SLOWEST = 12
 """Operators that are listed on a console and in a pull request."""
 
 
 def text(document: Document) -> str:
     """The console's report: a table, then what spoils it, then who differs from the first."""
-    headers, rows = headers_and_rows(document)
-    align = "".join(align for _, align, _ in COLUMNS)
-    blocks = [f"{title(document)}\n{render(headers, rows, align)}"]
-    blocks += ["\n".join(lines) for lines in (notes(document), comparisons(document)) if lines]
-    timed = [result for result in document["results"] if result.get("end_to_end")]
+    blocks = [f"{above}\n{render(*grid)}" for above, grid in _grids(document)]
+    blocks += ["\n".join(lines) for lines in _lists(document) if lines]
+    timed = end_to_end(document)
     if timed:
-        blocks.append(render(*end_to_end_rows(timed), END_TO_END_ALIGN))
-    blocks += [_profile_text(result) for result in document["results"] if result.get("profile")]
-    return "\n\n".join(blocks)
+        blocks.append(render(*end_to_end_grid(timed)))
+    return "\n\n".join([*blocks, *map(_profile_text, profiled(document))])
 
 
 def markdown(document: Document) -> str:
     """The same, as GitHub's Markdown."""
-    headers, rows = headers_and_rows(document)
-    align = "".join(align for _, align, _ in COLUMNS)
-    parts = ["## edgenet bench", title(document), md.table(headers, rows, align)]
-    parts += [md.bullets(lines) for lines in (notes(document), comparisons(document)) if lines]
-    timed = [result for result in document["results"] if result.get("end_to_end")]
+    parts = ["## edgenet bench"]
+    parts += [f"{above}\n\n{md.table(*grid)}" for above, grid in _grids(document)]
+    parts += [md.bullets(lines) for lines in _lists(document) if lines]
+    timed = end_to_end(document)
     if timed:
-        parts.append(md.table(*end_to_end_rows(timed), END_TO_END_ALIGN))
-    parts += [_profile_markdown(result) for result in document["results"] if result.get("profile")]
-    return "\n\n".join(parts) + "\n"
+        parts.append(md.table(*end_to_end_grid(timed)))
+    return "\n\n".join([*parts, *map(_profile_markdown, profiled(document))]) + "\n"
 
 
-def headers_and_rows(document: Document) -> tuple[list[str], list[list[str]]]:
-    """The table's titles and cells; a result that something spoils has a "!" at its p50."""
+def measured(document: Document) -> list[Document]:
+    """The results whose times tell a speed."""
+    return [result for result in document["results"] if result["emulated"] is None]
+
+
+def end_to_end(document: Document) -> list[Document]:
+    """The results with the way from a photo to its label."""
+    return [result for result in document["results"] if result.get("end_to_end")]
+
+
+def profiled(document: Document) -> list[Document]:
+    """The results with a profile."""
+    return [result for result in document["results"] if result.get("profile")]
+
+
+def measured_grid(document: Document) -> Grid:
+    """Titles, cells and alignment of what ran on hardware; "!" at a p50 that something spoils."""
     shared = bool(document["interference"]["warnings"])
+    return _grid(measured(document), shared)
+
+
+def emulated_grid(document: Document) -> Grid:
+    """The same of what a software driver or an emulator computed: `EMULATED` says what it is."""
+    found = [{**r, **r["emulated"]} for r in document["results"] if r["emulated"] is not None]
+    return _grid(found, shared=False)
+
+
+def _lists(document: Document) -> tuple[list[str], ...]:
+    return notes(document), comparisons(document), streams(document)
+
+
+def _grids(document: Document) -> list[tuple[str, Grid]]:
+    """The tables that have rows, each with the line above it."""
+    grids = [(title(document), measured_grid(document)), (EMULATED, emulated_grid(document))]
+    return [(above, grid) for above, grid in grids if grid[1]]
+
+
+def _grid(results: list[Document], shared: bool) -> Grid:
     rows = [
         [
             _marked(title, cell(result), shared or bool(result["warnings"]))
             for title, _, cell in COLUMNS
         ]
-        for result in document["results"]
+        for result in results
     ]
-    return [title for title, _, _ in COLUMNS], rows
+    return [title for title, _, _ in COLUMNS], rows, "".join(align for _, align, _ in COLUMNS)
 
 
 def title(document: Document) -> str:
@@ -116,6 +149,16 @@ def notes(document: Document) -> list[str]:
 def comparisons(document: Document) -> list[str]:
     """One line for each pair: the ratio, its interval, and what follows."""
     return [_compared(pair) for pair in document["comparisons"]]
+
+
+def streams(document: Document) -> list[str]:
+    """Images a second with several requests under way, one line a file."""
+    return [
+        f"{found['bundle']} {found['format']}: "
+        f"{with_interval(found['images_per_s'], found['interval'])} images/s in "
+        f"{found['count']} streams of one thread"
+        for found in document.get("streams", [])
+    ]
 
 
 def verdict(pair: Document) -> str:
@@ -152,17 +195,17 @@ def profile_rows(result: Document, count: int | None = None) -> list[list[str]]:
     ]
 
 
-def end_to_end_rows(results: list[Document]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of the way from a photo's bytes to its label, in medians of ms."""
+def end_to_end_grid(results: list[Document]) -> Grid:
+    """Titles, cells and alignment of the way from a photo's bytes to its label, in medians."""
     headers = ["file", "decode ms", "resize ms", "run ms", "rank ms", "all ms"]
     rows = [
         [
             f"{result['bundle']} {result['format']}, threads {result['threads']}",
-            *(number(result["end_to_end"][f"{part}_ms"]) for part in PARTS),
+            *(number(result["end_to_end"][f"{part}_ms"]) for part in _PARTS),
         ]
         for result in results
     ]
-    return headers, rows
+    return headers, rows, "<>>>>>"
 
 
 def _profile_text(result: Document) -> str:

@@ -10,11 +10,14 @@ from edgenet.report.table import render
 
 Document = dict[str, Any]
 
-HEADERS = [
-    *("format", "precision", "ran on", "top-1", "top-5", "drop (points, 95 %)", "agreement"),
-    *("SQNR dB", "cosine", "max error", "p50 ms", "passed"),
-]
-ALIGN = "<<<>>>>>>>><"
+_BESIDE = "SQNR dB beside cpu"
+_EMULATED = "p50 ms (emulated)"
+_COLUMNS = {
+    **dict.fromkeys(("format", "precision", "ran on"), "<"),
+    **dict.fromkeys(("top-1", "top-5", "drop (points, 95 %)", "agreement", "SQNR dB"), ">"),
+    **dict.fromkeys(("cosine", "max error", _BESIDE, "p50 ms", _EMULATED), ">"),
+    "passed": "<",
+}
 _SHOWN = 5
 
 
@@ -25,7 +28,7 @@ def text(document: Document) -> str:
         for pair in document["cross_agreement"]
     )
     closing = f"\nagreement between formats: {pairs}" if pairs else ""
-    return f"{title(document)}\n{render(HEADERS, rows(document), ALIGN)}{closing}"
+    return f"{title(document)}\n{render(*grid(document))}{closing}"
 
 
 def markdown(document: Document) -> str:
@@ -33,7 +36,7 @@ def markdown(document: Document) -> str:
     verdict = "passed" if document["passed"] else "**failed**"
     parts = [f"## edgenet check: {verdict}", title(document)]
     parts += [md.bullets(lines) for lines in (failures(document),) if lines]
-    parts.append(md.table(HEADERS, rows(document), ALIGN))
+    parts.append(md.table(*grid(document)))
     parts += [_worst(result) for result in document["results"] if result["damage"]["changed"]]
     return "\n\n".join(parts) + "\n"
 
@@ -53,12 +56,28 @@ def failures(document: Document) -> list[str]:
     return found + [f"worse than the baseline: {line}" for line in document["regressions"]]
 
 
-def rows(document: Document) -> list[list[str]]:
-    """The cells of the reference and of each file; `HEADERS` are their titles."""
+def grid(document: Document) -> tuple[list[str], list[list[str]], str]:
+    """Titles, cells and alignment: a row for the reference and one a file.
+
+    A column of devices that would be empty throughout is left out.
+    """
     reference = document["reference"]
-    first = ["reference", reference["precision"], "cpu", percent(reference["top1"])]
-    first += [percent(reference["top5"]), *["–"] * 6, ""]
-    return [first, *(_row(result) for result in document["results"])]
+    first = dict.fromkeys(_COLUMNS, "–") | {
+        "format": "reference",
+        "precision": reference["precision"],
+        "ran on": "cpu",
+        "top-1": percent(reference["top1"]),
+        "top-5": percent(reference["top5"]),
+        "passed": "",
+    }
+    rows = [first, *(_row(result) for result in document["results"])]
+    shown = [
+        name
+        for name in _COLUMNS
+        if name not in (_BESIDE, _EMULATED) or any(row[name] != "–" for row in rows)
+    ]
+    cells = [[row[name] for name in shown] for row in rows]
+    return shown, cells, "".join(_COLUMNS[name] for name in shown)
 
 
 def answered(answer: Document) -> str:
@@ -66,21 +85,28 @@ def answered(answer: Document) -> str:
     return f"{answer['name']} ({percent(answer['probability'], 0)})"
 
 
-def _row(result: Document) -> list[str]:
-    return [
-        result["format"],
-        result["precision"],
-        f"{result['device_used']} ({result['engine']})",
-        percent(result["top1"]),
-        percent(result["top5"]),
-        _drop(result),
-        number(result["agreement"], 4),
-        "∞" if result["sqnr_db"] is None else number(result["sqnr_db"], 1),
-        number(result["cosine"], 5),
-        f"{result['max_error']:.2g}",
-        number(result["p50_ms"]),
-        "yes" if result["passed"] else "no",
-    ]
+def _row(result: Document) -> dict[str, str]:
+    beside, emulated = result["beside_cpu"], result["emulated"] or {}
+    return {
+        "format": result["format"],
+        "precision": result["precision"],
+        "ran on": result["ran_on"],
+        "top-1": percent(result["top1"]),
+        "top-5": percent(result["top5"]),
+        "drop (points, 95 %)": _drop(result),
+        "agreement": number(result["agreement"], 4),
+        "SQNR dB": _decibels(result),
+        "cosine": number(result["cosine"], 5),
+        "max error": f"{result['max_error']:.2g}",
+        _BESIDE: _decibels(beside) if beside else "–",
+        "p50 ms": number(result["p50_ms"]),
+        _EMULATED: number(emulated.get("p50_ms")),
+        "passed": "yes" if result["passed"] else "no",
+    }
+
+
+def _decibels(compared: Document) -> str:
+    return "∞" if compared["sqnr_db"] is None else number(compared["sqnr_db"], 1)
 
 
 def _drop(result: Document) -> str:

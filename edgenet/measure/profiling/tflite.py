@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from edgenet.errors import EdgenetError
-from edgenet.measure.footprint import child_environment
 from edgenet.measure.profiling.litert_api import VERSION
 from edgenet.measure.profiling.operators import (
     Operator,
@@ -23,6 +22,7 @@ from edgenet.measure.profiling.operators import (
     owner,
     typical,
 )
+from edgenet.runtime.probing import child_environment
 
 _PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 # XNNPACK's words and TFLite's for one kind of operator.

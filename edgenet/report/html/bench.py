@@ -29,18 +29,20 @@ _SLOWEST = 25
 
 def page(document: Document) -> str:
     """One self-contained page, the summary first."""
-    results = document["results"]
-    names = list(dict.fromkeys(result["name"] for result in results))
-    found = document["machine"]
+    results = bench.measured(document)
+    names = list(dict.fromkeys(result["name"] for result in document["results"]))
+    found, emulated = document["machine"], bench.emulated_grid(document)
+    timed = bench.end_to_end(document)
     return whole_page(
         f"Latency of {', '.join(names)}",
         f"edgenet bench on {found['cpu']}, {found['cores']} cores",
-        _summary(document),
-        section("Accuracy, latency, size", _frontier(results)),
-        section("All results", table(*bench.headers_and_rows(document), _align())),
-        section("Distribution", *_distribution(results)),
-        section("Where the time goes", *(_profile(r) for r in results if r.get("profile"))),
-        section("From JPEG to label", _end_to_end(results)),
+        _summary(document, results),
+        *(_measured(document, results) if results else ()),
+        section("Not on hardware", paragraph(bench.EMULATED), table(*emulated))
+        if emulated[1]
+        else "",
+        section("Where the time goes", *map(_profile, bench.profiled(document))),
+        section("From JPEG to label", table(*bench.end_to_end_grid(timed)) if timed else ""),
         section(
             "How it was made",
             *(recipe(path, made) for path, made in document["bundles"].items()),
@@ -49,22 +51,31 @@ def page(document: Document) -> str:
     )
 
 
-def _summary(document: Document) -> str:
-    results = document["results"]
+def _measured(document: Document, results: list[Document]) -> tuple[str, ...]:
+    return (
+        section("Accuracy, latency, size", _frontier(results)),
+        section("All results", table(*bench.measured_grid(document))),
+        section("Distribution", *_distribution(results)),
+    )
+
+
+def _summary(document: Document, results: list[Document]) -> str:
+    warnings = [line.removeprefix("! ") for line in bench.notes(document)]
+    lines = bench.comparisons(document) + bench.streams(document)
+    told = (bullets(lines) if lines else "") + notes(warnings)
+    return (cards(_highlights(results)) if results else "") + told
+
+
+def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
     fastest = min(results, key=lambda result: result["p50_ms"])
     smallest = min(results, key=lambda result: result["bytes"])
     leanest = min(results, key=lambda result: result["rss_mb"])
-    entries = [
+    return [
         (f"fastest: {_label(fastest)}", f"{_p50(fastest)} ms", ""),
         ("at that, images a second", number(fastest["throughput_per_s"], 0), ""),
         (f"smallest: {_label(smallest)}", f"{smallest['bytes'] / 1e6:.1f} MB", ""),
         (f"peak memory: {_label(leanest)}", f"{leanest['rss_mb']:.0f} MB", ""),
     ]
-    return (
-        cards(entries)
-        + bullets(bench.comparisons(document))
-        + notes([line.removeprefix("! ") for line in bench.notes(document)])
-    )
 
 
 def _frontier(results: list[Document]) -> str:
@@ -135,13 +146,6 @@ def _bar(share: float) -> str:
     )
 
 
-def _end_to_end(results: list[Document]) -> str:
-    timed = [result for result in results if result.get("end_to_end")]
-    if not timed:
-        return ""
-    return table(*bench.end_to_end_rows(timed), bench.END_TO_END_ALIGN)
-
-
 def _peaks(document: Document) -> str:
     rows = [
         [peak["engine"], str(peak["threads"]), number(peak["fp32"], 0), number(peak["int8"], 0)]
@@ -160,7 +164,3 @@ def _label(result: Document) -> str:
 
 def _p50(result: Document) -> str:
     return measured(result["p50_ms"], result["intervals"]["p50_ms"])
-
-
-def _align() -> str:
-    return "".join(align for _, align, _ in bench.COLUMNS)

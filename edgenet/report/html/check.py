@@ -47,7 +47,7 @@ def page(document: Document, pixels: Callable[[int], Pixels]) -> str:
         f"edgenet check on {check.title(document)}",
         _summary(document),
         section("Accuracy, latency, size", _frontier(results)),
-        section("All results", table(check.HEADERS, check.rows(document), check.ALIGN)),
+        section("All results", table(*check.grid(document))),
         section("Each against each", _matrix(document)),
         section("Images worst hit", *(_worst(result, pixels) for result in results)),
         section("Classes", *(_classes(result) for result in results)),
@@ -71,6 +71,9 @@ def _summary(document: Document) -> str:
 
 
 def _frontier(results: list[Document]) -> str:
+    results = [result for result in results if result["p50_ms"] is not None]
+    if not results:
+        return ""
     labelled = all(result["top1"] is not None for result in results)
     key, name = ("top1", "top-1") if labelled else ("agreement", "agreement")
     points = [

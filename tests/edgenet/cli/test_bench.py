@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from edgenet.cli.main import main
+from edgenet.runtime.probing import examine
+from tests.devices import GPUS, require
 
 CONTRACT = [
     *("format", "precision", "engine", "device", "device_used", "delegated_fraction", "threads"),
@@ -119,6 +121,15 @@ def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_p
     assert "decode ms" in bench(capsys, *asked)[1]
 
 
+def test_streams_are_measured_once_a_file(capsys, tiny_bundle):
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--threads", "1,2", "--streams", 2]
+    streams = json.loads(bench(capsys, *asked, "--json")[1])["streams"]
+    assert [(found["format"], found["count"]) for found in streams] == [("tflite", 2), ("onnx", 2)]
+    for found in streams:
+        low, high = found["interval"]
+        assert 0 < low <= found["images_per_s"] <= high
+
+
 def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
     page, text = tmp_path / "bench.html", tmp_path / "bench.md"
     asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--html", page, "--markdown", text]
@@ -133,6 +144,7 @@ def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
         (["{tmp}/none"], 2, "no such bundle"),
         (["{tmp}"], 1, "is not a bundle"),
         (["{bundle}", "--runs", "0"], 2, "--runs 0"),
+        (["{bundle}", "--streams", "0"], 2, "--streams 0"),
         (["{bundle}", "--end-to-end"], 2, "--image FILE"),
         (["{bundle}", "--runs", "1", "--min-time", "0", "--html", "{tmp}"], 2, "--html"),
         (["{bundle}", "--percentile", "100"], 2, "--percentile 100"),
@@ -140,7 +152,8 @@ def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
         (["{bundle}", "--min-time", "-1"], 2, "--min-time -1"),
         (["{bundle}", "--min-time", "inf"], 2, "--min-time inf"),
         (["{bundle}", "--image", "{tmp}/none.jpg"], 2, "none.jpg"),
-        (["{bundle}", "--device", "npu"], 4, "npu"),
+        (["{bundle}", "--device", "npu", "--format", "openvino"], 4, "npu"),
+        (["{bundle}", "--delegate-option", "a=b"], 2, "--delegate"),
         (["{bundle}", "--format", "tflite,caffe"], 2, "caffe"),
     ],
 )
@@ -150,3 +163,16 @@ def test_mistakes_are_told_in_one_line(capsys, tiny_bundle, tmp_path, arguments,
     assert (found, out) == (code, "")
     (line,) = [line for line in err.splitlines() if line.startswith("edgenet: error: ")]
     assert message in line
+
+
+def test_emulated_times_are_never_among_the_measured(capsys, tiny_float_bundle):
+    require(GPUS[0])
+    kind = examine(GPUS[0]).kind
+    options = [*QUICK, "--format", "tflite", "--device", "gpu"]
+    code, out, _ = bench(capsys, tiny_float_bundle, *options, "--json")
+    (result,) = json.loads(out)["results"]
+    assert (code, result["device_used"], result["kind"]) == (0, "gpu", kind)
+    assert (result["p50_ms"] is None) == (kind != "hardware")
+    assert (result["emulated"] is None) == (kind == "hardware")
+    _, table, _ = bench(capsys, tiny_float_bundle, *options)
+    assert table.startswith("by a software driver") == (kind != "hardware")

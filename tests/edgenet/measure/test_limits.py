@@ -78,3 +78,16 @@ def test_narrower_precisions_are_allowed_more():
         assert set(order) == set(PRECISIONS)
     assert Limits.of("fp32").max_error == 1e-3
     assert Limits.of("int8").max_error is None
+
+
+@pytest.mark.parametrize("device", ["gpu", "npu"])
+def test_beside_the_cpu_every_precision_has_a_limit(device):
+    limits = {precision: Limits.beside_cpu(precision, device) for precision in PRECISIONS}
+    assert all(limit.min_sqnr is not None for limit in limits.values())
+    assert limits["fp32"].min_sqnr >= limits["fp16"].min_sqnr > limits["int8"].min_sqnr
+
+
+def test_another_network_is_refused_beside_the_cpu():
+    """Noise as large as a third of the answers is what a wrong network makes, or worse."""
+    for precision in PRECISIONS:
+        assert Limits.beside_cpu(precision, "npu").failures(replace(GOOD, sqnr_db=9.5))

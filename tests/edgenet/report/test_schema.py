@@ -31,7 +31,7 @@ def test_bench_keeps_its_schema(capsys, tiny_float_bundle, tiny_bundle, texture_
             capsys,
             *("bench", tiny_float_bundle, tiny_bundle, "--runs", 20, "--min-time", 0),
             *("--threads", 1, "--image", texture_folder / "000.png", "--end-to-end"),
-            *("--profile", "--json"),
+            *("--streams", 2, "--profile", "--json"),
         )
     )
 
