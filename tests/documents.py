@@ -44,6 +44,19 @@ def bench_document() -> dict[str, Any]:
     }
 
 
+def emulated(result: dict[str, Any]) -> dict[str, Any]:
+    """The result as it is where a software driver computed."""
+    from edgenet.report.devices import split_times
+
+    kept = (
+        *("bundle", "name", "format", "precision", "engine", "device", "device_used", "delegate"),
+        *("kind", "device_name", "delegated_fraction", "threads", "batch", "bytes", "verified"),
+        *("rss_mb", "steady_mb", "runs", "warmup", "warmup_runs", "warnings", "emulated"),
+    )
+    times = {key: value for key, value in result.items() if key not in kept}
+    return {**result, "kind": "software", **split_times("software", times)}
+
+
 def recipe(precision: str) -> dict[str, Any]:
     """How a bundle was made."""
     return {

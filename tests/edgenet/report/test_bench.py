@@ -6,7 +6,7 @@ import pytest
 
 from edgenet.report import bench, markdown
 from edgenet.report.cells import measured
-from tests.documents import bench_document
+from tests.documents import bench_document, emulated
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,22 @@ def test_markdown_is_a_table_that_a_name_cannot_break():
 
 def test_markdown_escapes_tags():
     assert markdown.bullets(["<img src=x>"]) == "- \\<img src=x>"
+
+
+def test_what_is_no_hardware_has_a_table_of_its_own():
+    document = bench_document()
+    document["results"][1] = emulated(document["results"][1])
+    hardware, other = bench.text(document).split(bench.EMULATED)
+    assert [line.split()[0] for line in hardware.splitlines()[3:] if line] == ["a"]
+    assert [line.split()[0] for line in other.splitlines()[3:4]] == ["b"]
+    assert "2.00 ± 0.02" in other
+
+
+def test_streams_are_told_with_their_interval():
+    document = bench_document()
+    document["streams"] = [
+        {"bundle": "b", "format": "onnx", "count": 2, "images_per_s": 500.0, "interval": [490, 510]}
+    ]
+    told = "b onnx: 500 ± 10 images/s in 2 streams of one thread"
+    assert told in bench.text(document)
+    assert f"- {told}" in bench.markdown(document)

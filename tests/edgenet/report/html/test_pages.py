@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgenet.report.html import bench, charts, check
-from tests.documents import bench_document, check_document, end_to_end, profile
+from tests.documents import bench_document, check_document, emulated, end_to_end, profile
 
 VOID = {"meta", "br", "img"}
 EVIL = "<script>alert(1)</script>&\"'"
@@ -100,6 +100,18 @@ def test_the_summary_comes_first_and_names_the_verdict():
     failed.update(passed=False, regressions=["tflite int8 cpu: agreement fell"])
     assert '<b class="bad">failed</b>' in check_page(failed)
     assert "worse than the baseline: tflite int8 cpu: agreement fell" in check_page(failed)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_what_is_no_hardware_is_in_no_picture(every):
+    document = bench_document()
+    document["results"][1] = emulated(document["results"][1])
+    if every:
+        document["results"][0] = emulated(document["results"][0])
+    text = bench.page(document)
+    assert "Not on hardware" in text
+    assert text.count("<circle") == (0 if every else 1)
+    assert ("fastest" in text) is not every
 
 
 def test_the_parity_matrix_is_symmetric():
