@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 from typing import Any
@@ -72,12 +73,17 @@ def crops_of(spec: InputSpec, count: int) -> Images:
         MissingExtraError: scikit-image, which has them, is not installed.
     """
     height, width = spec.shape[1:3]
+
+    @cache
+    def kept() -> list[Pixels]:
+        return list(crops(count, height, width))
+
     return Images(
         batches=_batches(crops(count, height, width)),
         count=count,
         source="crops of scikit-image's photographs",
         name=lambda number: f"crop {number}",
-        pixels=lambda number: next(islice(crops(number + 1, height, width), number, None)),
+        pixels=lambda number: kept()[number],
     )
 
 

@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
 def _profile(library: _Library, path: str, threads: int, runs: int) -> list[list[Any]]:
     environment = library.made("CreateEnvironment", 0, None)
     model = library.made("CreateModelFromFile", environment, path.encode())
-    options = _options(library, threads)
+    options = _Options(library, threads)
     compiled = library.made("CreateCompiledModel", environment, model, options.handle)
     run = _runner(library, environment, model, compiled)
     run()
@@ -85,7 +85,9 @@ def _profile(library: _Library, path: str, threads: int, runs: int) -> list[list
     return _events(library, profiler)
 
 
-class _options:  # noqa: N801 - a function with memory: C reads the texts later
+class _Options:
+    """The compilation options; it must outlive the compiled model, for C reads its texts later."""
+
     def __init__(self, library: _Library, threads: int) -> None:
         self.handle = library.made("CreateOptions")
         library.call("SetOptionsHardwareAccelerators", self.handle, _CPU)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,14 @@ from edgenet.runtime import SessionInfo
 
 RUNS = 50
 
+_PROFILERS: dict[str, Callable[[Path, SessionInfo, int], Profile]] = {
+    "litert": lambda model, info, runs: tflite.profile(model, info.threads, runs),
+    "onnxruntime": lambda model, info, runs: onnx.profile(model, info.threads, runs),
+    "openvino": lambda model, info, runs: openvino.profile(
+        model, info.threads, runs, info.precision
+    ),
+}
+
 
 def profile(model: Path, info: SessionInfo, runs: int = RUNS) -> Profile:
     """Profiles a file on the CPU, in the engine that a session has it in.
@@ -25,13 +33,11 @@ def profile(model: Path, info: SessionInfo, runs: int = RUNS) -> Profile:
     """
     if info.device_used != "cpu":
         raise EdgenetError(f"there is no profile of the {info.device_used}: use --device cpu")
-    if info.engine == "litert":
-        return tflite.profile(model, info.threads, runs)
-    if info.engine == "onnxruntime":
-        return onnx.profile(model, info.threads, runs)
-    if info.engine == "openvino":
-        return openvino.profile(model, info.threads, runs, info.precision)
-    raise EdgenetError(f"{info.engine} has no profiler that Python can reach: install litert")
+    if info.engine not in _PROFILERS:
+        raise EdgenetError(
+            f"{info.engine} has no profiler that Python reaches: pip install 'edgenet[tflite]'"
+        )
+    return _PROFILERS[info.engine](model, info, runs)
 
 
 def document(
