@@ -4,8 +4,9 @@
 
 OpenVINO's `benchmark_app` (in its wheel) and LiteRT's `benchmark_litert_model` (in its wheel) and
 `edgenet bench` take turns, each in a process of its own; a round gives one ratio. ONNX Runtime's
-wheel brings no such harness. Ours also copies the input in and the output out, which the others
-leave out of the time.
+wheel brings no such harness. Ours is the wall clock of the whole call: input copied in, output read
+back. benchmark_app adds up `InferRequest.latency`, which begins and ends within the engine; what
+lies outside of it is measured on calls of ours, and the ratio is given with it and without.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+import edgenet
 from benchmarks._common import Ratio, bounded, end, ratio
 from edgenet.bundle import Bundle
 from edgenet.errors import EdgenetError
+from edgenet.measure.latency import timed
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number
 from edgenet.report.table import render
@@ -35,19 +39,26 @@ LIMIT = 0.03
 
 _ROUNDS = 7
 _SECONDS = 1.0
+_CALLS = 300
 _MEDIAN = re.compile(r"Median:\s+([\d.]+) ms")
 
 
 @dataclass(frozen=True)
 class Result:
-    """Median p50s over rounds in milliseconds, and ours / theirs."""
+    """Median p50s over rounds in milliseconds, and ours / theirs.
+
+    `outside_ms` is what the harness's own clock leaves out of a call, `inside_ratio` the ratio
+    without it.
+    """
 
     harness: str
     format: str
     threads: int
     ours_ms: float
     theirs_ms: float
+    outside_ms: float
     ratio: Ratio
+    inside_ratio: Ratio
 
 
 def main() -> int:
@@ -87,8 +98,27 @@ def _compare(bundle: Bundle, format: str, args: argparse.Namespace) -> Result:
         found = {index: calls[index]() for index in order}
         rows.append([found[0], found[1]])
     times = np.asarray(rows, np.float64)
-    ours_ms, theirs_ms = (float(median) for median in np.median(times, axis=0))
-    return Result(name, format, args.threads, ours_ms, theirs_ms, ratio(times[:, 0], times[:, 1]))
+    ours, peer = times[:, 0], times[:, 1]
+    outside = _outside(bundle, args.threads) if format == "openvino" else 0.0
+    return Result(
+        harness=name,
+        format=format,
+        threads=args.threads,
+        ours_ms=float(np.median(ours)),
+        theirs_ms=float(np.median(peer)),
+        outside_ms=outside,
+        ratio=ratio(ours, peer),
+        inside_ratio=ratio(ours - outside, peer),
+    )
+
+
+def _outside(bundle: Bundle, threads: int) -> float:
+    """The median of a call's wall clock less its `InferRequest.latency`, in milliseconds."""
+    with edgenet.load(bundle, "openvino", threads=threads) as session:
+        images = np.zeros(session.info.input_shape, np.uint8)
+        call = partial(session.run, images)
+        found = [timed(call)[0] / 1e6 - session._handle.request.latency for _ in range(_CALLS)]
+    return float(np.median(found))
 
 
 def _ours(bundle: Path, format: str, threads: int, seconds: float) -> float:
@@ -151,14 +181,8 @@ _HARNESSES: dict[str, tuple[str, Callable[[Path, int, float], float]]] = {
 
 
 def _table(results: list[Result]) -> str:
-    headers = [
-        "harness",
-        "threads",
-        "edgenet bench",
-        "theirs",
-        "ratio [95 %]",
-        f"within {LIMIT:.0%}",
-    ]
+    headers = ["harness", "threads", "edgenet bench", "theirs", "ratio [95 %]"]
+    headers += ["outside its clock", "ratio inside [95 %]", f"within {LIMIT:.0%}"]
     rows = [
         [
             result.harness,
@@ -166,11 +190,13 @@ def _table(results: list[Result]) -> str:
             number(result.ours_ms, 3),
             number(result.theirs_ms, 3),
             str(result.ratio),
-            "yes" if abs(result.ratio.median - 1) <= LIMIT else "no",
+            number(result.outside_ms, 3),
+            str(result.inside_ratio),
+            "yes" if abs(result.inside_ratio.median - 1) <= LIMIT else "no",
         ]
         for result in results
     ]
-    return render(headers, rows, "<>>>>>")
+    return render(headers, rows, "<>>>>>>>")
 
 
 if __name__ == "__main__":
