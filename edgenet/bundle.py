@@ -147,7 +147,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as text, the same for equal manifests."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        document = asdict(self)
+        if self.target is None:
+            del document["target"], document["compiled"]
+        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -209,9 +212,8 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         artifacts=tuple(_artifact(artifact) for artifact in document["artifacts"]),
         reference=_artifact(reference) if reference else None,
         versions=document["versions"],
-        # Bundles written before there were targets have neither.
         target=document.get("target"),
-        compiled=tuple(_compiled(made) for made in document.get("compiled", ())),
+        compiled=tuple(map(_compiled, document["compiled"])) if "target" in document else (),
         schema_version=document["schema_version"],
     )
 
