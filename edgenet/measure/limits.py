@@ -70,10 +70,10 @@ class Limits:
           is the noise of int8 itself again, and no more. Its files keep 10 dB or more of the float
           model, so that is what two of its roundings must keep of each other.
         """
-        if precision == "fp32" and device == "gpu":
+        held = computed(precision, device)
+        if held == "fp32":
             return cls(min_sqnr=60.0)
-        floats = ("fp32", "fp16", "bf16", "w8")
-        return cls(min_sqnr=30.0 if precision in floats else 10.0)
+        return cls(min_sqnr=30.0 if held in ("fp16", "bf16", "w8") else 10.0)
 
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""
@@ -84,6 +84,11 @@ class Limits:
             _over("the largest error of a logit", fidelity.max_error, self.max_error, "{:.2g}"),
         )
         return tuple(check for check in checks if check)
+
+
+def computed(precision: str, device: str) -> str:
+    """The precision whose limits hold on a device: an NPU computes float32 files in half floats."""
+    return "fp16" if (precision, device) == ("fp32", "npu") else precision
 
 
 def _over(what: str, value: float | None, limit: float | None, unit: str) -> str | None:
