@@ -193,6 +193,7 @@ def _entry(bundle: str, session: Session, timing: Timing, footprint: Footprint) 
         "kind": info.kind,
         "device_name": info.device_name,
         "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
         "threads": info.threads,
         "batch": info.batch,
         "rss_mb": footprint.rss_mb,

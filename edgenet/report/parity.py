@@ -41,6 +41,7 @@ def _entry(result: Result) -> dict[str, Any]:
         "kind": info.kind,
         "device_name": info.device_name,
         "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
         "top1": fidelity.top1,
         "drop_points": fidelity.drop_points,
         "drop_interval": list(drop.interval) if drop else None,

@@ -13,7 +13,7 @@ from tests.devices import GPUS, require
 
 RESULT_KEYS = [
     *("bundle", "format", "precision", "engine", "device", "device_used", "delegated_fraction"),
-    *("kind", "device_name", "emulated"),
+    *("kind", "device_name", "emulated", "time_elsewhere"),
     *("threads", "batch", "load_ms", "first_ms", "rss_mb", "p50_ms", "p90_ms", "p95_ms", "p99_ms"),
     *("mean_ms", "throughput_per_s", "runs", "warmup_runs"),
 ]

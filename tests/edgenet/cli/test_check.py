@@ -21,7 +21,16 @@ from tests.devices import GPUS, require
 DOCUMENT_KEYS = ["bundle", "reference", "images", "results", "cross_agreement", "passed"]
 RESULT_KEYS = [
     *("format", "precision", "device", "device_used", "kind", "device_name", "delegated_fraction"),
-    *("top1", "drop_points", "drop_interval", "mcnemar_p", "agreement", "sqnr_db", "max_error"),
+    *(
+        "time_elsewhere",
+        "top1",
+        "drop_points",
+        "drop_interval",
+        "mcnemar_p",
+        "agreement",
+        "sqnr_db",
+        "max_error",
+    ),
     *("cosine", "kl", "p50_ms", "emulated", "beside_cpu", "passed", "failures"),
 ]
 

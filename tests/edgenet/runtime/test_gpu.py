@@ -102,6 +102,8 @@ def test_fallback_is_allowed_and_told(
         assert 0 < session.info.delegated_fraction < 1
         assert session.info.elsewhere
         assert all(placement.device == "cpu" for placement in session.info.elsewhere)
+        spent = session.info.time_elsewhere
+        assert spent is None if format == "tflite" else 0 < spent < 1
         beside = parity.fidelity(cpu.run(images), session.run(images))
     assert Limits.beside_cpu(precision, "gpu").failures(beside) == ()
 
