@@ -50,7 +50,16 @@ def emulated(result: dict[str, Any]) -> dict[str, Any]:
 
     kept = (
         *("bundle", "name", "format", "precision", "engine", "device", "device_used", "delegate"),
-        *("kind", "device_name", "delegated_fraction", "threads", "batch", "bytes", "verified"),
+        *(
+            "kind",
+            "device_name",
+            "delegated_fraction",
+            "time_elsewhere",
+            "threads",
+            "batch",
+            "bytes",
+            "verified",
+        ),
         *("rss_mb", "steady_mb", "runs", "warmup", "warmup_runs", "warnings", "emulated"),
     )
     times = {key: value for key, value in result.items() if key not in kept}
@@ -127,6 +136,7 @@ def check_result(format: str, agreement: float) -> dict[str, Any]:
         "device_name": None,
         "ran_on": "cpu (litert)",
         "delegated_fraction": 1.0,
+        "time_elsewhere": None,
         "emulated": None,
         "beside_cpu": None,
         "bytes": 5_000_000,
@@ -176,6 +186,7 @@ def bench_result(bundle: str, format: str, precision: str, p50: float) -> dict[s
         "emulated": None,
         "delegate": "XNNPACK",
         "delegated_fraction": 1.0,
+        "time_elsewhere": None,
         "threads": 2,
         "batch": 1,
         "bytes": 5_000_000,

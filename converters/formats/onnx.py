@@ -196,6 +196,8 @@ class Builder:
             self.held.add(operator.output)
 
     def _float_pixels(self) -> str:
+        if self.graph.pixels == "float32":
+            return f"{INPUT}/transposed"
         if self.quantizations:
             return self.dequantized(f"{INPUT}/transposed", INPUT + "/float", PIXELS)
         return self.node("Cast", [f"{INPUT}/transposed"], INPUT + "/float", to=TensorProto.FLOAT)
@@ -364,7 +366,8 @@ class Builder:
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
         """The model, with these tensors to hand out."""
         shapes = self.graph.shapes
-        inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shapes[INPUT])]
+        kind = TensorProto.UINT8 if self.graph.pixels == "uint8" else TensorProto.FLOAT
+        inputs = [helper.make_tensor_value_info(INPUT, kind, shapes[INPUT])]
         values = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, channels_first(shapes[name]))
             for name in outputs

@@ -89,8 +89,12 @@ class Builder:
         normalize = graph.operators[0]
         shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
         self.pixels = PIXELS if shift is None else Quantization(1.0, shift)
-        self.shifts_pixels = shift is not None
-        self.input = self.file.tensor(INPUT, graph.input_shape, np.uint8, self.pixels)
+        self.shifts_pixels = shift is not None and graph.pixels == "uint8"
+        self.input = (
+            self.file.tensor(INPUT, graph.input_shape, np.uint8, self.pixels)
+            if graph.pixels == "uint8"
+            else self.file.tensor(INPUT, graph.input_shape, np.float32)
+        )
         # By name and by whether it is held in levels: a tensor may be read in both forms.
         self.forms: dict[tuple[str, bool], int] = {}
 
@@ -185,15 +189,18 @@ class Builder:
             if not np.all(operator.scale == 1):
                 steps.append((_Codes.MUL, "scale", operator.scale))
             steps.append((_Codes.ADD, "offset", operator.offset))
-        names = [f"{INPUT}/{name}" for _, name, _ in steps]
+        widened = ["values"] if self.graph.pixels == "uint8" else []
+        names = [*widened, *(f"{INPUT}/{name}" for _, name, _ in steps)]
         shape = self.graph.input_shape
         # The last of the steps makes the tensor itself.
         outputs = [
-            *(self.file.tensor(name, shape, np.float32) for name in ["values", *names][:-1]),
+            *(self.file.tensor(name, shape, np.float32) for name in names[:-1]),
             self.made(operator),
         ]
-        values = self.emit(_Codes.DEQUANTIZE, [self.input], outputs[0])
-        for (code, name, constant), output in zip(steps, outputs[1:], strict=True):
+        values = self.input
+        if widened:
+            values = self.emit(_Codes.DEQUANTIZE, [values], outputs.pop(0))
+        for (code, name, constant), output in zip(steps, outputs, strict=True):
             # A whole row of pixels: XNNPACK takes three values at a time where only they repeat.
             row = np.broadcast_to(constant, (1, 1, *shape[2:]))
             operand = self.constant(f"{operator.name}/{name}", row)

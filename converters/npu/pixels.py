@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from converters.graph import PROBABILITIES, Activation, Affine, Convolution, Graph
+from converters.graph import PROBABILITIES, Affine, Convolution, Graph, Operator
 from converters.quantization.recipe import exact_shift
 from edgenet.errors import UnsupportedModelError
 
@@ -38,7 +38,7 @@ def centred(graph: Graph) -> Graph:
     mean = -normalize.offset.astype(np.float64)
     common = np.rint(mean.mean())
     rest = (common - mean).astype(np.float32)
-    changed = {
+    changed: dict[Operator, Operator] = {
         stem: stem.scaled(
             np.ones_like(stem.bias), np.einsum("hwio,i->o", stem.weights, rest).astype(np.float32)
         )
@@ -46,13 +46,6 @@ def centred(graph: Graph) -> Graph:
     }
     changed[normalize] = replace(normalize, offset=np.full_like(normalize.offset, -common))
     return graph.with_operators([changed.get(operator, operator) for operator in graph.operators])
-
-
-def head_function(graph: Graph) -> str:
-    """What makes probabilities of the logits: "softmax" or "sigmoid"."""
-    head = graph.producers[PROBABILITIES]
-    assert isinstance(head, Activation)
-    return head.function
 
 
 def without_probabilities(graph: Graph) -> Graph:

@@ -123,6 +123,7 @@ def _json(bundle: str, info: SessionInfo, results: list[_Result]) -> str:
         "kind": info.kind,
         "device_name": info.device_name,
         "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
         "elsewhere": [asdict(placement) for placement in info.elsewhere],
         "results": [_entry(result, info) for result in results],
     }

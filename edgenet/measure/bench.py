@@ -111,6 +111,7 @@ def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Docume
         "device_name": info.device_name,
         "delegate": info.delegate,
         "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
         "threads": info.threads,
         "batch": info.batch,
         "bytes": candidate.artifact.bytes,

@@ -131,6 +131,7 @@ def _entry(
         "device_name": info.device_name,
         "ran_on": where(info),
         "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
         "bytes": bundle.artifact(info.format).bytes,
         "top1": fidelity.top1,
         "top5": fidelity.top5,

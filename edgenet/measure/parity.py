@@ -16,7 +16,7 @@ from edgenet.images import Batch, Pixels
 from edgenet.measure import accuracy, latency
 from edgenet.measure.accuracy import PairedDrop
 from edgenet.measure.damage import Damage, find
-from edgenet.measure.limits import Limits
+from edgenet.measure.limits import Limits, computed
 
 if TYPE_CHECKING:
     from edgenet.runtime import Session, SessionInfo
@@ -122,7 +122,7 @@ def compare(
         reference: The float model.
         sessions: What to judge, with the reference's input size and classes.
         batches: The prepared images, with labels or without.
-        limits: What a precision must keep.
+        limits: What a precision must keep, as the device computes it.
         progress: Told the number of images done after each batch.
         twins: For each of `sessions` the same file on the CPU, or None; none at all by default.
 
@@ -142,7 +142,7 @@ def compare(
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
         reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
         results=tuple(
-            _result(session.info, answer, truth.logits, labels, limits(session.info.precision), cpu)
+            _result(session.info, answer, truth.logits, labels, _held(limits, session.info), cpu)
             for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
         ),
         cross_agreement=_cross_agreement(
@@ -222,6 +222,10 @@ def _finite(info: SessionInfo, logits: Logits) -> Logits:
             f"on {wrong} of {len(logits)} images: convert again"
         )
     return logits
+
+
+def _held(limits: Callable[[str], Limits], info: SessionInfo) -> Limits:
+    return limits(computed(info.precision, info.device_used))
 
 
 def _result(

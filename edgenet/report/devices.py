@@ -44,6 +44,7 @@ def where(info: SessionInfo) -> str:
 def elsewhere(info: SessionInfo) -> str:
     """What of a model does not run on the device that was asked for, in a few words."""
     share = info.delegated_fraction
-    if share is None:
-        return "some operators on the cpu"
-    return f"{100 * (1 - share):.0f} % of the operators on the cpu"
+    told = "some" if share is None else f"{100 * (1 - share):.0f} %"
+    time = info.time_elsewhere
+    spent = "" if time is None else f", {100 * time:.0f} % of the time"
+    return f"{told} of the operators{spent} on the cpu"

@@ -8,13 +8,15 @@ from collections import Counter
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from edgenet.images import Pixels
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.onnx import OnnxSession
+from edgenet.runtime.onnx_profile import profiled, time_on_cpu
 from edgenet.runtime.placement import PartialError, Placement
 from edgenet.runtime.session import Floats, Loaded
 
-_CPU = "CPUExecutionProvider"
 _STRICT = "session.disable_cpu_ep_fallback"
 # Since ONNX Runtime 1.24; older ones run as well, and cannot list what would run where.
 _RECORD = "session.record_ep_graph_assignment_info"
@@ -41,31 +43,68 @@ class AcceleratedSession(OnnxSession):
         library = import_module(self._plan.engine.module)
         # Its own default logger speaks before a session's options can silence it.
         library.set_default_logger_severity(4)
-        delegate = self._plan.delegate
         try:
-            session = self._open(library, _STRICT)
-            placements: tuple[Placement, ...] = ()
+            return self._loaded(library, self._open(library, self._options_of(library, _STRICT)))
         except library.capi.onnxruntime_pybind11_state.Fail as error:
             if _REFUSAL not in str(error):
                 raise
-            session = self._open(library, _RECORD)
-            placements = _placements(session, delegate.name, delegate.device)
-            if not self._plan.allow_fallback:
-                raise self._partial(placements) from None
+        options = self._options_of(library, _RECORD)
+        if not self._plan.allow_fallback:
+            raise self._partial(self._placements(self._open(library, options)))
+        with profiled(options) as end_profile:
+            session = self._open(library, options)
+            self._warm_up(session)
+            share = time_on_cpu(end_profile(session))
+        return self._loaded(library, session, self._placements(session), share)
+
+    def _options_of(self, library: Any, entry: str) -> Any:
+        options = self._options(library)
+        options.add_session_config_entry(entry, "1")
+        self._add_provider(library, options)
+        return options
+
+    def _open(self, library: Any, options: Any) -> Any:
+        return library.InferenceSession(str(self._plan.model), options, enable_fallback=False)
+
+    def _warm_up(self, session: Any) -> None:
+        """Two runs, of which the first still compiles."""
+        blank = np.zeros(self._plan.input.shape, self._plan.input.dtype)
+        for _ in range(2):
+            super()._run(self._handle_of(session), blank, "logits")
+
+    def _loaded(
+        self,
+        library: Any,
+        session: Any,
+        placements: tuple[Placement, ...] = (),
+        time_elsewhere: float | None = None,
+    ) -> Loaded:
+        delegate = self._plan.delegate
         kind, name = self._found(library)
-        elsewhere = tuple(p for p in placements if p.device != delegate.device)
         handle = [self._handle_of(session)]
         # A provider may be torn down before a session that was left open at the process's end.
         weakref.finalize(self, handle.clear)
         return Loaded(
-            handle, delegate.name, 1 - _share(placements, delegate.device), elsewhere, kind, name
+            handle,
+            delegate.name,
+            1 - _share(placements, delegate.device),
+            tuple(p for p in placements if p.device != delegate.device),
+            kind,
+            name,
+            time_elsewhere,
         )
 
-    def _open(self, library: Any, entry: str) -> Any:
-        options = self._options(library)
-        options.add_session_config_entry(entry, "1")
-        self._add_provider(library, options)
-        return library.InferenceSession(str(self._plan.model), options, enable_fallback=False)
+    def _placements(self, session: Any) -> tuple[Placement, ...]:
+        """Every operator's place, from the partition that ONNX Runtime itself made."""
+        if not hasattr(session, "get_provider_graph_assignment_info"):
+            return ()
+        delegate = self._plan.delegate
+        counts = Counter(
+            (node.op_type, delegate.device if part.ep_name == delegate.name else "cpu")
+            for part in session.get_provider_graph_assignment_info()
+            for node in part.get_nodes()
+        )
+        return tuple(Placement(*place, count) for place, count in sorted(counts.items()))
 
     def _run(self, handle: Any, images: Pixels, output: str) -> Floats:
         return super()._run(handle[0], images, output)
@@ -105,21 +144,6 @@ class BuiltinSession(AcceleratedSession):
 
 def _ep_devices(library: Any) -> list[Any]:
     return list(library.get_ep_devices()) if hasattr(library, "get_ep_devices") else []
-
-
-def _placements(session: Any, provider: str, device: str) -> tuple[Placement, ...]:
-    """Every operator's provider, from the partition that ONNX Runtime itself made."""
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        return ()
-    counts = Counter(
-        (node.op_type, part.ep_name)
-        for part in session.get_provider_graph_assignment_info()
-        for node in part.get_nodes()
-    )
-    return tuple(
-        Placement(operator, device if name == provider else "cpu", count)
-        for (operator, name), count in sorted(counts.items())
-    )
 
 
 def _share(placements: tuple[Placement, ...], device: str) -> float:

@@ -61,6 +61,7 @@ class Loaded:
         elsewhere: The operators that run elsewhere, where that was allowed.
         kind: What the device proved to be: "hardware", "software" or "emulator".
         name: The device's own name; None for the CPU.
+        time_elsewhere: The share of a run's time that `elsewhere` takes, 0..1; None if unknown.
     """
 
     handle: Any
@@ -69,6 +70,7 @@ class Loaded:
     elsewhere: tuple[Placement, ...] = ()
     kind: str = "hardware"
     name: str | None = None
+    time_elsewhere: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class SessionInfo:
 
     `input_shape` is (batch, height, width, 3); `delegated_fraction` the share of the operators that
     `delegate` runs, 0..1, or None where the engine does not tell; `elsewhere` lists those that run
-    elsewhere, where `allow_fallback` permits it. `kind` says what a time taken here means:
+    elsewhere, where `allow_fallback` permits it, and `time_elsewhere` is the share of a run's time
+    that they take, where the engine's profile tells it. `kind` says what a time taken here means:
     "hardware" is its speed; "software" (a driver that computes on the CPU) and "emulator" tell that
     it works, never how fast. `device_name` is the device's own name, None for the CPU.
     """
@@ -96,6 +99,7 @@ class SessionInfo:
     kind: str = "hardware"
     device_name: str | None = None
     elsewhere: tuple[Placement, ...] = ()
+    time_elsewhere: float | None = None
 
     @property
     def engine_version(self) -> str | None:
@@ -351,6 +355,7 @@ class Session(ABC):
             kind=loaded.kind,
             device_name=loaded.name,
             elsewhere=loaded.elsewhere,
+            time_elsewhere=loaded.time_elsewhere,
         )
 
 

@@ -24,7 +24,7 @@ def photo(tmp_path: Path) -> str:
 
 DOCUMENT_KEYS = [
     *("bundle", "format", "engine", "device", "device_used", "delegate", "kind", "device_name"),
-    *("delegated_fraction", "elsewhere", "results"),
+    *("delegated_fraction", "time_elsewhere", "elsewhere", "results"),
 ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgenet.bundle import PRECISIONS
 from edgenet.measure.accuracy import PairedDrop
-from edgenet.measure.limits import Limits
+from edgenet.measure.limits import Limits, computed
 from edgenet.measure.parity import Fidelity
 
 GOOD = Fidelity(
@@ -91,3 +91,9 @@ def test_another_network_is_refused_beside_the_cpu():
     """Noise as large as a third of the answers is what a wrong network makes, or worse."""
     for precision in PRECISIONS:
         assert Limits.beside_cpu(precision, "npu").failures(replace(GOOD, sqnr_db=9.5))
+
+
+def test_an_npu_computes_floats_in_half():
+    assert computed("fp32", "npu") == "fp16"
+    assert computed("fp32", "gpu") == computed("fp32", "cpu") == "fp32"
+    assert Limits.beside_cpu("fp32", "npu") == Limits.beside_cpu("fp16", "npu")
