@@ -2,7 +2,7 @@
 
 Tensors are float32, channels last, of fixed shape, and known by name; an operator names the Keras
 layer that it came from and a tensor the last layer folded into it, so that a report can speak of
-layers. The one input holds uint8 RGB pixels. Every format is lowered from this graph alone.
+layers. The one input holds RGB pixels, 0..255. Every format is lowered from this graph alone.
 """
 
 from __future__ import annotations
@@ -236,13 +236,14 @@ class Graph:
     """A network: operators in the order in which they run.
 
     `input_shape` is (batch, height, width, 3). `outputs` names tensors: logits, probabilities,
-    features.
+    features. `pixels` is what the input holds them as: their values are 0..255 in both.
     """
 
     name: str
     input_shape: Shape
     operators: tuple[Operator, ...]
     outputs: tuple[str, ...]
+    pixels: Literal["uint8", "float32"] = "uint8"
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:

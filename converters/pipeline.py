@@ -14,6 +14,7 @@ from converters.formats import LOWERINGS, formats_of, lower, require_formats
 from converters.freeze import freeze
 from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.ladder import DEFAULT_DROP, Rung, rungs
+from converters.npu.compiling import compiled_for, prepared, require_compiler_of
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
@@ -27,6 +28,7 @@ from converters.quantization.ranges import DEFAULT_RULE
 from converters.quantization.recipe import UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
 from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
+from converters.targets import Target, target_named
 from converters.verify import Report, judge, verify
 from converters.versions import versions
 from edgenet.bundle import (
@@ -34,6 +36,7 @@ from edgenet.bundle import (
     PRECISIONS,
     Artifact,
     Bundle,
+    Compiled,
     FileRecord,
     InputSpec,
     Manifest,
@@ -75,6 +78,7 @@ class Request:
     batch: int
     method: Method
     strict: bool
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ def convert(
     model: str | os.PathLike[str] = "lite0",
     output: str | os.PathLike[str] | None = None,
     *,
-    precision: str = "fp32",
+    precision: str | None = None,
     formats: Sequence[str] | None = None,
+    target: str | None = None,
     calibration: str | os.PathLike[str] | None = None,
     calibration_images: int | None = None,
     skip_damaged: bool = False,
@@ -120,8 +125,11 @@ def convert(
     Args:
         model: A variant (b0..b7, lite0..lite4) or a .keras or .h5 file.
         output: The bundle's folder; None makes one here, named after model and precision.
-        precision: A name of `edgenet.bundle.PRECISIONS`.
-        formats: Of "tflite", "onnx", "openvino"; None takes all that have the precision.
+        precision: A name of `edgenet.bundle.PRECISIONS`; None takes the target's, or "fp32".
+        formats: Of "tflite", "onnx", "openvino"; None takes the target's, or all that have the
+            precision.
+        target: A name of `converters.targets.TARGETS`: what the files are arranged and, where it
+            has a compiler, compiled for.
         calibration: A folder of images that set the ranges; None takes crops of scikit-image's
             photographs.
         calibration_images: How many of them; None takes 128 of a folder, or 64 crops.
@@ -153,11 +161,13 @@ def convert(
         AccuracyError: A float file does not give Keras's answers, or `max_drop` is not kept.
         EdgenetError: As its subclasses say. In every case nothing is left behind.
     """
+    place = None if target is None else target_named(target)
+    wanted = precision or (place.precisions[0] if place else "fp32")
     request = Request(
         model=model,
-        output=Path(output) if output is not None else Path(f"{Path(model).stem}-{precision}"),
-        precision=precision,
-        formats=tuple(dict.fromkeys(formats_of(precision) if formats is None else formats)),
+        output=Path(output or _default_output(model, wanted, place)),
+        precision=wanted,
+        formats=_formats(formats, wanted, place),
         calibration=calibration,
         calibration_images=calibration_images,
         skip_damaged=skip_damaged,
@@ -178,10 +188,14 @@ def convert(
             recipe=None if recipe is None else read_recipe(recipe),
         ),
         strict=strict,
+        target=place,
     )
     _check(request)
     with writing(request.output) as folder:
         frozen = _freeze(request, report)
+        if place is not None and precision is None:
+            request = replace(request, precision=place.precision_for(frozen.graph))
+            report(f"{place.name}: {request.precision}, activations in {place.activations}")
         failed: AccuracyError | None = None
         for rung in _rungs(request, frozen, report):
             if failed is not None:
@@ -198,6 +212,16 @@ def convert(
     return Bundle.open(request.output)
 
 
+def _default_output(model: str | os.PathLike[str], precision: str, target: Target | None) -> str:
+    return f"{Path(model).stem}-{target.name.replace(':', '-') if target else precision}"
+
+
+def _formats(asked: Sequence[str] | None, precision: str, target: Target | None) -> tuple[str, ...]:
+    if asked is not None:
+        return tuple(dict.fromkeys(asked))
+    return formats_of(precision) if target is None else target.formats_for(precision)
+
+
 def _check(request: Request) -> None:
     if request.precision not in PRECISIONS:
         raise UsageError(
@@ -208,6 +232,8 @@ def _check(request: Request) -> None:
         raise UsageError(
             f"no format is called {', '.join(unknown)!r}: take of {', '.join(LOWERINGS)}"
         )
+    if request.target is not None:
+        _check_target(request, request.target)
     require_formats(request.precision, request.formats)
     if request.batch < 1:
         raise UsageError(f"a batch has 1 image or more, not {request.batch}")
@@ -221,6 +247,18 @@ def _check(request: Request) -> None:
             f"there is nothing for --recipe to decide in {request.precision}: leave it off"
         )
     _check_evaluation(request)
+
+
+def _check_target(request: Request, target: Target) -> None:
+    """What contradicts the target, and what it needs that is not here."""
+    target.require_precision(request.precision)
+    target.require_formats(request.formats)
+    if target.integers and request.max_drop is not None and request.evaluate is None:
+        raise UsageError(
+            f"{target.name} runs integers alone, so --max-drop can return nothing to float: add "
+            "--evaluate DIR to judge the result, or leave it off"
+        )
+    require_compiler_of(target)
 
 
 def _check_evaluation(request: Request) -> None:
@@ -251,6 +289,8 @@ def _freeze(request: Request, report: Report) -> Frozen:
         input_size=request.input_size,
         batch=request.batch,
     )
+    if request.target is not None:
+        graph = replace(graph, pixels=request.target.pixels)
     _check_labels(source, graph)
     spec = _input_spec(request, source, graph)
     calibration, verification = _image_sets(request, spec, report)
@@ -273,7 +313,7 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
     return InputSpec(
         name=INPUT,
         shape=(batch, height, width, channels),
-        dtype="uint8",
+        dtype=graph.pixels,
         layout="NHWC",
         preprocessing="in the model" if request.preprocess is None else request.preprocess.name,
         crop_fraction=source.crop_fraction
@@ -310,7 +350,7 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         yield Rung("int8-mixed" if mixed else "int8", quantized)
     elif request.precision not in _SEARCHED:
         yield Rung(request.precision, quantized)
-    elif request.max_drop is None and request.precision == "int8":
+    elif request.precision == "int8" and (request.max_drop is None or _all_integers(request)):
         yield Rung("int8", quantized)
     else:
         drop = DEFAULT_DROP if request.max_drop is None else request.max_drop
@@ -324,6 +364,10 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         )
 
 
+def _all_integers(request: Request) -> bool:
+    return request.target is not None and request.target.integers
+
+
 def _rounds(request: Request) -> bool:
     """Whether images that need not set ranges are there to round the weights by."""
     return request.precision in UNCALIBRATED and request.calibration is not None
@@ -334,8 +378,9 @@ def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) 
     if precision == "w8a16":
         method = replace(method, rule=_RULE_IN_16_BITS)
     images = frozen.calibration.images
+    graph = frozen.graph if request.target is None else prepared(frozen.graph, request.target)
     return quantize(
-        replace(frozen.graph, input_shape=(1, *frozen.graph.input_shape[1:])),
+        replace(graph, input_shape=(1, *graph.input_shape[1:])),
         Images(lambda: (image[None] for image in images()), frozen.calibration.count),
         method,
         precision,
@@ -363,12 +408,15 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
         artifacts=(),
         reference=None,
         versions=versions(),
+        target=None if request.target is None else request.target.to_json(),
     )
+    own = {} if request.target is None else request.target.lowerings
 
     def verified(format: str, precision: str, home: Path) -> Artifact:
         report(f"lowering to {format} {precision} and verifying")
         if quantized is not None and precision == rung.precision:
-            files = lower(quantized.of(format), format, precision, quantized.recipe, home)
+            graph, recipe = quantized.of(format), quantized.recipe
+            files = lower(graph, format, precision, recipe, home, own.get(format))
         else:
             files = lower(frozen.graph, format, precision, None, home)
         records = tuple(record_of(folder, file) for file in files)
@@ -381,7 +429,10 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
         home = folder / "reference"
         home.mkdir()
         reference = verified(request.formats[0], "fp32", home)
-    manifest = replace(manifest, artifacts=artifacts, reference=reference)
+    compiled: tuple[Compiled, ...] = ()
+    if request.target is not None and quantized is not None:
+        compiled = compiled_for(request.target, folder, artifacts, quantized, report)
+    manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     if request.evaluate is not None:
         judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)

@@ -6,6 +6,7 @@ Layout::
     BUNDLE/model.tflite · model.onnx · model.xml + model.bin
     BUNDLE/labels.txt                    one class name a line, where the names are known
     BUNDLE/reference/model.tflite        the fp32 twin, so that `check` needs no TensorFlow
+    BUNDLE/compiled/SM8650.onnx          what a vendor's compiler made of the model, for a target
 
 A bundle appears whole or not at all: it is written beside its place and renamed.
 """
@@ -73,9 +74,32 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Compiled:
+    """What a vendor's compiler made of an artifact, for one device.
+
+    Attributes:
+        kind: "compiled": no engine on this machine ran it, unlike an `Artifact`.
+        device: What it was compiled for, in the compiler's word.
+        format: The artifact that it was made of.
+        compiler: The compiler and its version.
+        file: The compiled network.
+        report: `operators` on the NPU and on the CPU and, where the compiler tells, what it
+            estimates (`estimated_by_compiler`: latency, memory): no one measured that.
+    """
+
+    device: str
+    format: str
+    compiler: str
+    file: FileRecord
+    report: Mapping[str, Any]
+    kind: str = "compiled"
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """What the model takes: `shape` is (batch, height, width, 3), values are RGB 0..255.
 
+    `dtype` is "uint8", or "float32" for devices that take no bytes; sessions cast to it.
     The normalization is inside the model, as `preprocessing` names it; `crop_fraction` (1.0 = no
     crop) and `interpolation` say how `edgenet.images` brings a photo to `shape`.
     """
@@ -103,7 +127,8 @@ class Manifest:
 
     `source` names the variant or the file with its sha256, `recipe` is the quantization as JSON
     (None for a float precision), `calibration` the images that set the ranges (count and digest),
-    `versions` the tools.
+    `versions` the tools. `target` is where it is meant to run, and `compiled` what was compiled for
+    that.
     """
 
     source: Mapping[str, Any]
@@ -116,11 +141,16 @@ class Manifest:
     artifacts: tuple[Artifact, ...]
     reference: Artifact | None
     versions: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, Any] | None = None
+    compiled: tuple[Compiled, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
         """The manifest as text, the same for equal manifests."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        document = asdict(self)
+        if self.target is None:
+            del document["target"], document["compiled"]
+        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -157,6 +187,17 @@ def _artifact(document: Mapping[str, Any]) -> Artifact:
     )
 
 
+def _compiled(document: Mapping[str, Any]) -> Compiled:
+    return Compiled(
+        device=document["device"],
+        format=document["format"],
+        compiler=document["compiler"],
+        file=_record(document["file"]),
+        report=document["report"],
+        kind=document["kind"],
+    )
+
+
 def _manifest(document: Mapping[str, Any]) -> Manifest:
     spec = dict(document["input"])
     reference, labels = document["reference"], document["labels"]
@@ -171,8 +212,33 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         artifacts=tuple(_artifact(artifact) for artifact in document["artifacts"]),
         reference=_artifact(reference) if reference else None,
         versions=document["versions"],
+        target=document.get("target"),
+        compiled=tuple(map(_compiled, document["compiled"])) if "target" in document else (),
         schema_version=document["schema_version"],
     )
+
+
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """How a bundle was made, for reports: without each tensor's range and each channel's scale."""
+    recipe = manifest.recipe or {}
+    short = {key: value for key, value in recipe.items() if key not in ("ranges", "rewrites")}
+    return {
+        "source": dict(manifest.source),
+        "precision": manifest.precision,
+        "input_shape": list(manifest.input.shape),
+        "preprocessing": manifest.input.preprocessing,
+        "calibration": manifest.calibration and dict(manifest.calibration),
+        "recipe": {
+            **short,
+            "ranges": len(recipe.get("ranges", ())),
+            "rewrites": {
+                kind: len(tensors) for kind, tensors in recipe.get("rewrites", {}).items()
+            },
+        }
+        if manifest.recipe
+        else None,
+        "versions": dict(manifest.versions),
+    }
 
 
 @dataclass(frozen=True)
@@ -241,6 +307,19 @@ class Bundle:
         """The file that the engine opens, with every file of the artifact vouched for."""
         model, *_ = (self.vouched(record) for record in artifact.files)
         return model
+
+    def compiled_path(self, device: str) -> Path:
+        """The file compiled for a device, vouched for.
+
+        Raises:
+            UsageError: There is none for it; the message names those that there are.
+            BundleError: It is not the file that the compiler wrote.
+        """
+        for compiled in self.manifest.compiled:
+            if compiled.device == device:
+                return self.vouched(compiled.file)
+        found = ", ".join(compiled.device for compiled in self.manifest.compiled) or "no device"
+        raise UsageError(f"{self.path} has nothing compiled for {device}: it has for {found}")
 
     def labels(self) -> tuple[str, ...] | None:
         """The class names in index order, or None where the bundle has none."""

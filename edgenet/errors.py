@@ -8,9 +8,13 @@ from __future__ import annotations
 
 
 class EdgenetError(Exception):
-    """The base of edgenet's errors: the work failed (exit code 1)."""
+    """The base of edgenet's errors: the work failed (exit code 1).
+
+    `details` is more than one line holds, a table for example; the command line prints it first.
+    """
 
     exit_code = 1
+    details = ""
 
 
 class UsageError(EdgenetError):

@@ -47,7 +47,12 @@ def require_formats(precision: str, formats: Iterable[str]) -> None:
 
 
 def lower(
-    graph: Graph, format: str, precision: str, recipe: Recipe | None, folder: Path
+    graph: Graph,
+    format: str,
+    precision: str,
+    recipe: Recipe | None,
+    folder: Path,
+    module: str | None = None,
 ) -> tuple[Path, ...]:
     """Writes `graph` into `folder` and returns the files, the one that an engine opens first.
 
@@ -59,8 +64,8 @@ def lower(
             "dynamic" (and multiplied in it).
         recipe: The ranges of the activations, their bits, and the operators that stay in float.
         folder: Where the files go; it exists.
+        module: The lowering of a target that has its own; None takes the format's.
     """
-    files: tuple[Path, ...] = import_module(LOWERINGS[format]).lower(
-        graph, precision, recipe, folder
-    )
+    lowering = import_module(module or LOWERINGS[format])
+    files: tuple[Path, ...] = lowering.lower(graph, precision, recipe, folder)
     return files

@@ -51,8 +51,6 @@ from converters.quantization.recipe import Recipe, exact_shift
 OPSET, IR_VERSION = 17, 8
 # The first that quantize to 16 bits: ONNX 1.16 (2024).
 OPSET_16, IR_VERSION_16 = 21, 10
-# ONNX Runtime multiplies a map by a gate pixel by pixel; rows that are this wide go faster.
-_LEAST_ROW = 20
 _FUNCTIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softmax": "Softmax"}
 
 
@@ -67,7 +65,7 @@ def build(
     graph: Graph, precision: str, recipe: Recipe | None = None, outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The model in memory; `outputs` names other tensors to hand out."""
-    builder = _Builder(graph, precision, recipe)
+    builder = Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.add(operator)
     return builder.model(graph.outputs if outputs is None else outputs)
@@ -93,7 +91,12 @@ def _as_depthwise(operator: Affine) -> Convolution:
     )
 
 
-class _Builder:
+class Builder:
+    """Appends node by node; what another arrangement does otherwise, it overrides."""
+
+    # ONNX Runtime multiplies a map by a gate pixel by pixel; rows that are this wide go faster.
+    least_row = 20.0
+
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
         self.precision = precision
@@ -104,6 +107,13 @@ class _Builder:
         self.held: set[str] = set()
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self.opset, self.ir_version = (
+            (OPSET_16, IR_VERSION_16) if self.wide else (OPSET, IR_VERSION)
+        )
+        self.take_pixels()
+
+    def take_pixels(self) -> None:
+        """Moves the pixels as they come: as bytes they cost least."""
         self.node("Transpose", [INPUT], f"{INPUT}/transposed", perm=[0, 3, 1, 2])
 
     def quantized(self, operator: Operator) -> bool:
@@ -125,10 +135,12 @@ class _Builder:
         return through
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        """Appends a node, named as what it makes; returns that name."""
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, values: Any) -> str:
+        """Adds a constant once; returns its name."""
         self.constants.setdefault(
             name, numpy_helper.from_array(np.asarray(values, order="C"), name)
         )
@@ -145,6 +157,7 @@ class _Builder:
         return self.node("Cast", [half], name, to=TensorProto.FLOAT)
 
     def dequantized(self, levels: str, name: str, quantization: Quantization) -> str:
+        """Appends the reading of levels; returns the name of the values."""
         return self.node("DequantizeLinear", [levels, *self._parameters(name, quantization)], name)
 
     def _parameters(self, name: str, quantization: Quantization) -> tuple[str, str]:
@@ -164,6 +177,7 @@ class _Builder:
         self.requantize(source, f"{tensor}/quantized", tensor, self.quantizations[tensor])
 
     def requantize(self, source: str, levels: str, result: str, quantization: Quantization) -> None:
+        """Sends values through levels; `result` can be read as held."""
         parameters = self._parameters(result, quantization)
         self.node("QuantizeLinear", [source, *parameters], levels)
         self.node("DequantizeLinear", [levels, *parameters], result)
@@ -171,6 +185,7 @@ class _Builder:
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
+        """Appends the nodes of an operator."""
         raise NotImplementedError(type(operator).__name__)
 
     @add.register
@@ -182,7 +197,7 @@ class _Builder:
                 self._shifted_pixels(operator, Quantization(1.0, shift))
                 return
             source = self._float_pixels()
-        if quantized and self._is_map(operator):
+        elif quantized and self._is_map(operator):
             self.add(_as_depthwise(operator))
             return
         scale, offset = (
@@ -202,13 +217,15 @@ class _Builder:
         inputs = [source, self.weight(f"{operator.name}/offset", offset)]
         self.emit("Add", inputs, operator.output, quantized)
 
-    def _shifted_pixels(self, operator: Operator, quantization: Quantization) -> None:
+    def _shifted_pixels(self, operator: Affine, quantization: Quantization) -> None:
         """Pixels are the levels themselves, whoever reads them."""
         self.dequantized(f"{INPUT}/transposed", operator.output, quantization)
         if self.quantizations[operator.output] == quantization:
             self.held.add(operator.output)
 
     def _float_pixels(self) -> str:
+        if self.graph.pixels == "float32":
+            return f"{INPUT}/transposed"
         if self.quantizations:
             return self.dequantized(f"{INPUT}/transposed", INPUT + "/float", PIXELS)
         return self.node("Cast", [f"{INPUT}/transposed"], INPUT + "/float", to=TensorProto.FLOAT)
@@ -325,7 +342,7 @@ class _Builder:
     @add.register
     def _(self, operator: Multiply) -> None:
         feature_map, gate = (self.graph.shapes[name] for name in operator.inputs)
-        if self.quantized(operator) and gate[2] == 1 and feature_map[2] >= _LEAST_ROW:
+        if self.quantized(operator) and gate[2] == 1 and feature_map[2] >= self.least_row:
             inputs = [self.read(operator), self._row(operator, feature_map[2])]
             self.emit("Mul", inputs, operator.output, True)
         else:
@@ -352,7 +369,10 @@ class _Builder:
         if not quantized:
             self.node("Flatten", [pooled], tensor)
             return
-        # Flattened behind its quantizer, so that the pooling is one QLinear kernel.
+        self.flatten(pooled, tensor)
+
+    def flatten(self, pooled: str, tensor: str) -> None:
+        """Flattens behind the quantizer, so that the pooling is one QLinear kernel."""
         parameters = self._parameters(tensor, self.quantizations[tensor])
         levels = self.node("QuantizeLinear", [pooled, *parameters], f"{tensor}/levels")
         flat = self.node("Flatten", [levels], f"{tensor}/quantized")
@@ -387,8 +407,10 @@ class _Builder:
         self.emit("Transpose", [reshaped], operator.output, quantized, perm=[0, 3, 1, 2])
 
     def model(self, outputs: Sequence[str]) -> onnx.ModelProto:
+        """The model, with these tensors to hand out."""
         shapes = self.graph.shapes
-        inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shapes[INPUT])]
+        kind = TensorProto.UINT8 if self.graph.pixels == "uint8" else TensorProto.FLOAT
+        inputs = [helper.make_tensor_value_info(INPUT, kind, shapes[INPUT])]
         values = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, channels_first(shapes[name]))
             for name in outputs
@@ -396,9 +418,8 @@ class _Builder:
         body = helper.make_graph(
             self.nodes, self.graph.name, inputs, values, list(self.constants.values())
         )
-        opset = OPSET_16 if self.wide else OPSET
         model = helper.make_model(
-            body, opset_imports=[helper.make_opsetid("", opset)], producer_name="edgenet"
+            body, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="edgenet"
         )
-        model.ir_version = IR_VERSION_16 if self.wide else IR_VERSION
+        model.ir_version = self.ir_version
         return model

@@ -71,13 +71,15 @@ def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> 
 
 def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
     """The file in memory."""
-    builder = _Builder(graph, precision, recipe)
+    builder = Builder(graph, precision, recipe)
     for operator in graph.operators:
         builder.add(operator)
     return builder.finish()
 
 
-class _Builder:
+class Builder:
+    """Appends operator by operator; another arrangement overrides what it does otherwise."""
+
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
         self.precision = precision
@@ -87,8 +89,12 @@ class _Builder:
         normalize = graph.operators[0]
         shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
         self.pixels = PIXELS if shift is None else Quantization(1.0, shift)
-        self.shifts_pixels = shift is not None
-        self.input = self.file.tensor(INPUT, graph.input_shape, np.uint8, self.pixels)
+        self.shifts_pixels = shift is not None and graph.pixels == "uint8"
+        self.input = (
+            self.file.tensor(INPUT, graph.input_shape, np.uint8, self.pixels)
+            if graph.pixels == "uint8"
+            else self.file.tensor(INPUT, graph.input_shape, np.float32)
+        )
         # By name and by whether it is held in levels: a tensor may be read in both forms.
         self.forms: dict[tuple[str, bool], int] = {}
 
@@ -150,15 +156,18 @@ class _Builder:
         return self.emit(_Codes.DEQUANTIZE, [constant], wide)
 
     def shape_constant(self, name: str, values: Sequence[int]) -> int:
+        """Adds a shape or axes; returns the index."""
         return self.file.constant(name, np.array(values, np.int32))
 
     def emit(
         self, code: int, inputs: Sequence[int], output: int, options: Any = None, kind: int = 0
     ) -> int:
+        """Appends an operator; returns its output."""
         return self.file.operator(code, inputs, output, options, kind)
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
+        """Appends the TFLite operators of an operator."""
         raise NotImplementedError(type(operator).__name__)
 
     @add.register
@@ -183,15 +192,18 @@ class _Builder:
             if not np.all(operator.scale == 1):
                 steps.append((_Codes.MUL, "scale", operator.scale))
             steps.append((_Codes.ADD, "offset", operator.offset))
-        names = [f"{INPUT}/{name}" for _, name, _ in steps]
+        widened = ["values"] if self.graph.pixels == "uint8" else []
+        names = [*widened, *(f"{INPUT}/{name}" for _, name, _ in steps)]
         shape = self.graph.input_shape
         # The last of the steps makes the tensor itself.
         outputs = [
-            *(self.file.tensor(name, shape, np.float32) for name in ["values", *names][:-1]),
+            *(self.file.tensor(name, shape, np.float32) for name in names[:-1]),
             self.made(operator),
         ]
-        values = self.emit(_Codes.DEQUANTIZE, [self.input], outputs[0])
-        for (code, name, constant), output in zip(steps, outputs[1:], strict=True):
+        values = self.input
+        if widened:
+            values = self.emit(_Codes.DEQUANTIZE, [values], outputs.pop(0))
+        for (code, name, constant), output in zip(steps, outputs, strict=True):
             # A whole row of pixels: XNNPACK takes three values at a time where only they repeat.
             row = np.broadcast_to(constant, (1, 1, *shape[2:]))
             operand = self.constant(f"{operator.name}/{name}", row)
@@ -357,5 +369,6 @@ class _Builder:
         self.emit(_Codes.RESHAPE, inputs, self.made(operator), options, _Options.ReshapeOptions)
 
     def finish(self) -> bytes:
+        """The file, with the graph's outputs in float."""
         outputs = {name: self.form(name, False) for name in self.graph.outputs}
         return self.file.finish({INPUT: self.input}, outputs)

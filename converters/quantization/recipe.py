@@ -5,7 +5,7 @@
     {"activations": {"bits": 8, "granularity": "tensor", "rule": "by-role"},
      "float_operators": ["top_conv"],
      "ranges": {"stem_conv": [-8.0, 31.5]},
-     "rewrites": {"doubling": {"stem_activation": [1.0, 2.5, 1.9]}},
+     "rewrites": {"silu": {"stem_activation": [1.0, 2.5, 1.9]}},
      "weights": {"bias_correction": true, "bits": 8, "granularity": "channel",
                  "rounding": "nearest", "symmetric": true}}
 """

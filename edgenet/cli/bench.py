@@ -7,203 +7,173 @@ import json
 import math
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import Bundle
+from edgenet.cli import reach
 from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgenet.images import Pixels
-    from edgenet.measure.footprint import Footprint
-    from edgenet.measure.latency import Timing
-    from edgenet.runtime import Session
+    from edgenet.measure.candidates import Request
 
 HELP = "time bundles: percentiles, load and first run, peak memory"
 EXAMPLES = """\
   edgenet bench lite0-int8
-  edgenet bench lite0-fp32 lite0-int8 --threads 2
+  edgenet bench lite0-fp32 lite0-int8 --threads 1,2 --html bench.html
+  edgenet bench lite0-int8 --profile
   edgenet bench lite0-int8 --format tflite,onnx --json > bench.json
 """
 
-_SEED = 20
 _RUNS = 100
 _MIN_TIME = 2.0
-
-# The table's columns: a result's key, then the title and, for a figure, the digits shown.
-_NAMES = {
-    "bundle": "bundle",
-    "format": "format",
-    "precision": "precision",
-    "engine": "engine",
-    "device_used": "ran on",
-}
-_FIGURES = {
-    "threads": ("threads", 0),
-    "load_ms": ("load ms", 1),
-    "first_ms": ("first ms", 2),
-    "p50_ms": ("p50 ms", 2),
-    "p90_ms": ("p90 ms", 2),
-    "p95_ms": ("p95 ms", 2),
-    "p99_ms": ("p99 ms", 2),
-    "throughput_per_s": ("images/s", 1),
-    "rss_mb": ("peak MB", 1),
-    "runs": ("runs", 0),
-    "warmup_runs": ("warm-up", 0),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("bundles", metavar="BUNDLE", nargs="+", help="folders that convert wrote")
+    parser.add_argument(
+        "bundles",
+        metavar="BUNDLE",
+        nargs="+",
+        help="folders that convert wrote; the others are compared with the first",
+    )
     parser.add_argument(
         "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="where to run (default: cpu)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
+    reach.add_arguments(parser)
     parser.add_argument(
-        "--runs",
-        type=int,
-        default=_RUNS,
-        metavar="N",
-        help=f"timed runs at least (default: {_RUNS})",
+        "--threads", type=_counts, metavar="N", help="threads of the engine; 1,2 measures both"
     )
     parser.add_argument(
+        "--batch",
+        type=_counts,
+        metavar="N",
+        help="only files that take N images at a time, which convert fixes; 1,8 takes both",
+    )
+    parser.add_argument(
+        "--image", metavar="FILE", help="a photo to run on (default: a made-up one)"
+    )
+    parser.add_argument(
+        "--end-to-end",
+        action="store_true",
+        help="also time the photo from its bytes to its label: decode, resize, run, rank",
+    )
+    parser.add_argument(
+        "--streams",
+        type=int,
+        metavar="N",
+        help="also measure images/s of N sessions of one thread at once",
+    )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="also tell where the time goes, operator by operator, and what keeps it from less",
+    )
+    _add_effort(parser.add_argument_group("how long"))
+    _add_reports(parser.add_argument_group("reports"))
+
+
+def _add_effort(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--runs",
+        type=int,
+        metavar="N",
+        help=f"timed runs at least (default: {_RUNS}, or what --percentile takes)",
+    )
+    group.add_argument(
         "--min-time",
         type=float,
         default=_MIN_TIME,
         metavar="S",
         help=f"seconds on each at least (default: {_MIN_TIME:g})",
     )
-    parser.add_argument(
-        "--image", metavar="FILE", help="a photo to run on (default: a made-up one)"
+    group.add_argument(
+        "--percentile",
+        type=int,
+        metavar="P",
+        help="run often enough for it: p99 takes 368 runs and is left out where there are fewer",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_reports(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--json", action="store_true", help="print one JSON document")
+    group.add_argument("--html", metavar="FILE", help="also write one self-contained HTML page")
+    group.add_argument("--markdown", metavar="FILE", help="also write a pull request's Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
     """Times all bundles in all formats, in turns, and prints the report."""
-    _require_sane(args)
+    from edgenet.measure.bench import measure
+    from edgenet.measure.candidates import open_all
+    from edgenet.report.progress import Steps
+
+    request = _request(args)
     with ExitStack() as stack:
-        opened = _open(stack, args)
-        timings = _time(args, opened)
-    prints = _footprints(args, opened)
-    results = [
-        _entry(bundle, session, timing, footprint)
-        for (bundle, session), timing, footprint in zip(opened, timings, prints, strict=True)
-    ]
-    _report(results, args.json)
+        candidates = open_all(stack, request, _say)
+        with Steps() as steps:
+            document = measure(request, candidates, steps.update)
+    _report(args, document)
     return 0
 
 
-def _require_sane(args: argparse.Namespace) -> None:
-    if args.runs < 1:
-        raise UsageError(f"--runs {args.runs}: at least one run is needed")
+def _request(args: argparse.Namespace) -> Request:
+    from edgenet.measure.candidates import Request
+
     if not (math.isfinite(args.min_time) and args.min_time >= 0):
         raise UsageError(f"--min-time {args.min_time}: it is a number of seconds, from 0")
+    if args.streams is not None and args.streams < 1:
+        raise UsageError(f"--streams {args.streams}: at least one stream is needed")
+    if args.end_to_end and args.image is None:
+        raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
+    return Request(
+        bundles=tuple(args.bundles),
+        formats=tuple(args.format.split(",")) if args.format else None,
+        device=args.device,
+        reach=reach.of(args),
+        threads=args.threads or (None,),
+        batches=args.batch,
+        runs=_runs(args),
+        min_time=args.min_time,
+        image=args.image,
+        streams=args.streams,
+        profile=args.profile,
+        end_to_end=args.end_to_end,
+    )
 
 
-def _open(stack: ExitStack, args: argparse.Namespace) -> list[tuple[str, Session]]:
-    from edgenet.measure.opening import open_formats
+def _runs(args: argparse.Namespace) -> int:
+    from edgenet.measure.latency import runs_for
 
-    formats = args.format.split(",") if args.format else None
-    return [
-        (path, session)
-        for path in dict.fromkeys(args.bundles)
-        for session in open_formats(
-            stack, Bundle.open(path), formats, args.device, args.threads, on_missing=_say
+    if args.percentile is not None and not 0 < args.percentile < 100:
+        raise UsageError(f"--percentile {args.percentile}: it lies between 1 and 99")
+    needed = runs_for(args.percentile) if args.percentile else 0
+    runs = max(_RUNS, needed) if args.runs is None else args.runs
+    if runs < 1:
+        raise UsageError(f"--runs {runs}: at least one run is needed")
+    if runs < needed:
+        raise UsageError(
+            f"--runs {runs} are too few for p{args.percentile}: it takes --runs {needed}"
         )
-    ]
+    return runs
 
 
-def _time(args: argparse.Namespace, opened: list[tuple[str, Session]]) -> list[Timing]:
-    from edgenet.measure import latency
-    from edgenet.report.progress import Progress
+def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
+    from edgenet.report import bench
+    from edgenet.report.files import write_text
 
-    sessions = [session for _, session in opened]
-    inputs = [_input(session, args.image) for session in sessions]
-    calls = [
-        lambda session=session, images=images: session.run(images)
-        for session, images in zip(sessions, inputs, strict=True)
-    ]
-    with Progress("timing", min(latency.ROUNDS, args.runs), "rounds") as progress:
-        return latency.interleaved(
-            calls,
-            runs=args.runs,
-            min_time=args.min_time,
-            items=[session.info.batch for session in sessions],
-            progress=progress.update,
-        )
+    if args.html:
+        from edgenet.report.html.bench import page
+
+        write_text(args.html, page(document), "--html")
+    if args.markdown:
+        write_text(args.markdown, bench.markdown(document), "--markdown")
+    print(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
 
 
-def _input(session: Session, image: str | None) -> Pixels:
-    """One full batch of the photo asked for, or of a made-up one: smooth blobs of colour."""
-    import numpy as np
-
-    if image is None:
-        blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
-        pixels = session.prepare(blobs)
-    else:
-        pixels = session.prepare(image)
-    return np.repeat(pixels[None], session.info.batch, axis=0)
-
-
-def _footprints(args: argparse.Namespace, opened: list[tuple[str, Session]]) -> list[Footprint]:
-    from edgenet.measure.footprint import measure
-    from edgenet.report.progress import Progress
-
-    prints = []
-    with Progress("loading in fresh processes", len(opened), "files") as progress:
-        for done, (bundle, session) in enumerate(opened):
-            info = session.info
-            prints.append(
-                measure(bundle, info.format, info.device, args.threads, engine=info.engine)
-            )
-            progress.update(done + 1)
-    return prints
-
-
-def _entry(bundle: str, session: Session, timing: Timing, footprint: Footprint) -> dict[str, Any]:
-    info = session.info
-    return {
-        "bundle": bundle,
-        "format": info.format,
-        "precision": info.precision,
-        "engine": info.engine,
-        "device": info.device,
-        "device_used": info.device_used,
-        "delegated_fraction": info.delegated_fraction,
-        "threads": info.threads,
-        "batch": info.batch,
-        **asdict(footprint),
-        **asdict(timing),
-    }
-
-
-def _report(results: list[dict[str, Any]], as_json: bool) -> None:
-    from edgenet.measure.machine import describe
-
-    machine = describe()
-    if as_json:
-        print(json.dumps({"machine": machine, "results": results}, indent=1, allow_nan=False))
-    else:
-        print(_table(machine, results))
-
-
-def _table(machine: dict[str, Any], results: list[dict[str, Any]]) -> str:
-    from edgenet.report.cells import number
-    from edgenet.report.table import render
-
-    headers = [*_NAMES.values(), *(title for title, _ in _FIGURES.values())]
-    rows = [
-        [str(result[key]) for key in _NAMES]
-        + [number(result[key], digits) for key, (_, digits) in _FIGURES.items()]
-        for result in results
-    ]
-    isa = f", {' '.join(machine['isa'])}" if machine["isa"] else ""
-    title = f"{machine['cpu']}, {machine['cores']} cores{isa}; timed in turns"
-    align = "<" * len(_NAMES) + ">" * len(_FIGURES)
-    return f"{title}\n{render(headers, rows, align)}"
+def _counts(text: str) -> tuple[int, ...]:
+    """For argparse: whole numbers from 1, separated by commas."""
+    counts = tuple(int(part) for part in text.split(","))
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: whole numbers from 1, separated by commas")
+    return tuple(dict.fromkeys(counts))
 
 
 def _say(message: str) -> None:

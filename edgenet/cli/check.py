@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle, InputSpec
+from edgenet.cli import reach
 from edgenet.errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
-    from edgenet.images import Batch, Pixels
+    from edgenet.measure.check import Images
     from edgenet.measure.limits import Limits
-    from edgenet.measure.parity import Parity, Result
+    from edgenet.measure.parity import Parity
     from edgenet.runtime import Session
 
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
@@ -25,19 +25,11 @@ EXAMPLES = """\
   edgenet check lite0-int8
   edgenet check lite0-int8 --evaluate photos --max-drop 0.5
   edgenet check lite0-int8 --evaluate photos --crop-fraction 1.0 --json > check.json
+  edgenet check lite0-int8 --evaluate photos --baseline check.json --html check.html
+  edgenet check lite0-fp32 --device gpu
 """
 
-_CHUNK = 16
 _CROPS = 256
-
-
-@dataclass(frozen=True)
-class _Images:
-    """What to compare on: `count` images, in batches, and where they come from."""
-
-    batches: Iterator[Batch]
-    count: int
-    source: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="where to run (default: cpu)")
+    reach.add_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
     parser.add_argument(
         "--reference", metavar="BUNDLE", help="another bundle that holds the fp32 model"
     )
     _add_limits(parser.add_argument_group("limits"))
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_reports(parser.add_argument_group("reports"))
 
 
 def _add_limits(limits: argparse._ArgumentGroup) -> None:
@@ -88,25 +80,70 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     limits.add_argument(
         "--min-sqnr", type=float, metavar="DB", help="over the logits (default: none)"
     )
+    limits.add_argument(
+        "--baseline", metavar="FILE", help="an earlier check --json: fail where it was better"
+    )
+
+
+def _add_reports(reports: argparse._ArgumentGroup) -> None:
+    reports.add_argument("--json", action="store_true", help="print one JSON document")
+    reports.add_argument("--html", metavar="FILE", help="also write one self-contained HTML page")
+    reports.add_argument("--markdown", metavar="FILE", help="also write a pull request's Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compares, prints the report, and returns 0, or 3 where a limit was not kept."""
+    from edgenet.measure import check
+    from edgenet.report import check as report
+
     _require_sane(args)
+    baseline = _baseline(args.baseline)
     bundle = Bundle.open(args.bundle)
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
-        spec = bundle.manifest.input
-        images = _crops(args, spec) if args.evaluate is None else _folder(args, spec)
-        parity = _compare(args, reference, sessions, images)
+        twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
+        images = _images(args, bundle.manifest.input)
+        parity = _compare(args, reference, sessions, twins, images)
+    document = check.document(args.bundle, bundle, parity, images)
+    if baseline is not None:
+        _add_regressions(document, baseline)
+    _write_reports(args, document, images)
     if args.json:
-        print(json.dumps(_document(args.bundle, parity), indent=1, allow_nan=False))
+        print(json.dumps(document, indent=1, allow_nan=False))
     else:
-        print(_table(parity, images.source))
-    for result in parity.results:
-        for failure in result.failures:
-            _say(f"{result.info.format} {result.info.precision} failed: {failure}")
-    return 0 if parity.passed else AccuracyError.exit_code
+        print(report.text(document))
+    for result in document["results"]:
+        for failure in result["failures"]:
+            _say(f"{result['format']} {result['precision']} failed: {failure}")
+    for regression in document["regressions"]:
+        _say(f"worse than the baseline: {regression}")
+    return 0 if document["passed"] else AccuracyError.exit_code
+
+
+def _baseline(path: str | None) -> Mapping[str, Any] | None:
+    from edgenet.measure.baseline import read
+
+    return None if path is None else read(path)
+
+
+def _add_regressions(document: dict[str, Any], baseline: Mapping[str, Any]) -> None:
+    from edgenet.measure.baseline import regressions
+
+    document["regressions"] = regressions(document, baseline)
+    document["passed"] = document["passed"] and not document["regressions"]
+
+
+def _write_reports(args: argparse.Namespace, document: dict[str, Any], images: Images) -> None:
+    from edgenet.report.files import write_text
+
+    if args.html:
+        from edgenet.report.html.check import page
+
+        write_text(args.html, page(document, images.pixels), "--html")
+    if args.markdown:
+        from edgenet.report.check import markdown
+
+        write_text(args.markdown, markdown(document), "--markdown")
 
 
 def _require_sane(args: argparse.Namespace) -> None:
@@ -126,47 +163,52 @@ def _open(
     from edgenet.measure.opening import open_formats, open_reference
 
     formats = args.format.split(",") if args.format else None
-    sessions = open_formats(stack, bundle, formats, args.device, args.threads, on_missing=_say)
+    sessions = open_formats(
+        stack, bundle, formats, args.device, args.threads, on_missing=_say, reach=reach.of(args)
+    )
     return sessions, open_reference(stack, bundle, args.reference, args.threads)
 
 
-def _folder(args: argparse.Namespace, spec: InputSpec) -> _Images:
-    from edgenet.images import ImageFolder
+def _on_cpu(
+    stack: ExitStack, args: argparse.Namespace, bundle: Bundle, session: Session
+) -> Session | None:
+    """The same file in the same engine on the CPU; None where it runs there already."""
+    from edgenet.runtime import load
 
-    folder = ImageFolder.open(args.evaluate)
-    if args.images is not None:
-        folder = folder.sample(args.images)
+    info = session.info
+    if info.device_used == "cpu":
+        return None
+    return stack.enter_context(load(bundle, info.format, "cpu", args.threads, engine=info.engine))
+
+
+def _images(args: argparse.Namespace, spec: InputSpec) -> Images:
+    from edgenet.measure import check
+
+    if args.evaluate is None:
+        return check.crops_of(spec, args.images or _CROPS)
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)
-    return _Images(folder.batches(spec, _CHUNK), len(folder), args.evaluate)
-
-
-def _crops(args: argparse.Namespace, spec: InputSpec) -> _Images:
-    from edgenet.photographs import crops
-
-    count = args.images or _CROPS
-    batches = _batches(crops(count, *spec.shape[1:3]))
-    return _Images(batches, count, "crops of scikit-image's photographs")
-
-
-def _batches(images: Iterator[Pixels]) -> Iterator[Batch]:
-    import numpy as np
-
-    from edgenet.images import Batch
-
-    while part := list(islice(images, _CHUNK)):
-        yield Batch(np.stack(part), names=(), labels=None)
+    return check.folder_of(spec, args.evaluate, args.images)
 
 
 def _compare(
-    args: argparse.Namespace, reference: Session, sessions: list[Session], images: _Images
+    args: argparse.Namespace,
+    reference: Session,
+    sessions: list[Session],
+    twins: list[Session | None],
+    images: Images,
 ) -> Parity:
     from edgenet.measure.parity import compare
     from edgenet.report.progress import Progress
 
     with Progress("checking", images.count, "images") as progress:
         return compare(
-            reference, sessions, images.batches, lambda p: _limits(args, p), progress.update
+            reference,
+            sessions,
+            images.recorded(),
+            lambda precision: _limits(args, precision),
+            progress.update,
+            twins,
         )
 
 
@@ -176,94 +218,6 @@ def _limits(args: argparse.Namespace, precision: str) -> Limits:
     names = ("max_drop", "min_agreement", "min_sqnr")
     asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return replace(Limits.of(precision, crops=args.evaluate is None), **asked)
-
-
-def _document(bundle: str, parity: Parity) -> dict[str, Any]:
-    return {
-        "bundle": bundle,
-        "reference": {"precision": parity.reference.precision, "top1": parity.reference_top1},
-        "images": parity.images,
-        "results": [_entry(result) for result in parity.results],
-        "cross_agreement": [
-            {"formats": list(pair.formats), "agreement": pair.agreement}
-            for pair in parity.cross_agreement
-        ],
-        "passed": parity.passed,
-    }
-
-
-def _entry(result: Result) -> dict[str, Any]:
-    info, fidelity = result.info, result.fidelity
-    drop = fidelity.drop
-    return {
-        "format": info.format,
-        "precision": info.precision,
-        "device": info.device,
-        "device_used": info.device_used,
-        "top1": fidelity.top1,
-        "drop_points": fidelity.drop_points,
-        "drop_interval": list(drop.interval) if drop else None,
-        "mcnemar_p": drop.mcnemar_p if drop else None,
-        "agreement": fidelity.agreement,
-        "sqnr_db": fidelity.sqnr_db,
-        "max_error": fidelity.max_error,
-        "cosine": fidelity.cosine,
-        "kl": fidelity.kl,
-        "p50_ms": result.p50_ms,
-        "passed": result.passed,
-        "failures": list(result.failures),
-    }
-
-
-def _table(parity: Parity, source: str) -> str:
-    from edgenet.report.cells import number, percent
-    from edgenet.report.table import render
-
-    headers = [
-        "format",
-        "precision",
-        "ran on",
-        "top-1",
-        "drop (points, 95 %)",
-        "agreement",
-        "SQNR dB",
-    ]
-    headers += ["max error", "p50 ms", "passed"]
-    reference = ["reference", parity.reference.precision, parity.reference.device_used]
-    reference += [percent(parity.reference_top1), *["–"] * 5, ""]
-    rows = [reference, *(_row(result) for result in parity.results)]
-    pairs = ", ".join(
-        f"{' and '.join(pair.formats)} {number(pair.agreement, 4)}"
-        for pair in parity.cross_agreement
-    )
-    closing = f"\nagreement between formats: {pairs}" if pairs else ""
-    return f"{parity.images} images of {source}\n{render(headers, rows, '<<<>>>>>><')}{closing}"
-
-
-def _row(result: Result) -> list[str]:
-    from edgenet.report.cells import number, percent
-
-    info, fidelity = result.info, result.fidelity
-    return [
-        info.format,
-        info.precision,
-        f"{info.device_used} ({info.engine})",
-        percent(fidelity.top1),
-        _drop_cell(result),
-        number(fidelity.agreement, 4),
-        "∞" if fidelity.sqnr_db is None else number(fidelity.sqnr_db, 1),
-        f"{fidelity.max_error:.2g}",
-        number(result.p50_ms),
-        "yes" if result.passed else "no",
-    ]
-
-
-def _drop_cell(result: Result) -> str:
-    drop = result.fidelity.drop
-    if drop is None:
-        return "–"
-    low, high = drop.interval
-    return f"{drop.points:.2f} ({low:.2f}..{high:.2f})"
 
 
 def _say(message: str) -> None:

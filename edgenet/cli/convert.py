@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ EXAMPLES = """\
   edgenet convert --int8                                   Lite0 with its published weights
   edgenet convert my.keras --int8 --calibration photos/ --labels classes.txt -o my-int8
   edgenet convert my.keras --int8 --evaluate test/ --max-drop 0.5
+  edgenet convert my.keras --target ethos-u85-256 --calibration photos/
   edgenet convert b0 --weights efficientnetb0.weights.h5 --precision fp16 --to onnx
 """
 
@@ -42,8 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     precision.add_argument(
         "--int8", dest="precision", action="store_const", const="int8", help="--precision int8"
     )
-    precision.add_argument("--precision", choices=PRECISIONS, help="default: fp32")
-    parser.set_defaults(precision="fp32")
+    precision.add_argument(
+        "--precision", choices=PRECISIONS, help="default: what --target takes, else fp32"
+    )
+    parser.add_argument(
+        "--target",
+        metavar="T",
+        help="where it will run, which chooses precision, formats and arrangement and calls the "
+        "compiler: cpu-x86, cpu-arm, gpu, intel-npu, qualcomm[:SM8450|SM8550|SM8650|SM8750], "
+        "ethos-u55-{32..256}, ethos-u65-{256,512} or ethos-u85-{128..2048}",
+    )
     parser.add_argument(
         "--to",
         metavar="F,...",
@@ -154,6 +164,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         args.model,
         args.output,
         precision=args.precision,
+        target=args.target,
         formats=None if args.to is None else [format.strip() for format in args.to.split(",")],
         calibration=args.calibration,
         calibration_images=args.calibration_images,
@@ -224,6 +235,18 @@ def _document(bundle: Bundle, times: dict[str, float]) -> dict[str, Any]:
             }
             for artifact in bundle.manifest.artifacts
         ],
+        "compiled": [
+            {
+                "kind": compiled.kind,
+                "device": compiled.device,
+                "format": compiled.format,
+                "compiler": compiled.compiler,
+                "file": str(bundle.path / compiled.file.path),
+                "bytes": compiled.file.bytes,
+                **compiled.report,
+            }
+            for compiled in bundle.manifest.compiled
+        ],
     }
 
 
@@ -252,4 +275,37 @@ def _table(bundle: Bundle, times: dict[str, float]) -> str:
     return (
         f"{bundle.path}: {bundle.manifest.precision}, each file verified against Keras on "
         f"{images} images, timed on the CPU\n\n{render(headers, rows, '<<>>>>>')}"
+        + _compiled_table(bundle)
     )
+
+
+def _compiled_table(bundle: Bundle) -> str:
+    """What was compiled; empty where nothing was."""
+    from edgenet.report.table import render
+
+    if not bundle.manifest.compiled:
+        return ""
+    headers = ["compiled for", "file", "MB", "on the NPU", "ms (estimated)", "SRAM KB", "compiler"]
+    rows = [
+        [
+            compiled.device,
+            compiled.file.path,
+            f"{compiled.file.bytes / 1e6:.2f}",
+            "{npu} of {all}".format(
+                npu=compiled.report["operators"]["npu"],
+                all=sum(compiled.report["operators"].values()),
+            ),
+            *_estimates(compiled.report.get("estimated_by_compiler")),
+            compiled.compiler,
+        ]
+        for compiled in bundle.manifest.compiled
+    ]
+    return "\n\nno one measured what is compiled: times are the compiler's estimates\n\n" + render(
+        headers, rows, "<<>>>><"
+    )
+
+
+def _estimates(estimated: Mapping[str, Any] | None) -> tuple[str, str]:
+    if estimated is None:
+        return "–", "–"
+    return f"{estimated['latency_ms']:.2f}", f"{estimated['sram_bytes'] / 1e3:.0f}"

@@ -41,14 +41,18 @@ def _table(rows: list[DeviceRow]) -> str:
     cells = [
         [
             row.engine,
-            row.version or "-",
+            row.version or "–",
             row.device,
             row.delegate,
-            row.kind,
+            row.kind if row.usable else "–",
             "yes" if row.usable else "no",
-            row.name,
+            row.name if row.usable else "–",
         ]
         for row in rows
     ]
-    lacking = [f"{row.engine}: {row.reason}; {row.fix}" for row in rows if not row.usable]
+    lacking = [
+        f"{row.engine} {row.device} ({row.delegate}): {row.reason}; {row.fix}"
+        for row in rows
+        if not row.usable
+    ]
     return "\n".join([render(headers, cells, "<" * len(headers)), *lacking])

@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except EdgenetError as error:
+        if error.details:
+            print(error.details, file=sys.stderr)
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return fail("interrupted", _INTERRUPTED)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from edgenet.cli import reach
 from edgenet.errors import EdgenetError, UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ EXAMPLES = """\
   edgenet run lite0-int8 cat.jpg
   edgenet run lite0-int8 *.jpg --format onnx --top 3
   edgenet run lite0-int8 cat.jpg --threads 1 --json
+  edgenet run lite0-fp32 cat.jpg --device gpu
 """
 
 
@@ -45,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help="litert, tflite-runtime, onnxruntime or openvino (default: the first installed)",
     )
-    parser.add_argument(
-        "--device", metavar="D", default="cpu", help="cpu or auto (default: %(default)s)"
-    )
+    reach.add_arguments(parser)
     parser.add_argument(
         "--threads", metavar="N", type=int, help="of the engine (default: one for each core)"
     )
@@ -63,7 +63,17 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top < 1:
         raise UsageError(f"--top {args.top}: at least one class is needed")
-    with load(args.bundle, args.format, args.device, args.threads, engine=args.engine) as session:
+    wanted = reach.of(args)
+    with load(
+        args.bundle,
+        args.format,
+        args.device,
+        args.threads,
+        engine=args.engine,
+        delegate=wanted.delegate,
+        delegate_options=wanted.options,
+        allow_fallback=wanted.allow_fallback,
+    ) as session:
         results, failures = _classify_all(session, args.images, args.top)
         print(
             _json(args.bundle, session.info, results) if args.json else _text(session.info, results)
@@ -109,24 +119,47 @@ def _json(bundle: str, info: SessionInfo, results: list[_Result]) -> str:
         "engine": info.engine,
         "device": info.device,
         "device_used": info.device_used,
-        "results": [asdict(result) for result in results],
+        "delegate": info.delegate,
+        "kind": info.kind,
+        "device_name": info.device_name,
+        "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
+        "elsewhere": [asdict(placement) for placement in info.elsewhere],
+        "results": [_entry(result, info) for result in results],
     }
     return json.dumps(document, indent=1)
 
 
+def _entry(result: _Result, info: SessionInfo) -> dict[str, Any]:
+    from edgenet.report.devices import split_times
+
+    entry = asdict(result)
+    return {**entry, **split_times(info.kind, {"run_ms": entry["run_ms"]})}
+
+
 def _text(info: SessionInfo, results: list[_Result]) -> str:
+    from edgenet.report.devices import elsewhere
+
+    notes = [info.delegate, f"threads {info.threads}"]
+    if info.kind != "hardware":
+        notes.append(f"{info.kind}: {info.device_name}")
+    if info.elsewhere:
+        notes.append(elsewhere(info))
     where = (
-        f"{info.format} {info.precision} in {info.engine} {info.engine_version or ''}, "
-        f"ran on {info.device_used} ({info.delegate}, threads {info.threads})"
+        f"{info.format} {info.precision} in {info.engine}, "
+        f"ran on {info.device_used} ({', '.join(notes)})"
     )
-    return "\n\n".join([where, *(_block(result) for result in results)])
+    return "\n\n".join([where, *(_block(result, info) for result in results)])
 
 
-def _block(result: _Result) -> str:
+def _block(result: _Result, info: SessionInfo) -> str:
+    from edgenet.report.devices import BY
     from edgenet.report.table import render
 
+    by = "" if info.kind == "hardware" else f" by {BY[info.kind]}"
     title = (
-        f"{result.image}: prepared in {result.preprocess_ms:.1f} ms, run in {result.run_ms:.1f} ms"
+        f"{result.image}: prepared in {result.preprocess_ms:.1f} ms, "
+        f"run in {result.run_ms:.1f} ms{by}"
     )
     rows = [[p.label, str(p.index), f"{100 * p.probability:.1f} %"] for p in result.top]
     return f"{title}\n{render(['class', 'index', 'probability'], rows, '<>>')}"

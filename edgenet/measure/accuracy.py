@@ -48,6 +48,12 @@ def top1(logits: Floats, labels: NDArray[np.integer]) -> float:
     return float(np.mean(right(logits, labels)))
 
 
+def top_k(logits: Floats, labels: NDArray[np.integer], k: int) -> float:
+    """The share of images with their label among the `k` highest classes (ties count for us)."""
+    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    return float(np.mean(np.sum(logits > own, axis=1) < k))
+
+
 def paired_drop(reference_right: Bools, ours_right: Bools) -> PairedDrop:
     """Compares two networks' successes, image by image.
 
@@ -124,8 +130,19 @@ def cosine(reference: Floats, logits: Floats) -> float:
 
 def kl_divergence(reference: Floats, logits: Floats) -> float:
     """The mean over images of KL(softmax(ref) ‖ softmax(x)) = Σ p · (ln p - ln q), in nats."""
-    log_p, log_q = _log_softmax(reference), _log_softmax(logits)
-    return max(0.0, float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))))
+    return float(np.mean(divergences(reference, logits)))
+
+
+def divergences(reference: Floats, logits: Floats) -> NDArray[np.float64]:
+    """For each image KL(softmax(ref) ‖ softmax(x)) in nats, as in `kl_divergence`."""
+    log_p, log_q = log_softmax(reference), log_softmax(logits)
+    return np.maximum(0.0, np.sum(np.exp(log_p) * (log_p - log_q), axis=1))
+
+
+def log_softmax(logits: Floats) -> NDArray[np.float64]:
+    """The logarithm of the softmax of each row."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True)))
 
 
 def _energy(values: Floats) -> float:
@@ -135,8 +152,3 @@ def _energy(values: Floats) -> float:
 
 def _row_energy(values: Floats) -> NDArray[np.float64]:
     return np.einsum("ij,ij->i", values, values, dtype=np.float64)
-
-
-def _log_softmax(logits: Floats) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True)))

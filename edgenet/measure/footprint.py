@@ -12,25 +12,33 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from time import perf_counter_ns
 
 from edgenet.errors import EdgenetError
+from edgenet.runtime.loading import Reach
+from edgenet.runtime.probing import child_environment
+
+_STEADY_RUNS = 10
 
 
 @dataclass(frozen=True)
 class Footprint:
     """The costs of one configuration in a fresh process.
 
-    `load_ms` runs from the call of `edgenet.load` to a ready session: the manifest, the sha256 of
-    the files, the import of the engine and its preparation of the model. `first_ms` is the first
-    answer. `rss_mb` is the peak resident memory of the process, interpreter and numpy included, in
-    MB (10^6 bytes).
+    `load_ms` is all that comes before a ready session: `import_ms` is the import of the engine,
+    `compile_ms` its preparation of the model, and the rest reads the manifest and takes the sha256
+    of the files. `first_ms` is the first answer. `rss_mb` is the peak resident memory of the
+    process, interpreter and numpy included, and `steady_mb` what it holds after ten answers, both
+    in MB (10^6 bytes); the latter is None where the system does not tell.
     """
 
     load_ms: float
+    import_ms: float
+    compile_ms: float
     first_ms: float
     rss_mb: float
+    steady_mb: float | None
 
 
 def measure(
@@ -40,8 +48,12 @@ def measure(
     threads: int | None = None,
     *,
     engine: str | None = None,
+    reach: Reach | None = None,
 ) -> Footprint:
     """Loads and runs a bundle once in a child process.
+
+    A GPU or NPU is tried out before the clock starts: that is a process of its own, and no cost of
+    the bundle.
 
     Raises:
         EdgenetError: The child failed; the message is its own.
@@ -50,11 +62,20 @@ def measure(
     command += ["--device", device]
     command += ["--threads", str(threads)] if threads else []
     command += ["--engine", engine] if engine else []
-    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+    command += _options(reach) if reach else []
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=child_environment(), check=False
+    )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EdgenetError(f"{os.fspath(bundle)} ({format}) failed in a fresh process: {last}")
     return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _options(reach: Reach) -> list[str]:
+    options = ["--delegate", reach.delegate] if reach.delegate else []
+    options += [f"--delegate-option={key}={value}" for key, value in reach.options.items()]
+    return options + (["--allow-fallback"] if reach.allow_fallback else [])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,6 +86,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--engine")
+    parser.add_argument("--delegate")
+    parser.add_argument("--delegate-option", action="append", default=[])
+    parser.add_argument("--allow-fallback", action="store_true")
     args = parser.parse_args(argv)
     try:
         print(json.dumps(asdict(_measure_here(args))))
@@ -77,16 +101,44 @@ def main(argv: list[str] | None = None) -> int:
 def _measure_here(args: argparse.Namespace) -> Footprint:
     import numpy as np
 
+    from edgenet.bundle import Bundle
+    from edgenet.measure.latency import timed
     from edgenet.runtime import load
+    from edgenet.runtime.devices import resolve
+    from edgenet.runtime.engines import installed
 
-    started = perf_counter_ns()
-    session = load(args.bundle, args.format, args.device, args.threads, engine=args.engine)
-    loaded = perf_counter_ns()
+    options = dict(pair.split("=", 1) for pair in args.delegate_option)
+    engines = installed((args.format,), args.engine)
+    if args.device != "cpu":
+        resolve(args.device, engines, args.delegate, options)
+    imported, _ = timed(lambda: import_module(engines[0].module))
+    opened, session = timed(
+        lambda: load(
+            args.bundle,
+            args.format,
+            args.device,
+            args.threads,
+            engine=args.engine,
+            delegate=args.delegate,
+            delegate_options=options,
+            allow_fallback=args.allow_fallback,
+        )
+    )
+    bundle = Bundle.open(args.bundle)
+    # Read once more: what vouching for the files took within `load`.
+    vouched, _ = timed(lambda: bundle.model_path(bundle.artifact(args.format)))
     image = np.full(session.info.input_shape, 128, np.uint8)
-    called = perf_counter_ns()
-    session.run(image)
-    answered = perf_counter_ns()
-    return Footprint((loaded - started) / 1e6, (answered - called) / 1e6, peak_rss_mb())
+    first, _ = timed(lambda: session.run(image))
+    for _ in range(_STEADY_RUNS):
+        session.run(image)
+    return Footprint(
+        load_ms=(imported + opened) / 1e6,
+        import_ms=imported / 1e6,
+        compile_ms=max(0, opened - vouched) / 1e6,
+        first_ms=first / 1e6,
+        rss_mb=peak_rss_mb(),
+        steady_mb=_status_mb("VmRSS:"),
+    )
 
 
 def peak_rss_mb() -> float:
@@ -95,14 +147,19 @@ def peak_rss_mb() -> float:
     Linux's VmHWM begins anew with each program; getrusage, the fallback, may still hold the peak of
     the parent.
     """
+    found = _status_mb("VmHWM:")
+    return _rusage_mb() if found is None else found
+
+
+def _status_mb(field: str) -> float | None:
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
-        return _rusage_mb()
+        return None
     for line in status.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024 / 1e6
-    return _rusage_mb()
+    return None
 
 
 def _rusage_mb() -> float:
@@ -111,13 +168,6 @@ def _rusage_mb() -> float:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts in bytes, the others in KiB.
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-
-
-def _environment() -> dict[str, str]:
-    """The child must find this edgenet even where it is run from a source tree."""
-    root = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}
 
 
 if __name__ == "__main__":

@@ -21,23 +21,54 @@ Call = Callable[[], object]
 ROUNDS = 20
 """Turns that each session gets."""
 
+PERCENTILES = (50, 90, 95, 99)
+
 _WINDOW = 5
 _STEADY = 0.97
 _WARMUP_SECONDS = 5.0
+_MISSED = 0.025
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """The calls before the timed ones: how many, how long in milliseconds, and to what end."""
+
+    runs: int
+    ms: float
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The nanoseconds of single calls, turn by turn; turn i of all calls was taken in round i."""
+
+    turns: tuple[tuple[int, ...], ...]
+    warmup: Warmup
+
+    def milliseconds(self) -> NDArray[np.float64]:
+        """All times in one row, in the order in which they were taken."""
+        return np.concatenate([np.asarray(turn, np.float64) for turn in self.turns]) / 1e6
+
+    def medians(self) -> NDArray[np.float64]:
+        """The median of each turn, in milliseconds."""
+        return np.asarray([np.median(turn) for turn in self.turns], np.float64) / 1e6
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The times of one call, in milliseconds; `throughput_per_s` counts items, not calls."""
+    """The times of one call, in milliseconds; `throughput_per_s` counts items, not calls.
 
+    A percentile is None where there are too few runs for it (`runs_for`).
+    """
+
+    min_ms: float
     p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
     mean_ms: float
     throughput_per_s: float
     runs: int
-    warmup_runs: int
 
 
 def interleaved(
@@ -48,6 +79,31 @@ def interleaved(
     items: int | Sequence[int] = 1,
     progress: Callable[[int], None] | None = None,
 ) -> list[Timing]:
+    """Times several calls in turns, as `sample` does, and sums each of them up.
+
+    Args:
+        calls: As for `sample`.
+        runs: As for `sample`.
+        min_time: As for `sample`.
+        items: Items (images) that one call handles, for the throughput; one number for all or one a
+            call.
+        progress: As for `sample`.
+
+    Returns:
+        One `Timing` a call, in order.
+    """
+    samples = sample(calls, runs=runs, min_time=min_time, progress=progress)
+    counts = [items] * len(calls) if isinstance(items, int) else items
+    return [summarize(*each) for each in zip(samples, counts, strict=True)]
+
+
+def sample(
+    calls: Sequence[Call],
+    *,
+    runs: int = 100,
+    min_time: float = 1.0,
+    progress: Callable[[int], None] | None = None,
+) -> list[Samples]:
     """Times several calls in turns.
 
     Each is warmed up first. Then, in each of 20 rounds, each call has its turn of at least
@@ -59,49 +115,71 @@ def interleaved(
         calls: What to time; a call must not return before its output lies in host memory.
         runs: The fewest timed calls of each.
         min_time: The shortest time spent on each, in seconds.
-        items: Items (images) that one call handles, for the throughput; one number for all or one a
-            call.
         progress: Told the number of rounds done after each of min(20, `runs`).
-
-    Returns:
-        One `Timing` a call, in order.
     """
     warmups = [warm_up(call) for call in calls]
-    samples: list[list[int]] = [[] for _ in calls]
+    turns: list[list[tuple[int, ...]]] = [[] for _ in calls]
     rounds = max(1, min(ROUNDS, runs))
     for done in range(rounds):
         order = range(len(calls)) if done % 2 == 0 else reversed(range(len(calls)))
         for index in order:
-            samples[index] += _turn(calls[index], math.ceil(runs / rounds), min_time / rounds)
+            turn = _turn(calls[index], math.ceil(runs / rounds), min_time / rounds)
+            turns[index].append(tuple(turn))
         if progress:
             progress(done + 1)
-    counts = [items] * len(calls) if isinstance(items, int) else items
-    return [summarize(*each) for each in zip(samples, counts, warmups, strict=True)]
+    return [Samples(tuple(own), warmup) for own, warmup in zip(turns, warmups, strict=True)]
 
 
-def warm_up(call: Call) -> int:
-    """Calls until it no longer gets faster, and says how many calls that took.
+def warm_up(call: Call) -> Warmup:
+    """Calls until it no longer gets faster.
 
     Steady means: the fastest of the last five calls is no more than 3 % faster than the fastest of
     all calls before them. The search ends after 5 seconds in any case.
     """
     started = perf_counter_ns()
     times = _times(call, _WINDOW)
-    while perf_counter_ns() - started < _WARMUP_SECONDS * 1e9:
+    steady = False
+    while not steady and perf_counter_ns() - started < _WARMUP_SECONDS * 1e9:
         window = _times(call, _WINDOW)
         steady = min(window) >= _STEADY * min(times)
         times += window
-        if steady:
-            break
-    return len(times)
+    return Warmup(len(times), (perf_counter_ns() - started) / 1e6, steady)
 
 
-def summarize(nanoseconds: Sequence[int], items: int = 1, warmup_runs: int = 0) -> Timing:
+def summarize(samples: Samples, items: int = 1) -> Timing:
     """Percentiles (linear between neighbours), mean and throughput of the times of single calls."""
-    milliseconds: NDArray[np.float64] = np.asarray(nanoseconds, np.float64) / 1e6
-    p50, p90, p95, p99 = (float(p) for p in np.percentile(milliseconds, [50, 90, 95, 99]))
-    mean = float(milliseconds.mean())
-    return Timing(p50, p90, p95, p99, mean, items * 1e3 / mean, len(milliseconds), warmup_runs)
+    times = samples.milliseconds()
+    p50, *tail = (percentile(times, p) for p in PERCENTILES)
+    p90, p95, p99 = tail
+    mean = float(times.mean())
+    return Timing(
+        min_ms=float(times.min()),
+        p50_ms=float(np.median(times)) if p50 is None else p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        mean_ms=mean,
+        throughput_per_s=items * 1e3 / mean,
+        runs=len(times),
+    )
+
+
+def percentile(times: NDArray[np.float64], percent: int) -> float | None:
+    """A percentile, linear between neighbours, or None where `times` are too few to bound it."""
+    if len(times) < runs_for(percent):
+        return None
+    return float(np.percentile(times, percent))
+
+
+def runs_for(percent: int) -> int:
+    """The fewest runs that say anything of a percentile: p90 takes 36, p95 72, p99 368.
+
+    Only then does the slowest run lie above the true percentile with 97.5 % certainty, so that a
+    two-sided 95 % interval has an upper end: the smallest n with 1 - pⁿ ≥ 0.975.
+
+    Source: H. A. David and H. N. Nagaraja, "Order Statistics", 3rd edition, section 7.1.
+    """
+    return math.ceil(math.log(_MISSED) / math.log(percent / 100))
 
 
 def timed(call: Callable[[], T]) -> tuple[int, T]:

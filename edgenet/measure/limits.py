@@ -55,6 +55,26 @@ class Limits:
             max_error=1e-3 if precision == "fp32" else None,
         )
 
+    @classmethod
+    def beside_cpu(cls, precision: str, device: str) -> Limits:
+        """What a device must keep of the CPU's answers to the same file: SQNR alone, in dB.
+
+        A device that is broken, or computes another network, is far from the CPU on every image;
+        top-1 adds nothing to that but near-ties. By what the device computes with:
+
+        - float32 (fp32 files on a GPU): the sums' order is all that differs; 60 dB is an error of a
+          thousandth, and SwiftShader keeps 113 or more (Lite0, B0, both engines).
+        - half floats (16-bit and weight-only files on a GPU; every float file on an NPU): products
+          round at 2^-11, which over some fifty layers leaves more than 30 dB.
+        - eight bits: the same numbers, of which a few fall on the other side of a rounding. On 24
+          photos LiteRT's GPU keeps 26.9 dB (Lite0) and 21.8 dB (B0) of its CPU; 10 dB, what a bad
+          int8 file keeps of the float model, refuses a broken device, not another rounding.
+        """
+        held = computed(precision, device)
+        if held == "fp32":
+            return cls(min_sqnr=60.0)
+        return cls(min_sqnr=30.0 if held in ("fp16", "bf16", "w8") else 10.0)
+
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""
         checks = (
@@ -64,6 +84,11 @@ class Limits:
             _over("the largest error of a logit", fidelity.max_error, self.max_error, "{:.2g}"),
         )
         return tuple(check for check in checks if check)
+
+
+def computed(precision: str, device: str) -> str:
+    """The precision whose limits hold on a device: an NPU computes float32 files in half floats."""
+    return "fp16" if (precision, device) == ("fp32", "npu") else precision
 
 
 def _over(what: str, value: float | None, limit: float | None, unit: str) -> str | None:

@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
     """
     return {
         "cpu": cpu_name(),
-        "cores": _cores(),
+        "cores": cores(),
         "os": platform.platform(),
         "python": platform.python_version(),
         "numpy": metadata.version("numpy"),
@@ -38,7 +38,8 @@ def describe() -> dict[str, Any]:
     }
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The logical processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from edgenet.bundle import Bundle
-from edgenet.errors import MissingExtraError, UsageError
-from edgenet.runtime import Session, load
+from edgenet.errors import DeviceError, EdgenetError, MissingExtraError, UsageError
+from edgenet.runtime import Session, load, load_artifact
+from edgenet.runtime.loading import Reach
+from edgenet.runtime.placement import PartialError
 
 
 def open_formats(
@@ -17,30 +19,37 @@ def open_formats(
     device: str = "cpu",
     threads: int | None = None,
     on_missing: Callable[[str], None] | None = None,
+    reach: Reach | None = None,
 ) -> list[Session]:
     """Opens a bundle in several formats; the stack closes the sessions.
 
     Args:
         stack: What owns the sessions.
         bundle: The bundle.
-        formats: Those asked for; None takes all whose engine is installed.
+        formats: Those asked for; None takes all whose engine is installed and reaches the device.
         device: As for `edgenet.load`.
         threads: As for `edgenet.load`.
-        on_missing: Told of a format that is left out because its engine is not installed.
+        on_missing: Told of a format that is left out because its engine is not installed, or does
+            not reach the device.
+        reach: As for `edgenet.load`: which delegate, and whether the CPU may help.
 
     Raises:
         MissingExtraError: The engine of a format asked for is not installed, or none is.
+        DeviceError: No engine reaches the device, or one does and would run a part of the model.
         EdgenetError: As `edgenet.load`.
     """
     sessions: list[Session] = []
-    lacking: MissingExtraError | None = None
+    lacking: EdgenetError | None = None
     for format in dict.fromkeys(formats or bundle.formats):
         try:
-            session = load(bundle, format, device, threads)
-        except MissingExtraError as error:
+            session = load_artifact(bundle, bundle.artifact(format), device, threads, reach=reach)
+        # That a device would run a part only is a fault of this file, not of the machine.
+        except PartialError:
+            raise
+        except (MissingExtraError, DeviceError) as error:
             if formats:
                 raise
-            lacking = error
+            lacking = lacking or error
             if on_missing:
                 on_missing(f"{format} is left out: {error}")
             continue

@@ -15,7 +15,8 @@ from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch, Pixels
 from edgenet.measure import accuracy, latency
 from edgenet.measure.accuracy import PairedDrop
-from edgenet.measure.limits import Limits
+from edgenet.measure.damage import Damage, find
+from edgenet.measure.limits import Limits, computed
 
 if TYPE_CHECKING:
     from edgenet.runtime import Session, SessionInfo
@@ -28,12 +29,13 @@ Labels = NDArray[np.int64]
 class Fidelity:
     """How near a network's logits are to the reference's on the same images.
 
-    `top1` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all logits are
-    equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute difference of a
-    logit, `cosine` and `kl` (nats) are means over images.
+    `top1`, `top5` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all
+    logits are equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute
+    difference of a logit, `cosine` and `kl` (nats) are means over images.
     """
 
     top1: float | None
+    top5: float | None
     drop: PairedDrop | None
     agreement: float
     sqnr_db: float | None
@@ -57,12 +59,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Result:
-    """One file: fidelity, median time of a call in milliseconds, and the limits it did not keep."""
+    """One file: fidelity, what it broke, median ms of a call, and the limits it did not keep.
+
+    `beside_cpu` compares the device with the CPU on the same file; None for the CPU itself.
+    """
 
     info: SessionInfo
     fidelity: Fidelity
+    damage: Damage
     p50_ms: float
     failures: tuple[str, ...]
+    beside_cpu: Fidelity | None = None
 
     @property
     def passed(self) -> bool:
@@ -72,22 +79,24 @@ class Result:
 
 @dataclass(frozen=True)
 class CrossAgreement:
-    """The share of images on which the files of two formats have the same top-1 class."""
+    """Two formats' files: the share of images with one top-1 class, and the logits' cosine."""
 
     formats: tuple[str, str]
     agreement: float
+    cosine: float
 
 
 @dataclass(frozen=True)
 class Parity:
     """Files against the reference on the same images.
 
-    `reference_top1` is a share 0..1, None without labels.
+    `reference_top1` and `reference_top5` are shares 0..1, None without labels.
     """
 
     images: int
     reference: SessionInfo
     reference_top1: float | None
+    reference_top5: float | None
     results: tuple[Result, ...]
     cross_agreement: tuple[CrossAgreement, ...]
 
@@ -103,6 +112,7 @@ def compare(
     batches: Iterable[Batch],
     limits: Callable[[str], Limits] = Limits.of,
     progress: Callable[[int], None] | None = None,
+    twins: Sequence[Session | None] = (),
 ) -> Parity:
     """Runs the reference and every session over the images once and compares their logits.
 
@@ -112,8 +122,9 @@ def compare(
         reference: The float model.
         sessions: What to judge, with the reference's input size and classes.
         batches: The prepared images, with labels or without.
-        limits: What a precision must keep.
+        limits: What a precision must keep, as the device computes it.
         progress: Told the number of images done after each batch.
+        twins: For each of `sessions` the same file on the CPU, or None; none at all by default.
 
     Raises:
         UsageError: The reference is of another network, or a label is not among the classes.
@@ -121,16 +132,22 @@ def compare(
     """
     for session in sessions:
         _require_alike(reference.info, session.info)
-    (truth, *answers), labels = collect((reference, *sessions), batches, progress)
+    pairs = [twin for twin in twins if twin is not None]
+    (truth, *answers), labels = collect((reference, *sessions, *pairs), batches, progress)
+    beside = iter(answers[len(sessions) :])
+    on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
     return Parity(
         images=len(truth.logits),
         reference=reference.info,
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
+        reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
         results=tuple(
-            _result(session.info, answer, truth.logits, labels, limits(session.info.precision))
-            for session, answer in zip(sessions, answers, strict=True)
+            _result(session.info, answer, truth.logits, labels, _held(limits, session.info), cpu)
+            for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
         ),
-        cross_agreement=_cross_agreement([s.info.format for s in sessions], answers),
+        cross_agreement=_cross_agreement(
+            [s.info.format for s in sessions], answers[: len(sessions)]
+        ),
     )
 
 
@@ -160,7 +177,7 @@ def collect(
         if progress:
             progress(done)
     answers = [
-        Answers(_finite(session.info, np.concatenate(rows)), latency.summarize(spent).p50_ms)
+        Answers(_finite(session.info, np.concatenate(rows)), float(np.median(spent)) / 1e6)
         for session, rows, spent in zip(sessions, logits, times, strict=True)
     ]
     return answers, np.asarray(labels, np.int64) if labels else None
@@ -168,13 +185,15 @@ def collect(
 
 def fidelity(reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
     """Compares logits, images × classes, with the reference's on the same images."""
-    top1, drop = None, None
+    top1, top5, drop = None, None, None
     if labels is not None:
         ours = accuracy.right(logits, labels)
         top1 = float(np.mean(ours))
+        top5 = accuracy.top_k(logits, labels, 5)
         drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
     return Fidelity(
         top1=top1,
+        top5=top5,
         drop=drop,
         agreement=accuracy.agreement(reference, logits),
         sqnr_db=accuracy.sqnr_db(reference, logits),
@@ -205,11 +224,27 @@ def _finite(info: SessionInfo, logits: Logits) -> Logits:
     return logits
 
 
+def _held(limits: Callable[[str], Limits], info: SessionInfo) -> Limits:
+    return limits(computed(info.precision, info.device_used))
+
+
 def _result(
-    info: SessionInfo, answers: Answers, reference: Logits, labels: Labels | None, limits: Limits
+    info: SessionInfo,
+    answers: Answers,
+    reference: Logits,
+    labels: Labels | None,
+    limits: Limits,
+    cpu: Answers | None,
 ) -> Result:
     found = fidelity(reference, answers.logits, labels)
-    return Result(info, found, answers.p50_ms, limits.failures(found))
+    damage = find(reference, answers.logits, labels)
+    failures = limits.failures(found)
+    if cpu is None:
+        return Result(info, found, damage, answers.p50_ms, failures)
+    beside = fidelity(cpu.logits, answers.logits)
+    told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
+    failures += tuple(f"beside the cpu, {failure}" for failure in told)
+    return Result(info, found, damage, answers.p50_ms, failures, beside)
 
 
 def _cross_agreement(
@@ -217,7 +252,11 @@ def _cross_agreement(
 ) -> tuple[CrossAgreement, ...]:
     pairs = combinations(zip(formats, answers, strict=True), 2)
     return tuple(
-        CrossAgreement((a, b), accuracy.agreement(ours.logits, theirs.logits))
+        CrossAgreement(
+            (a, b),
+            accuracy.agreement(ours.logits, theirs.logits),
+            accuracy.cosine(ours.logits, theirs.logits),
+        )
         for (a, ours), (b, theirs) in pairs
     )
 

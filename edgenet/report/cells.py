@@ -1,6 +1,11 @@
-"""Numbers as a console table shows them."""
+"""Numbers as tables show them."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_MOST_DIGITS = 3
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -11,3 +16,24 @@ def number(value: float | None, digits: int = 2) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """A share of 0..1 in per cent, or a dash where there is none."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def measured(value: float | None, interval: Sequence[float] | None) -> str:
+    """A measured number with no more digits than its interval is worth, as in "5.12 ± 0.03".
+
+    Args:
+        value: The number; a dash stands for None.
+        interval: Its 95 % confidence interval, or None: two digits, and nothing behind them.
+    """
+    if value is None or interval is None:
+        return number(value)
+    half = (interval[1] - interval[0]) / 2
+    digits = worthwhile_digits(half)
+    return f"{value:.{digits}f} ± {half:.{digits}f}"
+
+
+def worthwhile_digits(half: float) -> int:
+    """The decimals that a number known to ± `half` is worth: one digit of `half`, at most three."""
+    if half <= 0:
+        return _MOST_DIGITS
+    return min(_MOST_DIGITS, max(0, -math.floor(math.log10(half))))

@@ -50,3 +50,30 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Steps:
+    """The progress of one piece of work after another: a new `what` begins a new line."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._progress: Progress | None = None
+
+    def update(self, what: str, done: int, total: int, unit: str) -> None:
+        """Tells that `done` of `total` steps of the work `what` are done."""
+        if self._progress is None or what != self._what:
+            self.close()
+            self._what, self._progress = what, Progress(what, total, unit)
+        self._progress.update(done)
+
+    def close(self) -> None:
+        """Takes the line off the terminal again."""
+        if self._progress:
+            self._progress.close()
+            self._progress = None
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

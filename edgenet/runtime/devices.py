@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgenet.errors import DeviceError, UsageError
-from edgenet.runtime.engines import ENGINES, Engine
+from edgenet.runtime.delegates import DELEGATES, DEVICES, Delegate, delegates, named
+from edgenet.runtime.engines import Engine, by_name, version_of
+from edgenet.runtime.probing import Finding, examine
 
-DEVICES = ("cpu", "gpu", "npu")
-# A cold import from an SD card takes seconds; an engine that hangs for longer is broken.
-_IMPORT_TIMEOUT_S = 60
+# Of two usable devices the one nearer to hardware is taken; a compiler runs nothing.
+_RANKS = {"hardware": 0, "software": 1, "emulator": 2}
 
 
 @dataclass(frozen=True)
@@ -24,15 +22,15 @@ class DeviceRow:
     """One device as one engine sees it.
 
     Attributes:
-        engine: The engine's name.
+        engine: The engine's name, or a compiler's.
         device: "cpu", "gpu" or "npu".
         delegate: The engine's own word for what reaches the device.
-        usable: Whether a session can run there now.
+        usable: Whether a session can run there now, or a compiler compile for it.
         kind: "hardware", "software", "emulator" or "compiler".
-        name: The device's name, as the machine gives it.
-        version: The engine's version; None if it is not installed.
+        name: The device's name, as its driver gives it; where it is not usable, the delegate's.
+        version: Of the engine, or of the package that the delegate comes in; None if not installed.
         reason: Why it is not usable; None if it is.
-        fix: The command that makes it usable; None if it is.
+        fix: What makes it usable; None if it is.
     """
 
     engine: str
@@ -47,30 +45,106 @@ class DeviceRow:
 
 
 def probe() -> list[DeviceRow]:
-    """Looks at every engine of `ENGINES`, each imported in a process of its own.
+    """Looks at every delegate of `DELEGATES`, each in a process of its own, some at a time.
 
-    An engine that crashes while it is imported is a row with its reason, not the end of the probe.
+    One that crashes or hangs is a row with its reason, not the end of the probe.
     """
-    name = cpu_name()
-    with ThreadPoolExecutor(len(ENGINES)) as pool:
-        return list(pool.map(lambda engine: _cpu_row(engine, name), ENGINES))
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(_row, DELEGATES))
 
 
-def resolve(device: str, engine: Engine) -> str:
-    """The device that `device` comes to with an engine: a name of `DEVICES`.
+def _row(delegate: Delegate) -> DeviceRow:
+    found = examine(delegate)
+    engine = by_name(delegate.engine)
+    package = delegate.package or (engine.package if engine else "")
+    return DeviceRow(
+        engine=delegate.engine,
+        device=delegate.device,
+        delegate=delegate.name,
+        usable=found.usable,
+        kind=found.kind,
+        name=found.name,
+        version=version_of(package),
+        reason=found.reason,
+        fix=found.fix,
+    )
+
+
+def resolve(
+    device: str,
+    engines: Sequence[Engine],
+    name: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Delegate:
+    """The delegate to open: on the device asked for, or with "auto" on the best that is hardware.
+
+    The CPU is taken as it is; anything else is tried out first, in a process of its own.
+
+    Args:
+        device: "cpu", "gpu", "npu" or "auto".
+        engines: Those that are installed and have a file to run, the preferred one first.
+        name: A delegate's name, or the path of a delegate library; None takes the best.
+        options: For a delegate library, its own options.
 
     Raises:
-        UsageError: No such device.
-        DeviceError: The device cannot be used.
+        UsageError: No such device or delegate.
+        DeviceError: The device cannot be used; the message says why, and what would change that.
     """
-    if device in ("auto", "cpu"):
-        return "cpu"
-    if device in DEVICES:
-        raise DeviceError(
-            f"{engine.name} was asked for the {device} and found only the cpu ({cpu_name()}): "
-            f"use --device cpu, or see edgenet devices"
+    if device == "auto":
+        return _best_hardware(engines, name) or _cpu(engines)
+    if device not in DEVICES:
+        raise UsageError(f"no device {device!r}: choose one of auto, {', '.join(DEVICES)}")
+    if device == "cpu" and name is None:
+        return _cpu(engines)
+    able = _able(device, engines, name)
+    found = {delegate: examine(delegate, options) for delegate in able}
+    usable = [d for d, finding in found.items() if finding.usable and finding.kind in _RANKS]
+    if not usable:
+        raise _refusal(device, engines, found)
+    return min(usable, key=lambda delegate: _RANKS[found[delegate].kind])
+
+
+def _able(device: str, engines: Sequence[Engine], name: str | None) -> list[Delegate]:
+    if name is None:
+        return [d for engine in engines for d in delegates(engine.name, device)]
+    refusal: UsageError | None = None
+    for engine in engines:
+        try:
+            return [named(engine.name, device, name)]
+        except UsageError as error:
+            refusal = refusal or error
+    raise refusal or UsageError(f"no engine has a delegate {name!r}")
+
+
+def _cpu(engines: Sequence[Engine]) -> Delegate:
+    return delegates(engines[0].name, "cpu")[0]
+
+
+def _best_hardware(engines: Sequence[Engine], name: str | None) -> Delegate | None:
+    for device in ("gpu", "npu") if name is None else DEVICES[1:]:
+        for delegate in _able(device, engines, name):
+            found = examine(delegate)
+            if found.usable and found.kind == "hardware":
+                return delegate
+    return None
+
+
+def _refusal(
+    device: str, engines: Sequence[Engine], found: Mapping[Delegate, Finding]
+) -> DeviceError:
+    """The last delegate of the table is the one with the most general way to get it."""
+    names = " and ".join(engine.name for engine in engines)
+    if not found:
+        return DeviceError(
+            f"{names} cannot reach a {device}: use --device cpu, or see edgenet devices"
         )
-    raise UsageError(f"no device {device!r}: choose one of auto, {', '.join(DEVICES)}")
+    delegate, finding = list(found.items())[-1]
+    return DeviceError(
+        f"{delegate.engine} cannot use the {device} ({delegate.name}): {finding.reason}; "
+        f"{finding.fix}; or use --device cpu (edgenet devices lists all)"
+    )
 
 
 def cpu_threads(asked: int | None) -> int:
@@ -121,38 +195,3 @@ def _model_name(lines: Iterable[str]) -> str | None:
             if key.strip() == wanted and value.strip():
                 return value.strip()
     return None
-
-
-def _cpu_row(engine: Engine, name: str) -> DeviceRow:
-    reason, fix = None, None
-    if not engine.installed:
-        reason, fix = "not installed", engine.install_line
-    elif failure := import_failure(engine.module):
-        reason = f"importing it fails: {failure}"
-        fix = f"pip install --force-reinstall {engine.package}"
-    return DeviceRow(
-        engine=engine.name,
-        device="cpu",
-        delegate=engine.delegate,
-        usable=reason is None,
-        kind="hardware",
-        name=name,
-        version=engine.version,
-        reason=reason,
-        fix=fix,
-    )
-
-
-def import_failure(module: str) -> str | None:
-    """Imports a module in a fresh process: the last line of its error, or None if it went well."""
-    command = [sys.executable, "-c", f"import {module}"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=_IMPORT_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"it did not end in {_IMPORT_TIMEOUT_S} s"
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    if done.returncode < 0:
-        return f"the process was killed by signal {-done.returncode}"
-    return lines[-1] if lines else f"exit status {done.returncode}"

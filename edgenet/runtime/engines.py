@@ -6,7 +6,6 @@ A new format is one file in this package, named as the format, and one entry in 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 
 from edgenet.errors import MissingExtraError, UsageError
@@ -22,7 +21,6 @@ class Engine:
         package: Its distribution's name, for the version.
         module: What to import to use it.
         extra: The extra of edgenet that installs it.
-        delegate: What it runs the model with on the CPU, in its own word.
     """
 
     name: str
@@ -30,7 +28,6 @@ class Engine:
     package: str
     module: str
     extra: str
-    delegate: str
 
     @property
     def installed(self) -> bool:
@@ -40,10 +37,7 @@ class Engine:
     @property
     def version(self) -> str | None:
         """The version installed, or None."""
-        try:
-            return metadata.version(self.package)
-        except metadata.PackageNotFoundError:
-            return None
+        return version_of(self.package)
 
     @property
     def install_line(self) -> str:
@@ -59,7 +53,6 @@ ENGINES = (
         package="ai-edge-litert",
         module="ai_edge_litert.interpreter",
         extra="tflite",
-        delegate="XNNPACK",
     ),
     Engine(
         "tflite-runtime",
@@ -67,7 +60,6 @@ ENGINES = (
         package="tflite-runtime",
         module="tflite_runtime.interpreter",
         extra="tflite-runtime",
-        delegate="XNNPACK",
     ),
     Engine(
         "onnxruntime",
@@ -75,7 +67,6 @@ ENGINES = (
         package="onnxruntime",
         module="onnxruntime",
         extra="onnx",
-        delegate="CPUExecutionProvider",
     ),
     Engine(
         "openvino",
@@ -83,9 +74,24 @@ ENGINES = (
         package="openvino",
         module="openvino",
         extra="openvino",
-        delegate="CPU",
     ),
 )
+
+
+def version_of(package: str) -> str | None:
+    """The version of an installed distribution, or None."""
+    # Imported late: a session that nobody asks for its engine's version does without it.
+    from importlib import metadata
+
+    try:
+        return metadata.version(package) if package else None
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def by_name(name: str) -> Engine | None:
+    """The engine of a name, or None."""
+    return next((engine for engine in ENGINES if engine.name == name), None)
 
 
 def choose(formats: tuple[str, ...], engine: str | None = None) -> Engine:
@@ -99,21 +105,27 @@ def choose(formats: tuple[str, ...], engine: str | None = None) -> Engine:
         UsageError: There is no engine of that name, or it runs none of the formats.
         MissingExtraError: What could run them is not installed.
     """
+    return installed(formats, engine)[0]
+
+
+def installed(formats: tuple[str, ...], engine: str | None = None) -> tuple[Engine, ...]:
+    """As `choose`, but all that are installed, the preferred one first; there is at least one."""
     able = [e for format in formats for e in ENGINES if e.format == format]
     if engine is not None:
-        named = _known(engine)
+        named = known(engine)
         if named not in able:
             raise UsageError(f"{engine} runs {named.format} files, not {' or '.join(formats)}")
         able = [named]
-    for candidate in able:
-        if candidate.installed:
-            return candidate
+    found = tuple(candidate for candidate in able if candidate.installed)
+    if found:
+        return found
     first = able[0]
     raise MissingExtraError(f"running {first.format} files in {first.name}", first.extra)
 
 
-def _known(name: str) -> Engine:
-    for engine in ENGINES:
-        if engine.name == name:
-            return engine
-    raise UsageError(f"no engine {name!r}: choose one of {', '.join(e.name for e in ENGINES)}")
+def known(name: str) -> Engine:
+    """The engine of a name; UsageError where there is none."""
+    found = by_name(name)
+    if found is None:
+        raise UsageError(f"no engine {name!r}: choose one of {', '.join(e.name for e in ENGINES)}")
+    return found

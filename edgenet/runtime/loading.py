@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 
 from edgenet.bundle import FORMATS, Artifact, Bundle
-from edgenet.errors import BundleError, EdgenetError, UsageError
+from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
+from edgenet.runtime.delegates import Delegate
 from edgenet.runtime.devices import cpu_threads, resolve
-from edgenet.runtime.engines import Engine, choose
+from edgenet.runtime.engines import Engine, installed, known
 from edgenet.runtime.session import Plan, Session
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How to reach a device: what was asked for beside its name.
+
+    Attributes:
+        delegate: A delegate's name, or the path of a delegate library; None takes the best.
+        options: The library's own options.
+        allow_fallback: Whether operators that the device refuses may run on the CPU.
+    """
+
+    delegate: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    allow_fallback: bool = False
 
 
 def load(
@@ -20,31 +39,40 @@ def load(
     *,
     engine: str | None = None,
     reference: bool = False,
+    delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
+    allow_fallback: bool = False,
 ) -> Session:
     """Opens a bundle's model in an engine.
 
     Args:
         bundle: The folder, or one already open.
-        format: "tflite", "onnx" or "openvino"; None takes the first whose engine is installed.
-        device: "cpu"; "auto" lets edgenet choose, which is the CPU too.
+        format: "tflite", "onnx" or "openvino"; None takes the first whose engine is installed and
+            reaches the device.
+        device: "cpu", "gpu" or "npu": all of the model runs there, or this is an error. "auto"
+            takes a GPU or NPU if it is hardware and runs all of the model, else the CPU.
         threads: For the engine, 1 or more; None takes one for each physical core that this process
             may use.
         engine: "litert", "tflite-runtime", "onnxruntime" or "openvino"; None takes the first that
             is installed.
         reference: The fp32 reference instead of the model; `format` must then be None or its own.
+        delegate: A name that `edgenet devices` lists, or the path of a TFLite delegate library;
+            None takes the best for the device.
+        delegate_options: The delegate library's own options.
+        allow_fallback: Whether operators that the device refuses may run on the CPU;
+            `session.info` then says how many do.
 
     Raises:
-        UsageError: No such bundle, format, engine or device, or `threads` below 1.
+        UsageError: No such bundle, format, engine, device or delegate, or `threads` below 1.
         BundleError: The bundle is damaged.
         MissingExtraError: The engine is not installed.
-        DeviceError: The device cannot be used.
+        DeviceError: The device cannot be used, or not for all operators.
         EdgenetError: The engine refuses the file.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     candidates = _candidates(opened, format, reference)
-    chosen = choose(tuple(artifact.format for artifact in candidates), engine)
-    artifact = next(a for a in candidates if a.format == chosen.format)
-    return _open(opened, artifact, chosen, device, threads)
+    reach = Reach(delegate, delegate_options or {}, allow_fallback)
+    return _open(opened, candidates, engine, device, threads, reach)
 
 
 def load_artifact(
@@ -54,9 +82,10 @@ def load_artifact(
     threads: int | None = None,
     *,
     engine: str | None = None,
+    reach: Reach | None = None,
 ) -> Session:
     """Opens one artifact of an open bundle, its `manifest.reference` included; else as `load`."""
-    return _open(bundle, artifact, choose((artifact.format,), engine), device, threads)
+    return _open(bundle, (artifact,), engine, device, threads, reach or Reach())
 
 
 def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Artifact, ...]:
@@ -73,9 +102,34 @@ def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Ar
 
 
 def _open(
-    bundle: Bundle, artifact: Artifact, engine: Engine, device: str, threads: int | None
+    bundle: Bundle,
+    candidates: Sequence[Artifact],
+    engine: str | None,
+    device: str,
+    threads: int | None,
+    reach: Reach,
 ) -> Session:
-    device_used = resolve(device, engine)
+    engines = installed(tuple(artifact.format for artifact in candidates), engine)
+    delegate = resolve(device, engines, reach.delegate, reach.options)
+    open_with = partial(_open_with, bundle, candidates, device, threads, reach)
+    try:
+        return open_with(delegate)
+    except DeviceError:
+        if device != "auto" or delegate.device == "cpu":
+            raise
+    return open_with(resolve("cpu", engines))
+
+
+def _open_with(
+    bundle: Bundle,
+    candidates: Sequence[Artifact],
+    device: str,
+    threads: int | None,
+    reach: Reach,
+    delegate: Delegate,
+) -> Session:
+    engine = known(delegate.engine)
+    artifact = next(a for a in candidates if a.format == engine.format)
     plan = Plan(
         model=bundle.model_path(artifact),
         precision=artifact.precision,
@@ -84,13 +138,17 @@ def _open(
         outputs=bundle.manifest.outputs,
         labels=bundle.labels(),
         device=device,
-        device_used=device_used,
+        delegate=delegate,
         threads=cpu_threads(threads),
+        allow_fallback=reach.allow_fallback,
+        options=reach.options,
     )
-    return _session_class(engine)(plan)
+    _require_import(engine)
+    session: Session = delegate.load()(plan)
+    return session
 
 
-def _session_class(engine: Engine) -> type[Session]:
+def _require_import(engine: Engine) -> None:
     try:
         import_module(engine.module)
     # A library with broken or missing native parts raises more than ImportError as it is imported.
@@ -100,6 +158,3 @@ def _session_class(engine: Engine) -> type[Session]:
         raise EdgenetError(
             f"{engine.name} is installed but fails to start ({reason}): {again}"
         ) from error
-    home = import_module(f"edgenet.runtime.{engine.format}")
-    found: type[Session] = getattr(home, f"{engine.format.capitalize()}Session")
-    return found

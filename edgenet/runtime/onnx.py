@@ -31,16 +31,19 @@ class OnnxSession(Session):
 
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
-        provider = self._plan.engine.delegate
+        provider = self._plan.delegate.name
         session = library.InferenceSession(
             str(self._plan.model), self._options(library), providers=[provider]
         )
+        # No other provider is registered: this one runs every operator, or the file does not open.
+        return Loaded(self._handle_of(session), provider, 1.0)
+
+    def _handle_of(self, session: Any) -> _Handle:
         taken = session.get_inputs()[0]
         self._require_input(taken.shape, _dtype(taken.type))
         self._require_outputs([output.name for output in session.get_outputs()])
         outputs = {output.name: [output.name] for output in self._plan.outputs}
-        # No other provider is registered: this one runs every operator, or the file does not open.
-        return Loaded(_Handle(session.run, taken.name, outputs), provider, 1.0)
+        return _Handle(session.run, taken.name, outputs)
 
     def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
         return handle.run(handle.outputs[output], {handle.input: images})[0]

@@ -1,7 +1,8 @@
-"""OpenVINO IR, in OpenVINO's CPU plugin."""
+"""OpenVINO IR, in OpenVINO's plugin for the CPU, the GPU or the NPU."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +12,9 @@ import numpy as np
 
 from edgenet.errors import DeviceError
 from edgenet.images import Pixels
+from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.devices import cpu_name
+from edgenet.runtime.placement import PartialError, Placement
 from edgenet.runtime.session import Floats, Loaded, Session
 
 
@@ -28,9 +31,14 @@ class OpenvinoSession(Session):
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
         core = library.Core()
-        if self._plan.precision == "bf16":
+        plugin = self._plan.delegate.name
+        _require_device(core, plugin)
+        if self._plan.precision == "bf16" and plugin == "CPU":
             require_bf16(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        compiled = core.compile_model(str(self._plan.model), "CPU", self._properties())
+        model = core.read_model(str(self._plan.model))
+        elsewhere = () if plugin == "CPU" else self._elsewhere(core, model)
+        target = f"HETERO:{plugin},CPU" if elsewhere else plugin
+        compiled = core.compile_model(model, target, self._properties())
         taken = compiled.input(0)
         self._require_input(taken.shape, taken.element_type.to_dtype())
         self._require_outputs([name for port in compiled.outputs for name in port.names])
@@ -41,7 +49,36 @@ class OpenvinoSession(Session):
         }
         delegate = ",".join(compiled.get_property("EXECUTION_DEVICES"))
         handle = _Handle(request, request.get_input_tensor(0).data, outputs)
-        return Loaded(handle, delegate, 1.0)
+        lost = sum(placement.count or 0 for placement in elsewhere)
+        return Loaded(
+            handle,
+            delegate,
+            1 - lost / len(model.get_ordered_ops()),
+            elsewhere,
+            name=None if plugin == "CPU" else core.get_property(plugin, "FULL_DEVICE_NAME"),
+        )
+
+    def _elsewhere(self, core: Any, model: Any) -> tuple[Placement, ...]:
+        """The operators that the plugin refuses, by its own word.
+
+        Raises:
+            PartialError: There are some, and they may not run on the CPU.
+        """
+        delegate = self._plan.delegate
+        taken = core.query_model(model, delegate.name)
+        operators = [
+            (op.get_type_name(), delegate.device if op.get_friendly_name() in taken else "cpu")
+            for op in model.get_ordered_ops()
+        ]
+        placements = tuple(
+            Placement(operator, device, count)
+            for (operator, device), count in sorted(Counter(operators).items())
+        )
+        left = tuple(p for p in placements if p.device != delegate.device)
+        if left and not self._plan.allow_fallback:
+            lost = sum(p.count or 0 for p in left)
+            raise PartialError(delegate.device, delegate.name, placements, (lost, len(operators)))
+        return left
 
     def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
         np.copyto(handle.input, images)
@@ -49,6 +86,8 @@ class OpenvinoSession(Session):
         return handle.outputs[output].copy()
 
     def _properties(self) -> dict[str, Any]:
+        if self._plan.delegate.device != "cpu":
+            return {"PERFORMANCE_HINT": "LATENCY"} | self._exactly()
         # By itself the plugin computes in bf16 on processors that have it, whatever the file says.
         hint = "bf16" if self._plan.precision == "bf16" else "f32"
         return {
@@ -56,6 +95,17 @@ class OpenvinoSession(Session):
             "INFERENCE_NUM_THREADS": self._plan.threads,
             "INFERENCE_PRECISION_HINT": hint,
         }
+
+    def _exactly(self) -> dict[str, Any]:
+        """GPUs and NPUs compute in half floats by themselves; an NPU can nothing else."""
+        exact = self._plan.precision == "fp32" and self._plan.delegate.device == "gpu"
+        return {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+
+
+def _require_device(core: Any, plugin: str) -> None:
+    """A plugin lists the devices that its driver found: "GPU", or "GPU.0" and "GPU.1"."""
+    if not any(device.partition(".")[0] == plugin for device in core.available_devices):
+        raise UnusableError(f"OpenVINO's {plugin} plugin finds no device")
 
 
 def require_bf16(capabilities: Iterable[str]) -> None:

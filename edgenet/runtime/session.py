@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -14,17 +14,28 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgenet.bundle import InputSpec, OutputSpec
+from edgenet.bundle import FORMATS, InputSpec, OutputSpec
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
-from edgenet.runtime.engines import Engine
+from edgenet.runtime.delegates import Delegate, Found, UnusableError
+from edgenet.runtime.engines import Engine, choose, known
+from edgenet.runtime.placement import Placement
 
 Floats = npt.NDArray[np.float32]
+
+_PROBES = Path(__file__).parent / "probes"
+_PROBE_FILES = {"tflite": "model.tflite", "onnx": "model.onnx", "openvino": "model.xml"}
+# Half floats and eight bits keep these and their halves well within 0.5.
+_PROBE_PIXEL = np.array([[[[8, 64, 250]]]], np.uint8)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a session opens, and how: all choices made, all files vouched for."""
+    """What a session opens, and how: all choices made, all files vouched for.
+
+    `device` is what was asked for, `delegate` what it came to; `allow_fallback` lets operators that
+    the delegate refuses run on the CPU; `options` are for a delegate that the user brings.
+    """
 
     model: Path
     precision: str
@@ -33,8 +44,10 @@ class Plan:
     outputs: tuple[OutputSpec, ...]
     labels: tuple[str, ...] | None
     device: str
-    device_used: str
+    delegate: Delegate
     threads: int
+    allow_fallback: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,11 +58,19 @@ class Loaded:
         handle: The engine's own objects, handed to `_run` and `_close` as they are.
         delegate: What the engine says runs the model, in its own word.
         delegated_fraction: The share of the graph's operators that it runs, 0..1; None if unknown.
+        elsewhere: The operators that run elsewhere, where that was allowed.
+        kind: What the device proved to be: "hardware", "software" or "emulator".
+        name: The device's own name; None for the CPU.
+        time_elsewhere: The share of a run's time that `elsewhere` takes, 0..1; None if unknown.
     """
 
     handle: Any
     delegate: str
     delegated_fraction: float | None
+    elsewhere: tuple[Placement, ...] = ()
+    kind: str = "hardware"
+    name: str | None = None
+    time_elsewhere: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +78,16 @@ class SessionInfo:
     """What runs, and where it really runs: `device` was asked for, `device_used` is what it got.
 
     `input_shape` is (batch, height, width, 3); `delegated_fraction` the share of the operators that
-    `delegate` runs, 0..1, or None where the engine does not tell.
+    `delegate` runs, 0..1, or None where the engine does not tell; `elsewhere` lists those that run
+    elsewhere, where `allow_fallback` permits it, and `time_elsewhere` is the share of a run's time
+    that they take, where the engine's profile tells it. `kind` says what a time taken here means:
+    "hardware" is its speed; "software" (a driver that computes on the CPU) and "emulator" tell that
+    it works, never how fast. `device_name` is the device's own name, None for the CPU.
     """
 
     format: str
     precision: str
     engine: str
-    engine_version: str | None
     device: str
     device_used: str
     delegate: str
@@ -72,6 +96,15 @@ class SessionInfo:
     batch: int
     input_shape: tuple[int, int, int, int]
     classes: int
+    kind: str = "hardware"
+    device_name: str | None = None
+    elsewhere: tuple[Placement, ...] = ()
+    time_elsewhere: float | None = None
+
+    @property
+    def engine_version(self) -> str | None:
+        """The engine's version, looked up as it is asked for: that costs more than most imports."""
+        return known(self.engine).version
 
 
 @dataclass(frozen=True)
@@ -92,6 +125,8 @@ class Session(ABC):
 
     # Whether the engine takes calls from several threads at once; if not, they take turns.
     reentrant: ClassVar[bool] = False
+    # The model that `probe` opens, where the format's float one is not for the device.
+    probe_file: ClassVar[str] = ""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -109,6 +144,28 @@ class Session(ABC):
             raise self._refusal("cannot open", error) from error
         self._handle = loaded.handle
         self._info = self._describe(loaded)
+
+    @classmethod
+    def probe(cls, delegate: Delegate, options: Mapping[str, str]) -> Found:
+        """Opens and runs the smallest of models with a delegate, as any bundle's would be.
+
+        Raises:
+            UnusableError: It answers wrongly.
+            EdgenetError: It does not open or run.
+        """
+        with cls(_probe_plan(delegate, options, cls.probe_file)) as session:
+            answer = session.run(_PROBE_PIXEL)
+            if not np.allclose(answer, _PROBE_PIXEL.reshape(1, 3) / 2, atol=0.5):
+                raise UnusableError(
+                    f"it computes {answer.tolist()} for {_PROBE_PIXEL.tolist()} / 2"
+                )
+            return Found(session.info.kind, session.info.device_name or cls._processor())
+
+    @staticmethod
+    def _processor() -> str:
+        from edgenet.runtime.devices import cpu_name
+
+        return cpu_name()
 
     @abstractmethod
     def _load(self) -> Loaded:
@@ -227,6 +284,8 @@ class Session(ABC):
 
     def _infer(self, images: npt.NDArray[np.uint8], output: str) -> Floats:
         batch = self._check(images)
+        if self._plan.input.dtype != "uint8":
+            batch = batch.astype(self._plan.input.dtype)
         with self._lock:
             # Read once: a thread that is running keeps the handle alive while another closes.
             handle = self._handle
@@ -269,7 +328,9 @@ class Session(ABC):
             part = images[start : start + size]
             count = len(part)
             if count < size:
-                part = np.concatenate([part, np.zeros((size - count, *self._shape[1:]), np.uint8)])
+                part = np.concatenate(
+                    [part, np.zeros((size - count, *self._shape[1:]), part.dtype)]
+                )
             results[start : start + count] = self._run(handle, part, output)[:count]
         return results
 
@@ -283,16 +344,38 @@ class Session(ABC):
             format=plan.engine.format,
             precision=plan.precision,
             engine=plan.engine.name,
-            engine_version=plan.engine.version,
             device=plan.device,
-            device_used=plan.device_used,
+            device_used=plan.delegate.device,
             delegate=loaded.delegate,
             delegated_fraction=loaded.delegated_fraction,
             threads=plan.threads,
             batch=self._shape[0],
             input_shape=self._shape,
             classes=self._outputs["logits"][1],
+            kind=loaded.kind,
+            device_name=loaded.name,
+            elsewhere=loaded.elsewhere,
+            time_elsewhere=loaded.time_elsewhere,
         )
+
+
+def _probe_plan(delegate: Delegate, options: Mapping[str, str], quantized: str) -> Plan:
+    """The plan of the model in `probes`: it halves the three bytes of one pixel."""
+    engine = choose(FORMATS, delegate.engine)
+    return Plan(
+        model=_PROBES / (quantized or _PROBE_FILES[engine.format]),
+        precision="int8" if quantized else "fp32",
+        engine=engine,
+        input=InputSpec("image", (1, 1, 1, 3), "uint8", "NHWC", "none", 1.0, "bicubic"),
+        outputs=(OutputSpec("logits", (1, 3)),),
+        labels=None,
+        device=delegate.device,
+        delegate=delegate,
+        threads=1,
+        # A delegate for int8 alone takes no operator of this float model, and works all the same.
+        allow_fallback=bool(delegate.library),
+        options=options,
+    )
 
 
 def _described(value: object) -> str:

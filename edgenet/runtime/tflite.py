@@ -28,25 +28,32 @@ class TfliteSession(Session):
     """An interpreter with its default delegate (XNNPACK); it can serve one thread at a time."""
 
     def _load(self) -> Loaded:
+        interpreter = self._interpreter()
+        fraction = delegated_fraction(interpreter)
+        delegate = self._plan.delegate.name if fraction else "none"
+        return Loaded(self._handle_of(interpreter), delegate, fraction)
+
+    def _interpreter(self, **options: Any) -> Any:
+        """An interpreter of the plan's model, ready to run."""
         library = import_module(self._plan.engine.module)
         interpreter = library.Interpreter(
-            model_path=str(self._plan.model), num_threads=self._plan.threads
+            model_path=str(self._plan.model), num_threads=self._plan.threads, **options
         )
         interpreter.allocate_tensors()
+        return interpreter
+
+    def _handle_of(self, interpreter: Any) -> _Handle:
         taken = interpreter.get_input_details()[0]
         self._require_input(taken["shape"], taken["dtype"])
         outputs = _output_indices(interpreter, self._plan.outputs)
         self._require_outputs(outputs)
-        handle = _Handle(
+        return _Handle(
             set_input=interpreter.set_tensor,
             invoke=interpreter.invoke,
             read=interpreter.get_tensor,
             input=taken["index"],
             outputs=outputs,
         )
-        fraction = delegated_fraction(interpreter)
-        delegate = self._plan.engine.delegate if fraction else "none"
-        return Loaded(handle, delegate, fraction)
 
     def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
         handle.set_input(handle.input, images)
@@ -66,6 +73,19 @@ def _output_indices(interpreter: Any, wanted: Iterable[OutputSpec]) -> dict[str,
 def delegated_fraction(interpreter: Any) -> float | None:
     """The share of a graph's operators that delegates took, 0..1.
 
+    Returns:
+        None where the interpreter does not list operators, which is no public call of it.
+    """
+    found = split(interpreter)
+    if found is None or not any(found):
+        return None
+    taken, left = found
+    return len(taken) / (len(taken) + len(left))
+
+
+def split(interpreter: Any) -> tuple[list[str], list[str]] | None:
+    """The types of the operators that delegates took, and of those that they left.
+
     The interpreter lists the operators of the file and, after them, one `DELEGATE` for each part
     that was taken; a part's operators are those between its outputs and its inputs.
 
@@ -77,15 +97,17 @@ def delegated_fraction(interpreter: Any) -> float | None:
     except AttributeError:
         return None
     operators = [op for op in listed if op["op_name"] != _PARTITION]
-    if not operators:
-        return None
     maker = {int(tensor): op["index"] for op in operators for tensor in op["outputs"]}
     inputs = {op["index"]: op["inputs"] for op in operators}
     taken: set[int] = set()
     for part in listed:
         if part["op_name"] == _PARTITION:
             taken |= _between(part, maker, inputs)
-    return len(taken) / len(operators)
+    names = {op["index"]: str(op["op_name"]) for op in operators}
+    return (
+        [name for index, name in names.items() if index in taken],
+        [name for index, name in names.items() if index not in taken],
+    )
 
 
 def _between(

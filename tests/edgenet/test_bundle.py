@@ -18,6 +18,7 @@ from edgenet.bundle import (
     PRECISIONS,
     Artifact,
     Bundle,
+    Compiled,
     FileRecord,
     InputSpec,
     Manifest,
@@ -47,7 +48,17 @@ artifacts = st.builds(
     verified=verifications,
 )
 documents = st.dictionaries(names, st.none() | st.integers() | names, max_size=3)
-manifests = st.builds(
+compiled = st.builds(
+    Compiled,
+    device=names,
+    format=st.sampled_from(FORMATS),
+    compiler=names,
+    file=records,
+    report=documents,
+)
+# A target, with what was compiled for it, or neither.
+targets = st.just((None, ())) | st.tuples(documents, st.lists(compiled, max_size=2).map(tuple))
+untargeted = st.builds(
     Manifest,
     source=documents,
     precision=st.sampled_from(PRECISIONS),
@@ -69,6 +80,9 @@ manifests = st.builds(
     reference=st.none() | artifacts,
     versions=st.dictionaries(names, names, max_size=3),
 )
+manifests = st.builds(
+    lambda manifest, aim: replace(manifest, target=aim[0], compiled=aim[1]), untargeted, targets
+)
 
 
 @given(manifest=manifests)
@@ -81,7 +95,8 @@ def test_a_manifest_without_one_of_its_keys_is_damaged(
     manifest: Manifest, data: st.DataObject
 ) -> None:
     document = json.loads(manifest.to_json())
-    del document[data.draw(st.sampled_from(sorted(document)))]
+    # One without a target is the manifest of another bundle, whole.
+    del document[data.draw(st.sampled_from(sorted({*document} - {"target"})))]
     with pytest.raises(BundleError, match="damaged"):
         Manifest.from_json(json.dumps(document))
 
@@ -127,6 +142,21 @@ def write(folder: Path, content: bytes) -> Bundle:
 
 
 CONTENT = bytes(range(256))
+
+
+@pytest.mark.parametrize("position", [0, 100, 255])
+def test_a_compiled_file_is_vouched_for_to_the_last_byte(tmp_path: Path, position: int) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    path = bundle.path / "npu.bin"
+    path.write_bytes(CONTENT)
+    made = Compiled("soc", "tflite", "compiler 1", record_of(bundle.path, path), {})
+    bundle = replace(bundle, manifest=replace(bundle.manifest, target={}, compiled=(made,)))
+    assert bundle.compiled_path("soc") == path
+    path.write_bytes(CONTENT[:position] + bytes([CONTENT[position] ^ 1]) + CONTENT[position + 1 :])
+    with pytest.raises(BundleError, match="its sha256 differs"):
+        bundle.compiled_path("soc")
+    with pytest.raises(UsageError, match="nothing compiled for other: it has for soc"):
+        bundle.compiled_path("other")
 
 
 def test_what_was_written_is_vouched_for(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from edgenet.cli.main import main
+from edgenet.runtime.probing import examine
+from tests.devices import GPUS, require
 
-RESULT_KEYS = [
-    *("bundle", "format", "precision", "engine", "device", "device_used", "delegated_fraction"),
-    *("threads", "batch", "load_ms", "first_ms", "rss_mb", "p50_ms", "p90_ms", "p95_ms", "p99_ms"),
-    *("mean_ms", "throughput_per_s", "runs", "warmup_runs"),
+CONTRACT = [
+    *("format", "precision", "engine", "device", "device_used", "delegated_fraction", "threads"),
+    *("batch", "load_ms", "first_ms", "p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms"),
+    *("throughput_per_s", "rss_mb", "runs"),
 ]
 QUICK = ["--runs", "3", "--min-time", "0"]
 
@@ -28,23 +30,66 @@ def test_json_has_the_contracts_keys(capsys, tiny_bundle):
     code, out, _ = bench(capsys, tiny_bundle, *QUICK, "--json", "--threads", 1)
     document = json.loads(out)
     assert code == 0
-    assert list(document) == ["machine", "results"]
     assert {"cpu", "cores", "os", "python", "numpy", "engines", "isa"} == set(document["machine"])
     assert [r["format"] for r in document["results"]] == ["tflite", "onnx", "openvino"]
     for result in document["results"]:
-        assert set(result) == set(RESULT_KEYS)
-        assert result["runs"] == 3
-        assert result["threads"] == 1
-        assert result["device_used"] == "cpu"
-        assert 0 < result["p50_ms"] <= result["p90_ms"] <= result["p95_ms"] <= result["p99_ms"]
-        assert result["warmup_runs"] >= 10
-        assert min(result[key] for key in ("load_ms", "first_ms", "rss_mb")) > 0
+        assert set(CONTRACT) <= set(result)
+        assert (result["runs"], result["threads"], result["device_used"]) == (3, 1, "cpu")
+        assert 0 < result["min_ms"] <= result["p50_ms"]
+        assert result["p90_ms"] is result["p95_ms"] is result["p99_ms"] is None
+        assert result["warmup"]["runs"] >= 10
+        assert result["load_ms"] >= result["import_ms"] + result["compile_ms"] - 50
+        assert min(result[key] for key in ("load_ms", "first_ms", "rss_mb", "bytes")) > 0
+        assert sum(result["histogram"]["counts"]) == 3
+
+
+def test_a_percentile_asked_for_gets_its_runs(capsys, tiny_bundle):
+    asked = ["--format", "tflite", "--min-time", "0", "--percentile", "99", "--json"]
+    (result,) = json.loads(bench(capsys, tiny_bundle, *asked)[1])["results"]
+    assert result["runs"] >= 368
+    assert result["p50_ms"] <= result["p90_ms"] <= result["p95_ms"] <= result["p99_ms"]
+    for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms"):
+        low, high = result["intervals"][key]
+        assert low <= high
+
+
+def test_threads_are_swept(capsys, tiny_bundle):
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--threads", "1,2", "--json"]
+    results = json.loads(bench(capsys, *asked)[1])["results"]
+    assert [(r["threads"], r["format"]) for r in results] == [
+        *((1, "tflite"), (1, "onnx")),
+        *((2, "tflite"), (2, "onnx")),
+    ]
+
+
+def test_more_threads_than_cores_spoil_the_figure(capsys, tiny_bundle):
+    _, out, _ = bench(capsys, tiny_bundle, *QUICK, "--format", "tflite", "--threads", 64)
+    assert "! " in out
+    assert "64 threads share" in out
+
+
+def test_other_bundles_are_compared_with_the_first(capsys, tiny_float_bundle, tiny_bundle):
+    asked = [tiny_float_bundle, tiny_bundle, "--runs", 20, "--min-time", 0, "--format", "tflite"]
+    document = json.loads(bench(capsys, *asked, "--json")[1])
+    (pair,) = document["comparisons"]
+    assert (pair["base"], pair["other"]) == (str(tiny_float_bundle), str(tiny_bundle))
+    low, high = pair["interval"]
+    assert low <= pair["ratio"] <= high
+    assert pair["differs"] is (low > 1 or high < 1)
+    assert f"tflite, threads {pair['threads']}: {tiny_bundle} takes " in bench(capsys, *asked)[1]
+
+
+def test_batches_that_no_file_has_are_refused(capsys, tiny_bundle):
+    code, _, err = bench(capsys, tiny_bundle, *QUICK, "--batch", "8")
+    assert code == 2
+    assert "edgenet convert --batch N" in err
+    assert bench(capsys, tiny_bundle, *QUICK, "--batch", "1,8", "--format", "tflite")[0] == 0
 
 
 def test_several_bundles_and_formats_are_rows_of_one_table(capsys, tiny_bundle, tiny_float_bundle):
     bundles = [tiny_bundle, tiny_float_bundle, tiny_bundle]
     code, out, _ = bench(capsys, *bundles, *QUICK, "--format", "onnx,tflite")
-    rows = [line.split() for line in out.splitlines()[3:]]
+    rows = [line.split() for line in out.split("\n\n")[0].splitlines()[3:]]
     assert code == 0
     assert [(row[0], row[1], row[2]) for row in rows] == [
         (str(tiny_bundle), "onnx", "int8"),
@@ -62,16 +107,53 @@ def test_a_photo_can_be_the_input(capsys, tiny_bundle, tmp_path):
     assert "litert" in out
 
 
+def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (50, 30), "teal").save(photo)
+    asked = [tiny_bundle, *QUICK, "--format", "tflite", "--image", photo, "--end-to-end"]
+    (result,) = json.loads(bench(capsys, *asked, "--json")[1])["results"]
+    found = result["end_to_end"]
+    parts = [found[f"{part}_ms"] for part in ("decode", "resize", "run", "rank")]
+    assert min(parts) > 0
+    assert found["all_ms"] >= max(parts)
+    assert found["top"].startswith("stripes ")
+    assert found["bytes"] == photo.stat().st_size
+    assert "decode ms" in bench(capsys, *asked)[1]
+
+
+def test_streams_are_measured_once_a_file(capsys, tiny_bundle):
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--threads", "1,2", "--streams", 2]
+    streams = json.loads(bench(capsys, *asked, "--json")[1])["streams"]
+    assert [(found["format"], found["count"]) for found in streams] == [("tflite", 2), ("onnx", 2)]
+    for found in streams:
+        low, high = found["interval"]
+        assert 0 < low <= found["images_per_s"] <= high
+
+
+def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
+    page, text = tmp_path / "bench.html", tmp_path / "bench.md"
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--html", page, "--markdown", text]
+    assert bench(capsys, *asked)[0] == 0
+    assert page.read_text().count("<svg") == 3
+    assert "## edgenet bench" in text.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["{tmp}/none"], 2, "no such bundle"),
         (["{tmp}"], 1, "is not a bundle"),
         (["{bundle}", "--runs", "0"], 2, "--runs 0"),
+        (["{bundle}", "--streams", "0"], 2, "--streams 0"),
+        (["{bundle}", "--end-to-end"], 2, "--image FILE"),
+        (["{bundle}", "--runs", "1", "--min-time", "0", "--html", "{tmp}"], 2, "--html"),
+        (["{bundle}", "--percentile", "100"], 2, "--percentile 100"),
+        (["{bundle}", "--percentile", "99", "--runs", "50"], 2, "--runs 368"),
         (["{bundle}", "--min-time", "-1"], 2, "--min-time -1"),
         (["{bundle}", "--min-time", "inf"], 2, "--min-time inf"),
         (["{bundle}", "--image", "{tmp}/none.jpg"], 2, "none.jpg"),
-        (["{bundle}", "--device", "npu"], 4, "npu"),
+        (["{bundle}", "--device", "npu", "--format", "openvino"], 4, "npu"),
+        (["{bundle}", "--delegate-option", "a=b"], 2, "--delegate"),
         (["{bundle}", "--format", "tflite,caffe"], 2, "caffe"),
     ],
 )
@@ -81,3 +163,16 @@ def test_mistakes_are_told_in_one_line(capsys, tiny_bundle, tmp_path, arguments,
     assert (found, out) == (code, "")
     (line,) = [line for line in err.splitlines() if line.startswith("edgenet: error: ")]
     assert message in line
+
+
+def test_emulated_times_are_never_among_the_measured(capsys, tiny_float_bundle):
+    require(GPUS[0])
+    kind = examine(GPUS[0]).kind
+    options = [*QUICK, "--format", "tflite", "--device", "gpu"]
+    code, out, _ = bench(capsys, tiny_float_bundle, *options, "--json")
+    (result,) = json.loads(out)["results"]
+    assert (code, result["device_used"], result["kind"]) == (0, "gpu", kind)
+    assert (result["p50_ms"] is None) == (kind != "hardware")
+    assert (result["emulated"] is None) == (kind == "hardware")
+    _, table, _ = bench(capsys, tiny_float_bundle, *options)
+    assert table.startswith("by a software driver") == (kind != "hardware")

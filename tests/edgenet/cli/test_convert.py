@@ -10,7 +10,7 @@ import pytest
 from edgenet.bundle import Bundle
 from edgenet.cli.main import main
 
-DOCUMENT_KEYS = ["bundle", "source", "precision", "reference_bytes", "artifacts"]
+DOCUMENT_KEYS = ["bundle", "source", "precision", "reference_bytes", "artifacts", "compiled"]
 ARTIFACT_KEYS = [
     *("format", "precision", "files", "bytes", "images", "agreement", "sqnr_db", "max_error"),
     "p50_ms",

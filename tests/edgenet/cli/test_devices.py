@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edgenet.cli.main import main
+from edgenet.runtime.delegates import DELEGATES
 from edgenet.runtime.engines import ENGINES
 
 KEYS = ["engine", "device", "delegate", "usable", "kind", "name", "version", "reason", "fix"]
@@ -14,7 +15,7 @@ def test_json_is_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["devices", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert list(document) == ["devices"]
-    assert [row["engine"] for row in document["devices"]] == [engine.name for engine in ENGINES]
+    assert [row["engine"] for row in document["devices"]] == [d.engine for d in DELEGATES]
     assert all(list(row) == KEYS for row in document["devices"])
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 import edgenet
 from edgenet.bundle import FORMATS, Bundle
 from edgenet.cli.main import main
+from edgenet.runtime.probing import examine
+from tests.devices import GPUS, require
 
 
 @pytest.fixture
@@ -20,6 +22,12 @@ def photo(tmp_path: Path) -> str:
     return str(path)
 
 
+DOCUMENT_KEYS = [
+    *("bundle", "format", "engine", "device", "device_used", "delegate", "kind", "device_name"),
+    *("delegated_fraction", "time_elsewhere", "elsewhere", "results"),
+]
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_json_is_the_contract(
     tiny_bundle: Path, photo: str, format: str, capsys: pytest.CaptureFixture[str]
@@ -27,12 +35,12 @@ def test_json_is_the_contract(
     asked = ["run", str(tiny_bundle), photo, photo, "--format", format, "--top", "2", "--json"]
     assert main(asked) == 0
     document = json.loads(capsys.readouterr().out)
-    assert list(document) == ["bundle", "format", "engine", "device", "device_used", "results"]
+    assert list(document) == DOCUMENT_KEYS
     assert (document["format"], document["device_used"]) == (format, "cpu")
     with edgenet.load(tiny_bundle, format) as session:
         expected = session.classify(photo, top=2)
     for result in document["results"]:
-        assert list(result) == ["image", "top", "preprocess_ms", "run_ms"]
+        assert list(result) == ["image", "top", "preprocess_ms", "run_ms", "emulated"]
         assert result["image"] == photo
         assert result["top"] == [vars(prediction) for prediction in expected]
         assert min(result["preprocess_ms"], result["run_ms"]) >= 0
@@ -70,8 +78,11 @@ def test_a_broken_image_does_not_stop_the_rest(
         (["x.jpg", "--threads", "0"], 2, "0 threads"),
         (["x.jpg", "--format", "coreml"], 2, "no format 'coreml'"),
         (["x.jpg", "--engine", "onnxruntime", "--format", "tflite"], 2, "runs onnx files"),
-        (["x.jpg", "--device", "gpu"], 4, "found only the cpu"),
+        (["x.jpg", "--device", "gpu", "--engine", "openvino"], 4, "cannot use the gpu"),
         (["x.jpg", "--device", "tpu"], 2, "no device 'tpu'"),
+        (["x.jpg", "--device", "npu", "--delegate", "no.so", "--delegate-option", "x"], 2, "K=V"),
+        (["x.jpg", "--device", "npu", "--delegate", "no.so", "--format", "tflite"], 4, "no.so"),
+        (["x.jpg", "--device", "gpu", "--delegate", "OpenCL"], 2, "no delegate 'OpenCL'"),
         (["x.jpg", "--engine", "tflite-runtime"], 5, "pip install 'edgenet[tflite-runtime]'"),
     ],
 )
@@ -90,3 +101,16 @@ def test_mistakes_are_one_line_and_a_code(
 def test_no_bundle_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(tmp_path / "gone"), "x.jpg"]) == 2
     assert "no such bundle" in capsys.readouterr().err
+
+
+def test_a_run_on_the_gpu_says_what_it_was(
+    tiny_float_bundle: Path, photo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require(GPUS[0])
+    found = examine(GPUS[0])
+    assert (
+        main(["run", str(tiny_float_bundle), photo, "--device", "gpu", "--engine", "litert"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "ran on gpu (WebGPU" in out
+    assert found.kind == "hardware" or f"{found.kind}: {found.name}" in out

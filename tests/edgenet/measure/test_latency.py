@@ -8,30 +8,47 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenet.measure import latency
+from edgenet.measure.latency import Samples, Warmup
 
 TIMES = st.lists(st.integers(1, 10**10), min_size=1, max_size=200)
 
 
+def samples(times) -> Samples:
+    """All times in one turn."""
+    return Samples((tuple(times),), Warmup(10, 1.0, steady=True))
+
+
 @given(TIMES)
 def test_percentiles_rise_within_the_range_seen(times):
-    found = latency.summarize(times)
-    ladder = [found.p50_ms, found.p90_ms, found.p95_ms, found.p99_ms]
-    assert ladder == sorted(ladder)
-    assert min(times) / 1e6 <= ladder[0]
-    assert ladder[-1] <= max(times) / 1e6 * (1 + 1e-12)
+    found = latency.summarize(samples(times))
+    ladder = [found.min_ms, found.p50_ms, found.p90_ms, found.p95_ms]
+    known = [value for value in ladder if value is not None]
+    assert known == sorted(known)
+    assert min(times) / 1e6 == known[0]
+    assert known[-1] <= max(times) / 1e6 * (1 + 1e-12)
     assert found.runs == len(times)
 
 
 @given(TIMES, st.integers(1, 64))
 def test_throughput_is_items_over_mean_time(times, items):
-    found = latency.summarize(times, items)
+    found = latency.summarize(samples(times), items)
     assert found.throughput_per_s == pytest.approx(items * len(times) / (sum(times) / 1e9))
 
 
 def test_percentiles_of_one_to_a_hundred_ms():
-    found = latency.summarize([ms * 10**6 for ms in range(1, 101)])
+    found = latency.summarize(samples([ms * 10**6 for ms in range(1, 101)]))
     assert (found.p50_ms, found.p90_ms) == pytest.approx((50.5, 90.1))
     assert found.mean_ms == pytest.approx(50.5)
+
+
+@pytest.mark.parametrize(("percent", "runs"), [(90, 36), (95, 72), (99, 368)])
+def test_a_percentile_needs_its_count(percent, runs):
+    """With one run fewer, the slowest lies below the percentile in more than 1 of 40 trials."""
+    assert latency.runs_for(percent) == runs
+    assert 1 - (percent / 100) ** runs >= 0.975 > 1 - (percent / 100) ** (runs - 1)
+    times = np.arange(runs, dtype=np.float64)
+    assert latency.percentile(times, percent) is not None
+    assert latency.percentile(times[1:], percent) is None
 
 
 @given(st.integers(1, 70))
@@ -43,15 +60,15 @@ def test_every_call_runs_at_least_as_often_as_asked(runs):
 
 def test_calls_take_turns_in_alternating_order():
     seen: list[str] = []
-    latency.interleaved([lambda: seen.append("a"), lambda: seen.append("b")], runs=4, min_time=0)
+    latency.sample([lambda: seen.append("a"), lambda: seen.append("b")], runs=4, min_time=0)
     # The warm-up comes before these; a turn is one call that is not timed and one that is.
     assert "".join(seen[-16:]) == "aabbbbaaaabbbbaa"
 
 
 def test_the_first_call_of_a_turn_is_not_timed():
     calls = []
-    found = latency.interleaved([lambda: calls.append(1)], runs=20, min_time=0)[0]
-    assert len(calls) == found.warmup_runs + found.runs + latency.ROUNDS
+    (found,) = latency.sample([lambda: calls.append(1)], runs=20, min_time=0)
+    assert len(calls) == found.warmup.runs + len(found.milliseconds()) + latency.ROUNDS
 
 
 def test_a_minimum_time_buys_more_runs():
@@ -61,7 +78,15 @@ def test_a_minimum_time_buys_more_runs():
 
 def test_warm_up_goes_on_while_calls_get_faster():
     work = iter([2_000_000] * 5 + [200_000] * 5 + [1_000] * 10_000)
-    assert latency.warm_up(lambda: sum(range(next(work)))) >= 15
+    found = latency.warm_up(lambda: sum(range(next(work))))
+    assert found.runs >= 15
+    assert found.steady
+
+
+def test_a_warm_up_that_never_gets_steady_says_so(monkeypatch):
+    monkeypatch.setattr(latency, "_WARMUP_SECONDS", 0.0)
+    found = latency.warm_up(lambda: None)
+    assert (found.runs, found.steady) == (5, False)
 
 
 def test_progress_tells_each_round():

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from edgenet.bundle import PRECISIONS
 from edgenet.measure.accuracy import PairedDrop
-from edgenet.measure.limits import Limits
+from edgenet.measure.limits import Limits, computed
 from edgenet.measure.parity import Fidelity
 
 GOOD = Fidelity(
+    top5=None,
     top1=0.8,
     drop=PairedDrop(0.5, (0.1, 0.9), 0.2),
     agreement=0.97,
@@ -77,3 +78,22 @@ def test_narrower_precisions_are_allowed_more():
         assert set(order) == set(PRECISIONS)
     assert Limits.of("fp32").max_error == 1e-3
     assert Limits.of("int8").max_error is None
+
+
+@pytest.mark.parametrize("device", ["gpu", "npu"])
+def test_beside_the_cpu_every_precision_has_a_limit(device):
+    limits = {precision: Limits.beside_cpu(precision, device) for precision in PRECISIONS}
+    assert all(limit.min_sqnr is not None for limit in limits.values())
+    assert limits["fp32"].min_sqnr >= limits["fp16"].min_sqnr > limits["int8"].min_sqnr
+
+
+def test_another_network_is_refused_beside_the_cpu():
+    """Noise as large as a third of the answers is what a wrong network makes, or worse."""
+    for precision in PRECISIONS:
+        assert Limits.beside_cpu(precision, "npu").failures(replace(GOOD, sqnr_db=9.5))
+
+
+def test_an_npu_computes_floats_in_half():
+    assert computed("fp32", "npu") == "fp16"
+    assert computed("fp32", "gpu") == computed("fp32", "cpu") == "fp32"
+    assert Limits.beside_cpu("fp32", "npu") == Limits.beside_cpu("fp16", "npu")

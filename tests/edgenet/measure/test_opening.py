@@ -9,8 +9,11 @@ from dataclasses import replace
 import pytest
 
 from edgenet.bundle import Bundle
-from edgenet.errors import UsageError
+from edgenet.errors import DeviceError, UsageError
 from edgenet.measure.opening import open_formats, open_reference
+from edgenet.runtime.loading import Reach
+from edgenet.runtime.placement import PartialError
+from tests.devices import GPUS, require
 
 
 @pytest.fixture
@@ -36,6 +39,33 @@ def test_formats_asked_for_open_once_each_in_order(stack, tiny_bundle):
 def test_an_unknown_format_is_refused(stack, tiny_bundle):
     with pytest.raises(UsageError, match="caffe"):
         open_formats(stack, Bundle.open(tiny_bundle), ["caffe"])
+
+
+def test_a_format_that_does_not_reach_the_device_is_left_out_or_refused(stack, tiny_float_bundle):
+    require(GPUS[0])
+    bundle, told = Bundle.open(tiny_float_bundle), []
+    opened = open_formats(stack, bundle, device="gpu", on_missing=told.append)
+    found = [session.info.format for session in opened]
+    assert "tflite" in found
+    assert len(found) + len(told) == len(bundle.formats)
+    absent = [format for format in bundle.formats if format not in found]
+    for format, line in zip(absent, told, strict=True):
+        assert line.startswith(f"{format} is left out: ")
+        with pytest.raises(DeviceError):
+            open_formats(stack, bundle, [format], device="gpu")
+
+
+def test_a_file_that_the_device_runs_in_part_is_never_left_out(stack, tiny_bundle):
+    require(GPUS[1])
+    with pytest.raises(PartialError, match="QuantizeLinear"):
+        open_formats(stack, Bundle.open(tiny_bundle), device="gpu")
+
+
+def test_the_cpu_may_help_where_that_is_allowed(stack, tiny_bundle):
+    require(GPUS[1])
+    reach = Reach(allow_fallback=True)
+    (session,) = open_formats(stack, Bundle.open(tiny_bundle), ["onnx"], "gpu", reach=reach)
+    assert 0 < session.info.delegated_fraction < 1
 
 
 def test_the_reference_is_fp32(stack, tiny_bundle):

@@ -95,6 +95,26 @@ def test_limits_decide_what_passes(reference, onnx):
     assert strict.passed == (strict.results[0].fidelity.sqnr_db is None)
 
 
+def test_a_twin_is_compared_on_the_same_images(reference, onnx):
+    found = parity.compare(
+        reference, [reference, onnx], batches(reference), twins=[None, reference]
+    )
+    alone, beside = found.results
+    assert alone.beside_cpu is None
+    assert beside.beside_cpu == beside.fidelity
+    assert [pair.formats for pair in found.cross_agreement] == [("tflite", "onnx")]
+
+
+def test_a_device_far_from_the_cpu_fails(reference, onnx, tiny_bundle):
+    def lenient(precision: str) -> Limits:
+        return Limits()
+
+    with load(tiny_bundle, "tflite", threads=1) as other:
+        found = parity.compare(reference, [onnx], batches(reference), lenient, twins=[other])
+    (failure,) = found.results[0].failures
+    assert failure.startswith("beside the cpu, the SQNR is ")
+
+
 def test_a_label_beyond_the_classes_is_refused(reference, onnx):
     with pytest.raises(UsageError, match="class index 10, but the model's end at 9"):
         parity.compare(reference, [onnx], batches(reference, labels=[10] * 7))

@@ -1,42 +1,39 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
+from edgenet.runtime.delegates import DELEGATES
 from edgenet.runtime.devices import (
     _model_name,
     cpu_name,
     cpu_threads,
-    import_failure,
     physical_cores,
     probe,
 )
 from edgenet.runtime.engines import ENGINES
 
 
-def test_every_engine_has_a_row_that_is_usable_or_says_why() -> None:
+def test_every_delegate_has_a_row_that_is_usable_or_says_why() -> None:
     rows = probe()
-    assert [row.engine for row in rows] == [engine.name for engine in ENGINES]
-    for row, engine in zip(rows, ENGINES, strict=True):
-        assert (row.device, row.kind, row.name) == ("cpu", "hardware", cpu_name())
-        assert row.usable == engine.installed
+    assert [(row.engine, row.device, row.delegate) for row in rows] == [
+        (delegate.engine, delegate.device, delegate.name) for delegate in DELEGATES
+    ]
+    for row in rows:
         assert (row.reason is None, row.fix is None) == (row.usable, row.usable)
         assert not row.usable or row.version
+        assert row.kind in ("hardware", "software", "emulator", "compiler")
 
 
-def test_a_broken_import_is_told_not_raised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "raising.py").write_text("raise ImportError('lib.so: cannot open')")
-    (tmp_path / "crashing.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
-    (tmp_path / "exiting.py").write_text("raise SystemExit(3)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert import_failure("raising") == "ImportError: lib.so: cannot open"
-    assert import_failure("crashing") == "the process was killed by signal 11"
-    assert import_failure("exiting") == "exit status 3"
-    assert import_failure("json") is None
+def test_a_cpu_is_usable_where_its_engine_is_installed() -> None:
+    for engine in ENGINES:
+        (row,) = (r for r in probe() if (r.engine, r.device) == (engine.name, "cpu"))
+        assert row.usable == engine.installed
+        if row.usable:
+            assert (row.kind, row.name) == ("hardware", cpu_name())
+        else:
+            assert (row.reason, row.fix) == ("not installed", engine.install_line)
 
 
 def test_there_are_no_more_cores_than_processors() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from edgenet.bundle import FORMATS, Bundle, InputSpec, OutputSpec
 from edgenet.errors import EdgenetError, UsageError
 from edgenet.runtime import Session, SessionInfo, load
+from edgenet.runtime.delegates import delegates
 from edgenet.runtime.engines import ENGINES
 from edgenet.runtime.session import Floats, Loaded, Plan
 from tests.networks import CLASSES, SIZE, Textures
@@ -58,7 +59,7 @@ def plan_of(size: int) -> Plan:
         outputs=(OutputSpec("logits", (size, 3)),),
         labels=None,
         device="cpu",
-        device_used="cpu",
+        delegate=delegates(ENGINES[0].name, "cpu")[0],
         threads=1,
     )
 

@@ -1,0 +1,1 @@
+"""What neural processing units ask of a network, and the vendors' compilers that check it."""

@@ -1,0 +1,58 @@
+"""The options that say where to run, the same in `run`, `bench` and `check`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from edgenet.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgenet.runtime.loading import Reach
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    group = parser.add_argument_group("device")
+    group.add_argument(
+        "--device",
+        metavar="D",
+        default="cpu",
+        help="cpu, gpu, npu, or auto: a GPU or NPU that runs all of the model, else the CPU "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--delegate",
+        metavar="NAME",
+        help="one that edgenet devices lists, or the file of a TFLite delegate library "
+        "(default: the best for the device)",
+    )
+    group.add_argument(
+        "--delegate-option",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="an option of the delegate library; may be repeated",
+    )
+    group.add_argument(
+        "--allow-fallback",
+        action="store_true",
+        help="let operators that the device refuses run on the CPU (default: exit 4)",
+    )
+
+
+def of(args: argparse.Namespace) -> Reach:
+    """What the options ask for.
+
+    Raises:
+        UsageError: A delegate's option is no K=V, or there is no library for it.
+    """
+    from edgenet.runtime.loading import Reach
+
+    if args.delegate_option and args.delegate is None:
+        raise UsageError("--delegate-option is for a delegate library: name it with --delegate")
+    pairs = [option.partition("=") for option in args.delegate_option]
+    for key, equals, _ in pairs:
+        if not (key and equals):
+            raise UsageError(f"--delegate-option {key}: it is K=V, as in device=usb")
+    return Reach(args.delegate, {key: value for key, _, value in pairs}, args.allow_fallback)

@@ -1,0 +1,182 @@
+"""`bench`'s measurement: every bundle, format and thread count in turns, as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenet.bundle import summary
+from edgenet.measure import extras, latency
+from edgenet.measure.bootstrap import Intervals, intervals
+from edgenet.measure.candidates import Candidate, Request
+from edgenet.measure.comparison import compare
+from edgenet.measure.extras import Progress
+from edgenet.measure.footprint import Footprint
+from edgenet.measure.footprint import measure as footprint
+from edgenet.measure.interference import Interference, Watch, spread_warnings
+from edgenet.measure.latency import Samples, Timing
+from edgenet.measure.machine import cores, describe
+from edgenet.report.devices import split_times
+
+Document = dict[str, Any]
+_BINS = 40
+_HARDWARE = "hardware"
+
+
+def measure(request: Request, candidates: Sequence[Candidate], progress: Progress) -> Document:
+    """Times the candidates in turns and gives the document of `bench --json`.
+
+    Raises:
+        UsageError: The photo cannot be read.
+        EdgenetError: An engine fails.
+    """
+    samples, interference = _sample(request, candidates, progress)
+    prints = _footprints(request, candidates, progress)
+    results = [
+        _result(candidate, sampled, weight)
+        for candidate, sampled, weight in zip(candidates, samples, prints, strict=True)
+    ]
+    document = {
+        "machine": describe(),
+        "interference": {**asdict(interference), "warnings": list(interference.warnings())},
+        "results": results,
+        "comparisons": _comparisons(candidates, samples),
+        "bundles": {each.path: summary(each.bundle.manifest) for each in candidates},
+    }
+    if request.end_to_end and request.image is not None:
+        extras.add_end_to_end(document, request.image, candidates)
+    if request.streams is not None:
+        progress("timing streams", 0, 1, "rounds")
+        extras.add_streams(document, request.streams, request.image, candidates)
+    if request.profile:
+        extras.add_profiles(document, candidates, progress)
+    return document
+
+
+def _sample(
+    request: Request, candidates: Sequence[Candidate], progress: Progress
+) -> tuple[list[Samples], Interference]:
+    calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
+    watch = Watch(cores())
+
+    def after_round(done: int) -> None:
+        watch.tick()
+        progress("timing", done, min(latency.ROUNDS, request.runs), "rounds")
+
+    sampled = latency.sample(
+        calls, runs=request.runs, min_time=request.min_time, progress=after_round
+    )
+    return sampled, watch.stop()
+
+
+def _footprints(
+    request: Request, candidates: Sequence[Candidate], progress: Progress
+) -> list[Footprint]:
+    prints = []
+    for done, candidate in enumerate(candidates):
+        info = candidate.session.info
+        prints.append(
+            footprint(
+                candidate.path,
+                info.format,
+                info.device,
+                info.threads,
+                engine=info.engine,
+                reach=request.reach,
+            )
+        )
+        progress("loading in fresh processes", done + 1, len(candidates), "files")
+    return prints
+
+
+def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Document:
+    info = candidate.session.info
+    timing = latency.summarize(samples, info.batch)
+    bounds = intervals(samples)
+    low, high = bounds.p50_ms or (timing.p50_ms, timing.p50_ms)
+    return {
+        "bundle": candidate.path,
+        "name": Path(candidate.path).resolve().name,
+        "format": info.format,
+        "precision": info.precision,
+        "engine": info.engine,
+        "device": info.device,
+        "device_used": info.device_used,
+        "kind": info.kind,
+        "device_name": info.device_name,
+        "delegate": info.delegate,
+        "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
+        "threads": info.threads,
+        "batch": info.batch,
+        "bytes": candidate.artifact.bytes,
+        "verified": asdict(candidate.artifact.verified),
+        "rss_mb": weight.rss_mb,
+        "steady_mb": weight.steady_mb,
+        "runs": timing.runs,
+        "warmup": asdict(samples.warmup),
+        "warmup_runs": samples.warmup.runs,
+        **split_times(info.kind, _times(samples, timing, weight, bounds)),
+        "warnings": _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
+    }
+
+
+def _times(samples: Samples, timing: Timing, weight: Footprint, bounds: Intervals) -> Document:
+    untimed = ("rss_mb", "steady_mb", "runs")
+    figures = {**asdict(weight), **asdict(timing)}
+    return {
+        **{name: value for name, value in figures.items() if name not in untimed},
+        "intervals": {key: value and list(value) for key, value in asdict(bounds).items()},
+        "rounds_p50_ms": samples.medians().tolist(),
+        "histogram": _histogram(samples),
+    }
+
+
+def _warnings(candidate: Candidate, samples: Samples, found: list[str]) -> list[str]:
+    threads = candidate.session.info.threads
+    if threads > cores():
+        found.append(f"{threads} threads share {cores()} cores")
+    if not samples.warmup.steady:
+        found.append(f"still getting faster after {samples.warmup.ms / 1e3:.0f} s of warm-up")
+    return found
+
+
+def _histogram(samples: Samples) -> Document:
+    """Counts in bins of one width; the last bin also holds what is slower than twice the p50."""
+    times = samples.milliseconds()
+    low = float(times.min())
+    high = min(float(times.max()), 2 * float(np.median(times)))
+    counts, _ = np.histogram(np.minimum(times, high), _BINS, (low, max(high, low * 1.001)))
+    return {"low_ms": low, "high_ms": max(high, low * 1.001), "counts": counts.tolist()}
+
+
+def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
+    """Every other bundle against the first, in the same format with the same threads."""
+    bases = {
+        _key(candidate): sampled
+        for candidate, sampled in zip(candidates, samples, strict=True)
+        if candidate.path == candidates[0].path
+    }
+    return [
+        {
+            "base": candidates[0].path,
+            "other": candidate.path,
+            "format": candidate.session.info.format,
+            "threads": candidate.session.info.threads,
+            **asdict(compare(bases[_key(candidate)], sampled)),
+        }
+        for candidate, sampled in zip(candidates, samples, strict=True)
+        if candidate.path != candidates[0].path
+        and candidate.session.info.kind == _HARDWARE
+        and _key(candidate) in bases
+    ]
+
+
+def _key(candidate: Candidate) -> tuple[str, str, int, int]:
+    info = candidate.session.info
+    return info.format, info.engine, info.threads, info.batch

@@ -1,0 +1,110 @@
+"""What `bench` times: the request, and each file that it comes to, open in its engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgenet.bundle import Artifact, Bundle
+from edgenet.errors import UsageError
+from edgenet.images import Pixels
+from edgenet.measure.opening import open_formats
+from edgenet.runtime import Session
+from edgenet.runtime.loading import Reach
+
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to time, and how.
+
+    Attributes:
+        bundles: Folders that `convert` wrote, the first of them the base of comparisons.
+        formats: None takes all whose engine is installed.
+        device: As for `edgenet.load`.
+        reach: As for `edgenet.load`.
+        threads: One measurement for each; None is the engine's default here.
+        batches: Only files of these batch sizes; None takes all. A file's batch is fixed.
+        runs: The fewest timed runs of each.
+        min_time: The shortest time spent on each, in seconds.
+        image: A photo to run on; None takes a made-up one.
+        streams: Also measure images a second of so many sessions of one thread at once.
+        profile: Whether to ask the engines where the time goes.
+        end_to_end: Whether to time `image` from its bytes to its label too.
+    """
+
+    bundles: tuple[str, ...]
+    formats: tuple[str, ...] | None = None
+    device: str = "cpu"
+    reach: Reach | None = None
+    threads: tuple[int | None, ...] = (None,)
+    batches: tuple[int, ...] | None = None
+    runs: int = 100
+    min_time: float = 2.0
+    image: str | None = None
+    streams: int | None = None
+    profile: bool = False
+    end_to_end: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file, open in its engine with one number of threads."""
+
+    path: str
+    bundle: Bundle
+    session: Session
+
+    @property
+    def model(self) -> Path:
+        """The file that the engine has open."""
+        return self.bundle.path / self.artifact.files[0].path
+
+    @property
+    def artifact(self) -> Artifact:
+        """What the manifest says of the file."""
+        return self.bundle.artifact(self.session.info.format)
+
+    def input(self, image: str | None) -> Pixels:
+        """One full batch of a photo, or of a made-up one: smooth blobs of colour."""
+        blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
+        pixels = self.session.prepare(blobs if image is None else image)
+        return np.repeat(pixels[None], self.session.info.batch, axis=0)
+
+
+def open_all(
+    stack: ExitStack, request: Request, say: Callable[[str], None] | None = None
+) -> list[Candidate]:
+    """Opens all that a request names; the stack closes the sessions.
+
+    Raises:
+        UsageError: No file has one of the batch sizes asked for.
+        EdgenetError: As `open_formats`.
+    """
+    found = []
+    for path in dict.fromkeys(request.bundles):
+        bundle = Bundle.open(path)
+        if request.batches and bundle.manifest.input.shape[0] not in request.batches:
+            continue
+        for threads in request.threads:
+            sessions = open_formats(
+                stack,
+                bundle,
+                request.formats,
+                request.device,
+                threads,
+                on_missing=say,
+                reach=request.reach,
+            )
+            found += [Candidate(path, bundle, session) for session in sessions]
+    if not found:
+        raise UsageError(
+            "no bundle named has one of the batch sizes asked for, and a file's is fixed: "
+            "edgenet convert --batch N makes another"
+        )
+    return found

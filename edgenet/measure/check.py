@@ -1,0 +1,184 @@
+"""`check`'s images, and its comparison as one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from edgenet.bundle import Bundle, InputSpec, summary
+from edgenet.images import Batch, ImageFolder, Pixels, prepare
+from edgenet.measure.damage import Damage
+from edgenet.measure.machine import describe
+from edgenet.measure.parity import Fidelity, Parity, Result
+from edgenet.photographs import crops
+from edgenet.report.devices import split_times, where
+
+Document = dict[str, Any]
+
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Images:
+    """What to compare on: `count` images, in batches, and where they come from.
+
+    `name` and `pixels` give an image's name and the image, by its number; `digest` takes in what
+    was compared on.
+    """
+
+    batches: Iterator[Batch]
+    count: int
+    source: str
+    name: Callable[[int], str]
+    pixels: Callable[[int], Pixels]
+    digest: Any = field(default_factory=sha256)
+
+    def recorded(self) -> Iterator[Batch]:
+        """The batches, each of which enters the digest."""
+        for batch in self.batches:
+            self.digest.update(batch.images.tobytes())
+            yield batch
+
+
+def folder_of(spec: InputSpec, path: str, count: int | None = None) -> Images:
+    """The images of a folder, or `count` of them, as `spec` prepares them.
+
+    Raises:
+        UsageError: As `ImageFolder.open`.
+    """
+    folder = ImageFolder.open(path)
+    if count is not None:
+        folder = folder.sample(count)
+    return Images(
+        batches=folder.batches(spec, _CHUNK),
+        count=len(folder),
+        source=path,
+        name=lambda number: folder.names[number],
+        pixels=lambda number: prepare(
+            folder.paths[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
+        ),
+    )
+
+
+def crops_of(spec: InputSpec, count: int) -> Images:
+    """`count` crops of the photographs at hand.
+
+    Raises:
+        MissingExtraError: scikit-image, which has them, is not installed.
+    """
+    height, width = spec.shape[1:3]
+
+    @cache
+    def kept() -> list[Pixels]:
+        return list(crops(count, height, width))
+
+    return Images(
+        batches=_batches(crops(count, height, width)),
+        count=count,
+        source="crops of scikit-image's photographs",
+        name=lambda number: f"crop {number}",
+        pixels=lambda number: kept()[number],
+    )
+
+
+def _batches(images: Iterator[Pixels]) -> Iterator[Batch]:
+    while part := list(islice(images, _CHUNK)):
+        yield Batch(np.stack(part), names=(), labels=None)
+
+
+def document(path: str, bundle: Bundle, parity: Parity, images: Images) -> Document:
+    """The document of `check --json`."""
+    manifest, labels = bundle.manifest, bundle.labels()
+    return {
+        "bundle": path,
+        "reference": {
+            "precision": parity.reference.precision,
+            "top1": parity.reference_top1,
+            "top5": parity.reference_top5,
+        },
+        "images": parity.images,
+        "images_source": images.source,
+        "images_sha256": images.digest.hexdigest(),
+        "results": [_entry(result, images, bundle, labels) for result in parity.results],
+        "cross_agreement": [
+            {**asdict(pair), "formats": list(pair.formats)} for pair in parity.cross_agreement
+        ],
+        "passed": parity.passed,
+        "regressions": [],
+        "recipe": {"name": bundle.path.resolve().name, **summary(manifest)},
+        "machine": describe(),
+    }
+
+
+def _entry(
+    result: Result, images: Images, bundle: Bundle, labels: Sequence[str] | None
+) -> Document:
+    info, fidelity = result.info, result.fidelity
+    drop = fidelity.drop
+    return {
+        "format": info.format,
+        "precision": info.precision,
+        "device": info.device,
+        "device_used": info.device_used,
+        "engine": info.engine,
+        "kind": info.kind,
+        "device_name": info.device_name,
+        "ran_on": where(info),
+        "delegated_fraction": info.delegated_fraction,
+        "time_elsewhere": info.time_elsewhere,
+        "bytes": bundle.artifact(info.format).bytes,
+        "top1": fidelity.top1,
+        "top5": fidelity.top5,
+        "drop_points": fidelity.drop_points,
+        "drop_interval": list(drop.interval) if drop else None,
+        "mcnemar_p": drop.mcnemar_p if drop else None,
+        "agreement": fidelity.agreement,
+        "sqnr_db": fidelity.sqnr_db,
+        "max_error": fidelity.max_error,
+        "cosine": fidelity.cosine,
+        "kl": fidelity.kl,
+        **split_times(info.kind, {"p50_ms": result.p50_ms}),
+        "beside_cpu": _beside(result.beside_cpu),
+        "passed": result.passed,
+        "failures": list(result.failures),
+        "damage": _damage(result.damage, images, labels),
+    }
+
+
+def _beside(beside: Fidelity | None) -> Document | None:
+    if beside is None:
+        return None
+    return {
+        "agreement": beside.agreement,
+        "sqnr_db": beside.sqnr_db,
+        "max_error": beside.max_error,
+    }
+
+
+def _damage(damage: Damage, images: Images, labels: Sequence[str] | None) -> Document:
+    def named(index: int | None) -> str | None:
+        if index is None:
+            return None
+        return labels[index] if labels and index < len(labels) else str(index)
+
+    return {
+        "changed": damage.changed,
+        "worst": [
+            {
+                "image": images.name(image.number),
+                "number": image.number,
+                "kl": image.kl,
+                "label": named(image.label),
+                "reference": {**asdict(image.reference), "name": named(image.reference.index)},
+                "ours": {**asdict(image.ours), "name": named(image.ours.index)},
+            }
+            for image in damage.worst
+        ],
+        "classes": [{**asdict(found), "name": named(found.index)} for found in damage.classes],
+    }

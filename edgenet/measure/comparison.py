@@ -1,0 +1,36 @@
+"""A against B: how many times as long, how sure that is, and whether they differ at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgenet.measure.bootstrap import Interval, median_interval
+from edgenet.measure.latency import Samples
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Time over the base's time: below 1 it is faster.
+
+    `ratio` is the median over rounds of one turn's median over the other's, `interval` its 95 %
+    bootstrap interval (None for fewer than 5 rounds). `differs` is whether the interval leaves 1
+    out, None where there is no interval.
+    """
+
+    ratio: float
+    interval: Interval | None
+    differs: bool | None
+
+
+def compare(base: Samples, other: Samples) -> Comparison:
+    """Compares two calls that were timed in the same rounds.
+
+    Each round gives one pair, taken one right after the other, in alternating order: what slows the
+    machine down for longer than a round cancels.
+    """
+    ratios = other.medians() / base.medians()
+    interval = median_interval(ratios)
+    differs = None if interval is None else not interval[0] <= 1.0 <= interval[1]
+    return Comparison(float(np.median(ratios)), interval, differs)

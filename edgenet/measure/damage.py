@@ -1,0 +1,95 @@
+"""What a file answers otherwise than the reference: the images worst hit, and the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenet.measure.accuracy import Floats, divergences, log_softmax, right
+
+WORST = 12
+"""Images that are kept."""
+
+CLASSES = 20
+"""Classes that are kept."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A top-1 class and its softmax probability."""
+
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """An image by its number, from 0; `kl` is KL(reference ‖ ours) in nats, `label` its class."""
+
+    number: int
+    kl: float
+    reference: Answer
+    ours: Answer
+    label: int | None
+
+
+@dataclass(frozen=True)
+class ClassDamage:
+    """Of `images` of a class, those that the reference alone had right, and those that ours had."""
+
+    index: int
+    images: int
+    lost: int
+    gained: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """How many answers changed, the images worst hit and the classes that lost most."""
+
+    changed: int
+    worst: tuple[WorstImage, ...]
+    classes: tuple[ClassDamage, ...]
+
+
+def find(reference: Floats, ours: Floats, labels: NDArray[np.int64] | None = None) -> Damage:
+    """Compares logits, images × classes; of images, changed answers come first, then high KL."""
+    before, after = reference.argmax(axis=1), ours.argmax(axis=1)
+    changed = before != after
+    kl = divergences(reference, ours)
+    order = np.lexsort((-kl, ~changed))[:WORST]
+    return Damage(
+        changed=int(changed.sum()),
+        worst=tuple(
+            WorstImage(
+                number=int(number),
+                kl=float(kl[number]),
+                reference=_answer(reference[number]),
+                ours=_answer(ours[number]),
+                label=None if labels is None else int(labels[number]),
+            )
+            for number in order
+        ),
+        classes=() if labels is None else tuple(_classes(reference, ours, labels)),
+    )
+
+
+def _answer(logits: Floats) -> Answer:
+    index = int(logits.argmax())
+    return Answer(index, float(np.exp(log_softmax(logits[None])[0, index])))
+
+
+def _classes(reference: Floats, ours: Floats, labels: NDArray[np.int64]) -> Iterable[ClassDamage]:
+    before, after = right(reference, labels), right(ours, labels)
+    size = int(labels.max()) + 1
+    images, lost, gained = (
+        np.bincount(labels[chosen], minlength=size)
+        for chosen in (np.ones_like(before), before & ~after, ~before & after)
+    )
+    touched = np.flatnonzero(lost + gained)
+    order = touched[np.lexsort((touched, -lost[touched], (gained - lost)[touched]))]
+    for index in order[:CLASSES]:
+        yield ClassDamage(int(index), int(images[index]), int(lost[index]), int(gained[index]))

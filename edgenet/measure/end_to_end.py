@@ -1,0 +1,80 @@
+"""From a photo's bytes to its label: what the model's time leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenet.errors import UsageError
+from edgenet.images import decode
+from edgenet.runtime import Session
+
+RUNS = 50
+
+_WARMUP = 5
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """Medians of single runs in milliseconds, and what the photo was taken for.
+
+    `decode_ms` is bytes to pixels, `resize_ms` crop and resize to the model's input, `run_ms` the
+    model, `rank_ms` the best classes of its probabilities, `all_ms` all four.
+    """
+
+    image: str
+    bytes: int
+    top: str
+    decode_ms: float
+    resize_ms: float
+    run_ms: float
+    rank_ms: float
+    all_ms: float
+    runs: int
+
+
+def measure(sessions: Sequence[Session], image: str, runs: int = RUNS) -> list[EndToEnd]:
+    """Classifies one photo `runs` times in each session, the sessions in turns.
+
+    Raises:
+        UsageError: The photo cannot be read, or a bundle has no probabilities output.
+        ImageError: It is no image, or a damaged one.
+    """
+    try:
+        data = Path(image).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the image {image}: {error.strerror}") from error
+    times: list[list[list[float]]] = [[] for _ in sessions]
+    labels = [""] * len(sessions)
+    for run in range(_WARMUP + runs):
+        for index, session in enumerate(sessions):
+            spent, labels[index] = _classify(session, data)
+            if run >= _WARMUP:
+                times[index].append(spent)
+    return [
+        _summary(image, len(data), label, np.asarray(rows))
+        for label, rows in zip(labels, times, strict=True)
+    ]
+
+
+def _classify(session: Session, data: bytes) -> tuple[list[float], str]:
+    clock = [perf_counter_ns()]
+    photo = decode(data)
+    clock.append(perf_counter_ns())
+    pixels = session.prepare(photo)
+    clock.append(perf_counter_ns())
+    probabilities = session.probabilities(pixels)
+    clock.append(perf_counter_ns())
+    best = session.rank(probabilities[0], 5)[0]
+    clock.append(perf_counter_ns())
+    return [*(np.diff(clock) / 1e6), (clock[-1] - clock[0]) / 1e6], best.label
+
+
+def _summary(image: str, size: int, label: str, times: NDArray[np.float64]) -> EndToEnd:
+    decoded, resized, run, ranked, everything = (float(t) for t in np.median(times, axis=0))
+    return EndToEnd(image, size, label, decoded, resized, run, ranked, everything, runs=len(times))

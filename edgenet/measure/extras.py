@@ -1,0 +1,67 @@
+"""What `bench` measures beside latency where it is asked to: the photo's way, streams, profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edgenet.errors import EdgenetError
+from edgenet.measure import throughput
+from edgenet.measure.candidates import Candidate
+from edgenet.measure.end_to_end import measure as end_to_end
+from edgenet.measure.profiling import peak, run
+
+Document = dict[str, Any]
+Progress = Callable[[str, int, int, str], None]
+"""Told what is done, how far it is, of how much, and in which unit."""
+
+
+def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
+    """Adds the way of a photo from its bytes to its label to each result on hardware.
+
+    Raises:
+        UsageError: The photo cannot be read.
+    """
+    pairs = [
+        (candidate.session, result)
+        for candidate, result in zip(candidates, document["results"], strict=True)
+        if result["emulated"] is None
+    ]
+    found = end_to_end([session for session, _ in pairs], image)
+    for (_, result), times in zip(pairs, found, strict=True):
+        result["end_to_end"] = asdict(times)
+
+
+def add_streams(
+    document: Document, count: int, image: str | None, candidates: Sequence[Candidate]
+) -> None:
+    """Once a file, whatever the threads that it was timed with: streams have one each."""
+    single = {
+        (each.path, each.session.info.format): each
+        for each in candidates
+        if each.session.info.device_used == "cpu"
+    }
+    files = [(e.bundle, e.session.info.format, e.session.info.engine) for e in single.values()]
+    found = throughput.measure(files, [each.input(image) for each in single.values()], count)
+    document["streams"] = [
+        {"bundle": path, "format": format, **asdict(streams)}
+        for (path, format), streams in zip(single, found, strict=True)
+    ]
+
+
+def add_profiles(document: Document, candidates: Sequence[Candidate], progress: Progress) -> None:
+    """Adds the machine's peaks, and to each result its profile or why there is none."""
+    isa = document["machine"]["isa"]
+    threads = sorted({candidate.session.info.threads for candidate in candidates})
+    peaks = [found for count in threads for found in peak.measure(count)]
+    document["peaks"] = run.documents(peaks)
+    for done, (candidate, result) in enumerate(zip(candidates, document["results"], strict=True)):
+        info = candidate.session.info
+        try:
+            found = run.profile(candidate.model, info)
+            result["profile"] = run.document(found, info, isa, peaks)
+        except EdgenetError as error:
+            result["profile"] = None
+            result["warnings"].append(f"no profile: {error}")
+        progress("profiling", done + 1, len(candidates), "files")

@@ -1,0 +1,196 @@
+"""What spoils a measurement: other processes, a stolen or throttled processor, a drifting clock.
+
+A `Watch` reads the kernel's counters before and after, and times a fixed piece of arithmetic once a
+round: where that drifts, the machine does, whatever the model.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+
+ROOT = Path("/")
+
+_OTHER_LOAD = 0.05
+_STEAL = 0.01
+# Threads of the engines themselves wait for one another at times.
+_PRESSURE = 0.20
+_DRIFT = 0.10
+_SPREAD = 0.10
+_YARDSTICK = 20_000
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the kernel has counted so far, in seconds; None where this system does not count it.
+
+    `busy` and `steal` are summed over processors, `own` is this process's, `stalled` is the time in
+    which some process waited for a processor, `throttled` counts events.
+    """
+
+    wall: float
+    own: float
+    busy: float | None
+    steal: float | None
+    stalled: float | None
+    throttled: int | None
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What went on beside the measurement; shares are of all processors, None is unknown.
+
+    `clock_drift` is how much slower the slowest round's arithmetic was than the median round's.
+    """
+
+    other_load: float | None
+    steal: float | None
+    cpu_pressure: float | None
+    throttled: int | None
+    clock_drift: float | None
+
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each thing that spoils the figures."""
+        checks = (
+            _above(self.other_load, _OTHER_LOAD, "other processes took {:.0%} of the processors"),
+            _above(self.steal, _STEAL, "the hypervisor withheld {:.0%} of the processors' time"),
+            _above(self.cpu_pressure, _PRESSURE, "work waited for a processor {:.0%} of the time"),
+            _above(self.clock_drift, _DRIFT, "the processor was up to {:.0%} slower in a round"),
+            f"the processor was throttled {self.throttled} times" if self.throttled else None,
+        )
+        return tuple(check for check in checks if check)
+
+
+class Watch:
+    """Watches from its making to `stop`; call `tick` once a round."""
+
+    def __init__(self, processors: int) -> None:
+        self._processors = processors
+        self._ticks = [yardstick()]
+        self._before = read()
+
+    def tick(self) -> None:
+        """Times the fixed arithmetic."""
+        self._ticks.append(yardstick())
+
+    def stop(self) -> Interference:
+        """What went on since the beginning."""
+        return between(self._before, read(), self._processors, self._ticks)
+
+
+def between(
+    before: Counters, after: Counters, processors: int, ticks: Iterable[int] = ()
+) -> Interference:
+    """The interference from one reading to another, with the yardstick's nanoseconds."""
+    capacity = max(1e-9, (after.wall - before.wall) * processors)
+    busy = _difference(before.busy, after.busy)
+    other = None if busy is None else max(0.0, busy - (after.own - before.own)) / capacity
+    throttled = _difference(before.throttled, after.throttled)
+    return Interference(
+        other_load=other,
+        steal=_share(_difference(before.steal, after.steal), capacity),
+        cpu_pressure=_share(_difference(before.stalled, after.stalled), after.wall - before.wall),
+        throttled=None if throttled is None else int(throttled),
+        clock_drift=_drift(sorted(ticks)),
+    )
+
+
+def spread_warnings(low: float, high: float, middle: float) -> list[str]:
+    """What a result's own figures give away: a median known badly.
+
+    Args:
+        low: Lower end of the interval of the median.
+        high: Its upper end.
+        middle: The median.
+    """
+    half = (high - low) / 2 / middle
+    return [f"the p50 is known to ±{half:.0%} only"] if half > _SPREAD else []
+
+
+def read(root: Path = ROOT) -> Counters:
+    """Reads Linux's counters: /proc/stat, /proc/pressure/cpu, and the throttling of core or quota.
+
+    Sources: proc_stat(5); the kernel's Documentation/accounting/psi.rst,
+        Documentation/admin-guide/cgroup-v2.rst ("cpu.stat") and
+        arch/x86/kernel/cpu/mce/therm_throt.c.
+    """
+    busy, steal = _stat(root / "proc/stat")
+    return Counters(
+        wall=time.monotonic(),
+        own=time.process_time(),
+        busy=busy,
+        steal=steal,
+        stalled=_pressure(root / "proc/pressure/cpu"),
+        throttled=_throttled(root),
+    )
+
+
+def yardstick() -> int:
+    """The nanoseconds that a fixed piece of integer arithmetic takes: the best of three."""
+    return min(_arithmetic() for _ in range(3))
+
+
+def _arithmetic() -> int:
+    started = perf_counter_ns()
+    sum(range(_YARDSTICK))
+    return perf_counter_ns() - started
+
+
+def _stat(path: Path) -> tuple[float | None, float | None]:
+    """Busy and stolen seconds; idle and iowait are not busy."""
+    fields = _first_line(path).split()
+    if len(fields) < 9:
+        return None, None
+    user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[1:9])
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / tick, steal / tick
+
+
+def _pressure(path: Path) -> float | None:
+    line = _first_line(path)
+    _, found, total = line.rpartition("total=")
+    return int(total) / 1e6 if found else None
+
+
+def _throttled(root: Path) -> int | None:
+    cores = [
+        int(_first_line(path) or 0)
+        for path in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
+    ]
+    quota = [
+        int(line.split()[1])
+        for line in _lines(root / "sys/fs/cgroup/cpu.stat")
+        if line.startswith("nr_throttled ")
+    ]
+    return sum(cores + quota) if cores or quota else None
+
+
+def _first_line(path: Path) -> str:
+    return next(iter(_lines(path)), "")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+def _share(part: float | None, whole: float) -> float | None:
+    return None if part is None else part / max(1e-9, whole)
+
+
+def _drift(ticks: list[int]) -> float | None:
+    return None if not ticks else ticks[-1] / ticks[len(ticks) // 2] - 1
+
+
+def _above(value: float | None, limit: float, text: str) -> str | None:
+    return text.format(value) if value is not None and value > limit else None

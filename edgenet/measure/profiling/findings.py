@@ -1,0 +1,113 @@
+"""Why a file is no faster: what its profile and the processor give away, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgenet.measure.profiling.operators import Operator, Profile, speed
+
+_WORTH_TELLING = 0.05
+_SLOW_DEPTHWISE = 0.10
+_NAMED = 3
+# Without these, an 8-bit product takes several instructions (on x86 three: vpmaddubsw, vpmaddwd,
+# vpaddd; Intel's "Deep Learning with AVX-512 and DL Boost").
+_INT8_X86 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+_INT8_ARM = frozenset({"asimddp", "i8mm"})
+
+
+def explain(
+    profile: Profile,
+    precision: str,
+    isa: Sequence[str],
+    delegated_fraction: float | None,
+    peak: float | None,
+) -> list[str]:
+    """What keeps a file from being faster, the costliest first.
+
+    Args:
+        profile: Where its time goes.
+        precision: The file's.
+        isa: The processor's instructions, as `machine.describe` names them.
+        delegated_fraction: The share of operators that the engine's fast kernels run, 0..1.
+        peak: 10^9 multiply-accumulates a second that this machine reaches in this precision.
+    """
+    found = [_instructions(precision, isa), _delegate(delegated_fraction)]
+    parts: list[tuple[str, Callable[[Operator], bool]]] = [
+        ("operators without products (activations, gates, sums, pooling)", _elementwise),
+        ("changes of layout or type", lambda operator: operator.moves),
+    ]
+    if precision.startswith("int8"):
+        parts.append(("operators left in float", _left_in_float))
+    shares = sorted(((_share(profile, test), what, test) for what, test in parts), key=_first)
+    found += [
+        f"{what} take {share:.0%} of the time: {_named(profile, test)}"
+        for share, what, test in reversed(shares)
+        if share >= _WORTH_TELLING
+    ]
+    found += [_depthwise(profile), _reached(profile, precision, peak)]
+    return [line for line in found if line]
+
+
+def _instructions(precision: str, isa: Sequence[str]) -> str | None:
+    known = set(isa)
+    if not precision.startswith("int8") or not known or known & (_INT8_X86 | _INT8_ARM):
+        return None
+    lacking = "VNNI or AMX" if "avx2" in known else "dot products (asimddp) or i8mm"
+    return f"this processor has no {lacking}: an 8-bit product takes several instructions"
+
+
+def _delegate(fraction: float | None) -> str | None:
+    if fraction is None or fraction >= 1:
+        return None
+    return f"{1 - fraction:.0%} of the operators run outside the engine's fast kernels"
+
+
+def _depthwise(profile: Profile) -> str | None:
+    """Depthwise convolutions use each value few times: no precision makes them fast."""
+    depthwise = [operator for operator in profile.operators if "dwconv" in operator.layer]
+    dense = [op for op in profile.operators if op.macs and "dwconv" not in op.layer]
+    share = _share(profile, lambda operator: operator in depthwise)
+    ours, theirs = _speed(depthwise), _speed(dense)
+    if share < _SLOW_DEPTHWISE or ours is None or theirs is None:
+        return None
+    return (
+        f"depthwise convolutions take {share:.0%} of the time at {ours:.0f} GMAC/s, "
+        f"the other products reach {theirs:.0f}"
+    )
+
+
+def _reached(profile: Profile, precision: str, peak: float | None) -> str | None:
+    reached = _speed(list(profile.operators))
+    if peak is None or reached is None:
+        return None
+    kind = "int8" if precision.startswith("int8") else "fp32"
+    return (
+        f"{reached:.0f} GMAC/s over all: {reached / peak:.0%} of the {peak:.0f} that this machine "
+        f"reaches in a large {kind} product"
+    )
+
+
+def _elementwise(operator: Operator) -> bool:
+    return not operator.macs and not operator.moves
+
+
+def _left_in_float(operator: Operator) -> bool:
+    return not operator.integer and not operator.moves
+
+
+def _share(profile: Profile, test: Callable[[Operator], bool]) -> float:
+    total = sum(operator.ms for operator in profile.operators)
+    return sum(operator.ms for operator in profile.operators if test(operator)) / total
+
+
+def _named(profile: Profile, test: Callable[[Operator], bool]) -> str:
+    slowest = sorted(filter(test, profile.operators), key=lambda operator: -operator.ms)
+    return ", ".join(f"{op.layer} ({op.kernel}) {op.ms:.2f} ms" for op in slowest[:_NAMED])
+
+
+def _speed(operators: Sequence[Operator]) -> float | None:
+    return speed(sum(op.macs for op in operators), sum(op.ms for op in operators))
+
+
+def _first(part: tuple[float, str, Callable[[Operator], bool]]) -> float:
+    return part[0]

@@ -1,0 +1,128 @@
+"""The profile of a TFLite file: XNNPACK's own times, through LiteRT's C library."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from edgenet.errors import EdgenetError
+from edgenet.measure.profiling.litert_api import VERSION
+from edgenet.measure.profiling.operators import (
+    Operator,
+    Profile,
+    align,
+    layer_of,
+    owner,
+    typical,
+)
+from edgenet.runtime.probing import child_environment
+
+_PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+# XNNPACK's words and TFLite's for one kind of operator.
+_KINDS = {
+    "depthwise": ("DWConv", "DEPTHWISE_CONV_2D"),
+    "product": ("Convolution", "Fully Connected", "CONV_2D", "FULLY_CONNECTED"),
+    "add": ("Add", "ADD"),
+    "multiply": ("Multiply", "MUL"),
+    "mean": ("Mean", "Average Pooling", "MEAN", "AVERAGE_POOL_2D"),
+    "softmax": ("Softmax", "SOFTMAX"),
+    # In int8 a sigmoid is a table, which XNNPACK has no name for.
+    "unary": ("Convert", "Unary", "Sigmoid", "DEQUANTIZE", "QUANTIZE", "LOGISTIC"),
+}
+_MOVES = frozenset({"QUANTIZE", "DEQUANTIZE", "TRANSPOSE", "CAST"})
+_INTEGER = ("QS8", "QU8", "QC8")
+
+
+def profile(model: Path, threads: int, runs: int) -> Profile:
+    """Profiles a file in LiteRT, in a process of its own.
+
+    Raises:
+        EdgenetError: This LiteRT is of another version, or refuses the file.
+    """
+    times: dict[int, list[float]] = defaultdict(list)
+    kernels: dict[int, str] = {}
+    for index, kernel, microseconds in _measured(model, threads, runs):
+        times[index].append(microseconds / 1e3)
+        kernels[index] = kernel
+    ops = _file_operators(model)
+    order = sorted(kernels)
+    paired = align([_kind(kernels[index]) for index in order], [_kind(op["op_name"]) for op in ops])
+    operators = tuple(
+        _operator(kernels[index], typical(times[index]), ops[paired[at]] if at in paired else None)
+        for at, index in enumerate(order)
+    )
+    return Profile("XNNPACK through LiteRtProfiler", threads, runs, operators)
+
+
+def _measured(model: Path, threads: int, runs: int) -> list[tuple[int, str, float]]:
+    found = metadata.version("ai-edge-litert")
+    if found != VERSION:
+        raise EdgenetError(
+            f"LiteRT {found} is profiled through a C interface that is known of {VERSION} alone: "
+            f"pip install ai-edge-litert=={VERSION}"
+        )
+    command = [sys.executable, "-m", "edgenet.measure.profiling.litert_api"]
+    command += [str(model), str(threads), str(runs)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=child_environment(), check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise EdgenetError(f"LiteRT's profiler failed on {model}: {last}")
+    rows: list[tuple[int, str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
+
+
+def _file_operators(model: Path) -> list[Mapping[str, Any]]:
+    """The file's operators in order, each with the shapes of its weights and output."""
+    library = import_module("ai_edge_litert.interpreter")
+    interpreter = library.Interpreter(
+        model_path=str(model),
+        experimental_op_resolver_type=library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    return [
+        {
+            "op_name": op["op_name"],
+            "inputs": [tensors[index] for index in op["inputs"] if index in tensors],
+            "output": tensors[op["outputs"][0]],
+        }
+        for op in interpreter._get_ops_details()
+    ]
+
+
+def _operator(kernel: str, ms: float, op: Mapping[str, Any] | None) -> Operator:
+    macs = 0 if op is None else _macs(op)
+    layer = kernel if op is None else layer_of(op["output"]["name"])
+    return Operator(
+        layer=owner(layer) if macs else layer,
+        kernel=kernel,
+        ms=ms,
+        macs=macs,
+        # Elementwise kernels do not name their type; the tensors of the file do.
+        integer=any(name in kernel for name in _INTEGER)
+        or (op is not None and op["output"]["dtype"].__name__ in ("int8", "uint8")),
+        moves="Convert" in kernel if op is None else op["op_name"] in _MOVES,
+    )
+
+
+def _macs(op: Mapping[str, Any]) -> int:
+    """Weights times output positions: N×H×W×C of a convolution, N×C of a matrix product."""
+    if op["op_name"] not in _PRODUCTS:
+        return 0
+    weights, output = op["inputs"][1]["shape"], op["output"]["shape"]
+    return math.prod(int(n) for n in weights) * math.prod(int(n) for n in output[:-1])
+
+
+def _kind(name: str) -> str:
+    for kind, words in _KINDS.items():
+        if any(word in name for word in words):
+            return kind
+    return name

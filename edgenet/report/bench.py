@@ -1,0 +1,234 @@
+"""What `edgenet bench` prints: its document as a console table and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edgenet.report import markdown as md
+from edgenet.report.cells import measured as with_interval
+from edgenet.report.cells import number, percent
+from edgenet.report.table import render
+
+Document = dict[str, Any]
+
+Grid = tuple[list[str], list[list[str]], str]
+_Column = tuple[str, str, Callable[[Document], str]]
+
+
+def _percentile(key: str) -> Callable[[Document], str]:
+    return lambda result: with_interval(result[key], result["intervals"][key])
+
+
+def _figure(key: str, digits: int) -> Callable[[Document], str]:
+    return lambda result: number(result[key], digits)
+
+
+def _name(key: str) -> Callable[[Document], str]:
+    return lambda result: str(result[key])
+
+
+COLUMNS: tuple[_Column, ...] = (
+    ("bundle", "<", _name("bundle")),
+    ("format", "<", _name("format")),
+    ("precision", "<", _name("precision")),
+    ("engine", "<", _name("engine")),
+    ("ran on", "<", _name("device_used")),
+    ("threads", ">", _name("threads")),
+    ("p50 ms", ">", _percentile("p50_ms")),
+    ("p90 ms", ">", _percentile("p90_ms")),
+    ("p99 ms", ">", _percentile("p99_ms")),
+    ("images/s", ">", _figure("throughput_per_s", 0)),
+    ("load ms", ">", _figure("load_ms", 0)),
+    ("first ms", ">", _figure("first_ms", 1)),
+    ("peak MB", ">", _figure("rss_mb", 0)),
+    ("steady MB", ">", _figure("steady_mb", 0)),
+    ("runs", ">", _name("runs")),
+    ("warm-up", ">", _name("warmup_runs")),
+)
+"""A result's columns: title, alignment, cell."""
+
+EMULATED = "by a software driver or an emulator: that it works, not how fast the device is"
+
+PROFILE_HEADERS = ["layer", "kernel", "ms", "share", "M MACs", "GMAC/s"]
+PROFILE_ALIGN = "<<>>>>"
+_PARTS = ("decode", "resize", "run", "rank", "all")
+SLOWEST = 12
+"""Operators that are listed on a console and in a pull request."""
+
+
+def text(document: Document) -> str:
+    """The console's report: a table, then what spoils it, then who differs from the first."""
+    blocks = [f"{above}\n{render(*grid)}" for above, grid in _grids(document)]
+    blocks += ["\n".join(lines) for lines in _lists(document) if lines]
+    timed = end_to_end(document)
+    if timed:
+        blocks.append(render(*end_to_end_grid(timed)))
+    return "\n\n".join([*blocks, *map(_profile_text, profiled(document))])
+
+
+def markdown(document: Document) -> str:
+    """The same, as GitHub's Markdown."""
+    parts = ["## edgenet bench"]
+    parts += [f"{above}\n\n{md.table(*grid)}" for above, grid in _grids(document)]
+    parts += [md.bullets(lines) for lines in _lists(document) if lines]
+    timed = end_to_end(document)
+    if timed:
+        parts.append(md.table(*end_to_end_grid(timed)))
+    return "\n\n".join([*parts, *map(_profile_markdown, profiled(document))]) + "\n"
+
+
+def measured(document: Document) -> list[Document]:
+    """The results whose times tell a speed."""
+    return [result for result in document["results"] if result["emulated"] is None]
+
+
+def end_to_end(document: Document) -> list[Document]:
+    """The results with the way from a photo to its label."""
+    return [result for result in document["results"] if result.get("end_to_end")]
+
+
+def profiled(document: Document) -> list[Document]:
+    """The results with a profile."""
+    return [result for result in document["results"] if result.get("profile")]
+
+
+def measured_grid(document: Document) -> Grid:
+    """Titles, cells and alignment of what ran on hardware; "!" at a p50 that something spoils."""
+    shared = bool(document["interference"]["warnings"])
+    return _grid(measured(document), shared)
+
+
+def emulated_grid(document: Document) -> Grid:
+    """The same of what a software driver or an emulator computed: `EMULATED` says what it is."""
+    found = [{**r, **r["emulated"]} for r in document["results"] if r["emulated"] is not None]
+    return _grid(found, shared=False)
+
+
+def _lists(document: Document) -> tuple[list[str], ...]:
+    return notes(document), comparisons(document), streams(document)
+
+
+def _grids(document: Document) -> list[tuple[str, Grid]]:
+    """The tables that have rows, each with the line above it."""
+    grids = [(title(document), measured_grid(document)), (EMULATED, emulated_grid(document))]
+    return [(above, grid) for above, grid in grids if grid[1]]
+
+
+def _grid(results: list[Document], shared: bool) -> Grid:
+    rows = [
+        [
+            _marked(title, cell(result), shared or bool(result["warnings"]))
+            for title, _, cell in COLUMNS
+        ]
+        for result in results
+    ]
+    return [title for title, _, _ in COLUMNS], rows, "".join(align for _, align, _ in COLUMNS)
+
+
+def title(document: Document) -> str:
+    """The machine, and how the times were taken."""
+    machine = document["machine"]
+    isa = f", {' '.join(machine['isa'])}" if machine["isa"] else ""
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores{isa}; "
+        "timed in turns, ± is half a 95 % interval"
+    )
+
+
+def notes(document: Document) -> list[str]:
+    """What spoils the figures, one line each."""
+    own = [
+        f"! {result['bundle']} {result['format']}, threads {result['threads']}: {warning}"
+        for result in document["results"]
+        for warning in result["warnings"]
+    ]
+    return [f"! while timing, {warning}" for warning in document["interference"]["warnings"]] + own
+
+
+def comparisons(document: Document) -> list[str]:
+    """One line for each pair: the ratio, its interval, and what follows."""
+    return [_compared(pair) for pair in document["comparisons"]]
+
+
+def streams(document: Document) -> list[str]:
+    """Images a second with several requests under way, one line a file."""
+    return [
+        f"{found['bundle']} {found['format']}: "
+        f"{with_interval(found['images_per_s'], found['interval'])} images/s in "
+        f"{found['count']} streams of one thread"
+        for found in document.get("streams", [])
+    ]
+
+
+def verdict(pair: Document) -> str:
+    """Whether the two differ, in words."""
+    if pair["differs"] is None:
+        return "too few rounds to tell"
+    if not pair["differs"]:
+        return "no difference shown"
+    return "faster" if pair["ratio"] < 1 else "slower"
+
+
+def profile_title(result: Document) -> str:
+    """Which file, by whose profiler, and what it comes to."""
+    profile = result["profile"]
+    return (
+        f"{result['bundle']} {result['format']} {result['precision']}, threads "
+        f"{profile['threads']}: {profile['total_ms']:.2f} ms in {len(profile['operators'])} "
+        f"operators, {profile['macs'] / 1e6:.0f} M MACs ({profile['source']})"
+    )
+
+
+def profile_rows(result: Document, count: int | None = None) -> list[list[str]]:
+    """The cells of the slowest operators; `PROFILE_HEADERS` are their titles."""
+    return [
+        [
+            op["layer"],
+            op["kernel"],
+            number(op["ms"], 3),
+            percent(op["share"]),
+            number(op["macs"] / 1e6, 1) if op["macs"] else "–",
+            number(op["gmacs_per_s"], 1),
+        ]
+        for op in result["profile"]["operators"][:count]
+    ]
+
+
+def end_to_end_grid(results: list[Document]) -> Grid:
+    """Titles, cells and alignment of the way from a photo's bytes to its label, in medians."""
+    headers = ["file", "decode ms", "resize ms", "run ms", "rank ms", "all ms"]
+    rows = [
+        [
+            f"{result['bundle']} {result['format']}, threads {result['threads']}",
+            *(number(result["end_to_end"][f"{part}_ms"]) for part in _PARTS),
+        ]
+        for result in results
+    ]
+    return headers, rows, "<>>>>>"
+
+
+def _profile_text(result: Document) -> str:
+    table = render(PROFILE_HEADERS, profile_rows(result, SLOWEST), PROFILE_ALIGN)
+    findings = [f"* {finding}" for finding in result["profile"]["findings"]]
+    return "\n".join([profile_title(result), table, *findings])
+
+
+def _profile_markdown(result: Document) -> str:
+    table = md.table(PROFILE_HEADERS, profile_rows(result, SLOWEST), PROFILE_ALIGN)
+    return "\n\n".join(
+        [f"### {profile_title(result)}", md.bullets(result["profile"]["findings"]), table]
+    )
+
+
+def _compared(pair: Document) -> str:
+    bounds = pair["interval"]
+    interval = f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
+    return (
+        f"{pair['format']}, threads {pair['threads']}: {pair['other']} takes "
+        f"{pair['ratio']:.3f}{interval} × the time of {pair['base']}: {verdict(pair)}"
+    )
+
+
+def _marked(title: str, cell: str, spoiled: bool) -> str:
+    return f"! {cell}" if spoiled and title == "p50 ms" else cell

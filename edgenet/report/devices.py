@@ -1,0 +1,50 @@
+"""Where something ran, and what a time taken there means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgenet.runtime import SessionInfo
+
+BY = {"software": "a software driver", "emulator": "an emulator"}
+"""Who computed, where it was no hardware, by the device's kind."""
+
+
+def split_times(kind: str, times: Mapping[str, Any]) -> dict[str, Any]:
+    """Times that tell a speed stay as they are; others move to "emulated" and leave None behind.
+
+    A software driver or an emulator computes on the CPU what hardware would compute: that it
+    answers is a check of function, how long it took says nothing of the device. The two are never
+    under one key, so that nobody compares them by mistake.
+
+    Args:
+        kind: Of the device: "hardware", or any other.
+        times: Figures by name, in any unit.
+
+    Returns:
+        The same names, and "emulated": None, or the figures of what is no hardware.
+    """
+    if kind == "hardware":
+        return {**times, "emulated": None}
+    return {**dict.fromkeys(times), "emulated": dict(times)}
+
+
+def where(info: SessionInfo) -> str:
+    """Where a session runs: device, engine, what is no hardware, and what runs elsewhere."""
+    notes = [info.engine]
+    if info.kind != "hardware":
+        notes.append(f"{info.kind}: {info.device_name}")
+    if info.elsewhere:
+        notes.append(elsewhere(info))
+    return f"{info.device_used} ({', '.join(notes)})"
+
+
+def elsewhere(info: SessionInfo) -> str:
+    """What of a model does not run on the device that was asked for, in a few words."""
+    share = info.delegated_fraction
+    told = "some" if share is None else f"{100 * (1 - share):.0f} %"
+    time = info.time_elsewhere
+    spent = "" if time is None else f", {100 * time:.0f} % of the time"
+    return f"{told} of the operators{spent} on the cpu"

@@ -1,0 +1,166 @@
+"""`bench --html`: the document of `bench --json` as a page."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from edgenet.report import bench
+from edgenet.report.cells import measured, number, percent
+from edgenet.report.html import charts
+from edgenet.report.html.page import (
+    bullets,
+    cards,
+    machine,
+    notes,
+    paragraph,
+    recipe,
+    section,
+    table,
+)
+from edgenet.report.html.page import (
+    page as whole_page,
+)
+
+Document = dict[str, Any]
+
+_SLOWEST = 25
+
+
+def page(document: Document) -> str:
+    """One self-contained page, the summary first."""
+    results = bench.measured(document)
+    names = list(dict.fromkeys(result["name"] for result in document["results"]))
+    found, emulated = document["machine"], bench.emulated_grid(document)
+    timed = bench.end_to_end(document)
+    return whole_page(
+        f"Latency of {', '.join(names)}",
+        f"edgenet bench on {found['cpu']}, {found['cores']} cores",
+        _summary(document, results),
+        *(_measured(document, results) if results else ()),
+        section("Not on hardware", paragraph(bench.EMULATED), table(*emulated))
+        if emulated[1]
+        else "",
+        section("Where the time goes", *map(_profile, bench.profiled(document))),
+        section("From JPEG to label", table(*bench.end_to_end_grid(timed)) if timed else ""),
+        section(
+            "How it was made",
+            *(recipe(path, made) for path, made in document["bundles"].items()),
+        ),
+        section("Machine", machine(found), _peaks(document)),
+    )
+
+
+def _measured(document: Document, results: list[Document]) -> tuple[str, ...]:
+    return (
+        section("Accuracy, latency, size", _frontier(results)),
+        section("All results", table(*bench.measured_grid(document))),
+        section("Distribution", *_distribution(results)),
+    )
+
+
+def _summary(document: Document, results: list[Document]) -> str:
+    warnings = [line.removeprefix("! ") for line in bench.notes(document)]
+    lines = bench.comparisons(document) + bench.streams(document)
+    told = (bullets(lines) if lines else "") + notes(warnings)
+    return (cards(_highlights(results)) if results else "") + told
+
+
+def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
+    fastest = min(results, key=lambda result: result["p50_ms"])
+    smallest = min(results, key=lambda result: result["bytes"])
+    leanest = min(results, key=lambda result: result["rss_mb"])
+    return [
+        (f"fastest: {_label(fastest)}", f"{_p50(fastest)} ms", ""),
+        ("at that, images a second", number(fastest["throughput_per_s"], 0), ""),
+        (f"smallest: {_label(smallest)}", f"{smallest['bytes'] / 1e6:.1f} MB", ""),
+        (f"peak memory: {_label(leanest)}", f"{leanest['rss_mb']:.0f} MB", ""),
+    ]
+
+
+def _frontier(results: list[Document]) -> str:
+    points = [
+        charts.Point(
+            label=_label(result),
+            format=result["format"],
+            ms=result["p50_ms"],
+            accuracy=result["verified"]["agreement"],
+            bytes=result["bytes"],
+        )
+        for result in results
+    ]
+    rows = [
+        [str(index), p.label, number(p.ms), percent(p.accuracy), f"{p.bytes / 1e6:.1f}"]
+        for index, p in enumerate(points, 1)
+    ]
+    return "\n".join(
+        [
+            charts.frontier(points, "agreement"),
+            table(["", "file", "p50 ms", "agreement", "MB"], rows, "><>>>"),
+            paragraph(
+                "Agreement with the float model on the images that convert verified each file on; "
+                "edgenet check --html measures it on yours. The line joins the files that no other "
+                "beats in both. A disc's area is the file's size."
+            ),
+        ]
+    )
+
+
+def _distribution(results: list[Document]) -> list[str]:
+    return [
+        charts.distributions(results),
+        paragraph(
+            "Single runs; what took more than twice the p50 is in the last bar. Solid: p50 with "
+            "its 95 % interval below; dashed: p90; dotted: p99."
+        ),
+        "<h3>Over time</h3>",
+        charts.over_time(results),
+        charts.legend(results),
+    ]
+
+
+def _profile(result: Document) -> str:
+    rows = "".join(
+        f"<tr>{_bar(op['share'])}"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in cells[:2])
+        + "".join(f'<td class="right">{escape(cells[i])}</td>' for i in (2, 4, 5))
+        + "</tr>"
+        for op, cells in zip(
+            result["profile"]["operators"], bench.profile_rows(result, _SLOWEST), strict=False
+        )
+    )
+    head = "<tr><th>share</th><th>layer</th><th>kernel</th>" + "".join(
+        f'<th class="right">{title}</th>' for title in ("ms", "M MACs", "GMAC/s")
+    )
+    return (
+        f"<h3>{escape(bench.profile_title(result))}</h3>"
+        + bullets(result["profile"]["findings"])
+        + f'<div class="wide"><table>{head}</tr>{rows}</table></div>'
+    )
+
+
+def _bar(share: float) -> str:
+    return (
+        f'<td class="bar"><i style="width:{min(100.0, 400 * share):.1f}%"></i>'
+        f"<span>{percent(share)}</span></td>"
+    )
+
+
+def _peaks(document: Document) -> str:
+    rows = [
+        [peak["engine"], str(peak["threads"]), number(peak["fp32"], 0), number(peak["int8"], 0)]
+        for peak in document.get("peaks", [])
+    ]
+    if not rows:
+        return ""
+    return "<h3>Peak of a large matrix product</h3>" + table(
+        ["engine", "threads", "fp32 GMAC/s", "int8 GMAC/s"], rows, "<>>>"
+    )
+
+
+def _label(result: Document) -> str:
+    return f"{result['name']}, {result['format']}, {result['threads']} threads"
+
+
+def _p50(result: Document) -> str:
+    return measured(result["p50_ms"], result["intervals"]["p50_ms"])

@@ -1,0 +1,245 @@
+"""The pictures of a report: small SVG drawings whose text stays legible on a phone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+_WIDTH, _LEFT, _RIGHT = 440, 48, 14
+_PLOT = _WIDTH - _LEFT - _RIGHT
+_COLOURS = {"tflite": "#d9730d", "onnx": "#0969da", "openvino": "#8250df"}
+_OTHER = "#57606a"
+_GRID = "#e4e8ec"
+_TICKS = 5
+
+
+@dataclass(frozen=True)
+class Point:
+    """One file on the frontier: its time, its accuracy (0..1) and its size."""
+
+    label: str
+    format: str
+    ms: float
+    accuracy: float
+    bytes: int
+
+
+def frontier(points: Sequence[Point], accuracy: str) -> str:
+    """Accuracy over time, one numbered disc a file, its area its size; the line joins the best.
+
+    Args:
+        points: The files.
+        accuracy: What the vertical axis shows.
+    """
+    top, height = 26, 250
+    bottom = top + height
+    right = max(point.ms for point in points) * 1.12
+    low, high = _span([point.accuracy for point in points])
+
+    def place(point: Point) -> tuple[float, float]:
+        return _x(point.ms, right), _y(point.accuracy, low, high, top, bottom)
+
+    discs = sorted(enumerate(points, 1), key=lambda each: -each[1].bytes)
+    parts = [
+        _x_axis(0, right, top, bottom, "p50 ms"),
+        _y_axis(low, high, top, bottom, accuracy),
+        _best_line([place(point) for point in _undominated(points)]),
+        *(_disc(number, point, *place(point)) for number, point in discs),
+    ]
+    return _svg(bottom + 34, f"{accuracy} over p50", parts)
+
+
+def distributions(results: Sequence[dict[str, Any]]) -> str:
+    """The times of single runs, a row a result: a histogram, p50 with its interval, p90, p99."""
+    row, top = 58, 8
+    right = max(result["histogram"]["high_ms"] for result in results) * 1.04
+    bottom = top + row * len(results)
+    parts = [_x_axis(0, right, top, bottom, "ms a run")]
+    for index, result in enumerate(results):
+        parts += _distribution(result, right, top + row * index, row)
+    return _svg(bottom + 34, "distribution of latency", parts)
+
+
+def over_time(results: Sequence[dict[str, Any]]) -> str:
+    """The p50 of each round over the median of all rounds: what drifts, drifts for all alike."""
+    top, height = 10, 150
+    bottom = top + height
+    ratios = [_relative(result["rounds_p50_ms"]) for result in results]
+    flat = [value for row in ratios for value in row]
+    low, high = min(0.9, *flat), max(1.1, *flat)
+    parts = [_y_axis(low, high, top, bottom, "of its median", share=False)]
+    for result, row in zip(results, ratios, strict=True):
+        parts.append(_polyline(row, low, high, top, bottom, _colour(result["format"])))
+    parts.append(_text(_LEFT + _PLOT / 2, bottom + 18, "rounds", "soft", "middle"))
+    return _svg(bottom + 28, "p50 over time", parts)
+
+
+def legend(results: Sequence[dict[str, Any]]) -> str:
+    """The colours of the formats that are there."""
+    formats = dict.fromkeys(result["format"] for result in results)
+    items = [f'<b style="color:{_colour(name)}">■</b> {escape(name)}' for name in formats]
+    return f'<p class="soft">{" &nbsp; ".join(items)}</p>'
+
+
+def _distribution(result: dict[str, Any], right: float, top: float, row: float) -> list[str]:
+    colour, base = _colour(result["format"]), top + row - 8
+    histogram = result["histogram"]
+    counts = histogram["counts"]
+    step = (histogram["high_ms"] - histogram["low_ms"]) / len(counts)
+    scale = (row - 26) / max(counts)
+    bars = [
+        _rect(
+            _x(histogram["low_ms"] + step * index, right),
+            base - scale * count,
+            max(0.8, step / right * _PLOT),
+            scale * count,
+            colour,
+        )
+        for index, count in enumerate(counts)
+        if count
+    ]
+    label = f"{result['name']} · {result['format']} · {result['threads']} thr."
+    return [
+        _text(_LEFT, top + 12, label),
+        *bars,
+        *_marks(result, right, base, row),
+        f'<path d="M{_LEFT} {base:.1f}h{_PLOT}" stroke="{_GRID}"/>',
+    ]
+
+
+def _marks(result: dict[str, Any], right: float, base: float, row: float) -> list[str]:
+    found = []
+    for key, dash in (("p50_ms", ""), ("p90_ms", "3 2"), ("p99_ms", "1 2")):
+        value = result[key]
+        if value is not None and value <= right:
+            x = _x(value, right)
+            found.append(
+                f'<path d="M{x:.1f} {base:.1f}v-{row - 24:.1f}" stroke="#1b1f24" '
+                f'stroke-dasharray="{dash}"/>'
+            )
+    bounds = result["intervals"]["p50_ms"]
+    if bounds:
+        low, high = (_x(min(value, right), right) for value in bounds)
+        found.append(_rect(low, base, max(1.0, high - low), 4, "#1b1f24"))
+    return found
+
+
+def _best_line(places: Sequence[tuple[float, float]]) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in sorted(places))
+    return f'<polyline points="{path}" fill="none" stroke="#1a7f37" stroke-dasharray="4 3"/>'
+
+
+def _undominated(points: Sequence[Point]) -> list[Point]:
+    """Those that no other beats in both time and accuracy."""
+    return [
+        point
+        for point in points
+        if not any(
+            other.ms <= point.ms
+            and other.accuracy >= point.accuracy
+            and (other.ms, other.accuracy) != (point.ms, point.accuracy)
+            for other in points
+        )
+    ]
+
+
+def _disc(number: int, point: Point, x: float, y: float) -> str:
+    # 20 MB, a float EfficientNet-B0, has a radius of 16: areas are proportional to bytes.
+    radius = max(6.0, 16 * math.sqrt(point.bytes / 20e6))
+    colour = _colour(point.format)
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}" fill-opacity=".28" '
+        f'stroke="{colour}"><title>{escape(point.label)}</title></circle>'
+        + _text(x, y + 4, str(number), "", "middle")
+    )
+
+
+def _span(shares: Sequence[float]) -> tuple[float, float]:
+    """The ends of a vertical axis of shares: whole per cents with room around the values."""
+    lowest, highest = min(shares), max(shares)
+    room = max(0.005, 0.25 * (highest - lowest))
+    low = max(0.0, math.floor((lowest - room) * 100) / 100)
+    return low, min(1.0, math.ceil((highest + room) * 100) / 100)
+
+
+def _relative(medians: Sequence[float]) -> list[float]:
+    middle = sorted(medians)[len(medians) // 2]
+    return [value / middle for value in medians]
+
+
+def _polyline(
+    values: Sequence[float], low: float, high: float, top: float, bottom: float, colour: str
+) -> str:
+    step = _PLOT / max(1, len(values) - 1)
+    path = " ".join(
+        f"{_LEFT + step * index:.1f},{_y(value, low, high, top, bottom):.1f}"
+        for index, value in enumerate(values)
+    )
+    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-opacity=".8"/>'
+
+
+def _x_axis(low: float, high: float, top: float, bottom: float, title: str) -> str:
+    parts = []
+    for tick in ticks(low, high):
+        x = _x(tick, high)
+        parts.append(f'<path d="M{x:.1f} {top}V{bottom}" stroke="{_GRID}"/>')
+        parts.append(_text(x, bottom + 14, f"{tick:g}", "soft", "middle"))
+    parts.append(_text(_LEFT + _PLOT, bottom + 29, title, "soft", "end"))
+    return "".join(parts)
+
+
+def _y_axis(
+    low: float, high: float, top: float, bottom: float, title: str, share: bool = True
+) -> str:
+    parts = []
+    for tick in ticks(low, high):
+        y = _y(tick, low, high, top, bottom)
+        label = f"{100 * tick:g} %" if share else f"{tick:g}"
+        parts.append(f'<path d="M{_LEFT} {y:.1f}h{_PLOT}" stroke="{_GRID}"/>')
+        parts.append(_text(_LEFT - 5, y + 4, label, "soft", "end"))
+    parts.append(_text(_LEFT + 2, top - 6 if share else top + 2, title, "soft"))
+    return "".join(parts)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round numbers from `low` to `high`: steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def _x(value: float, right: float) -> float:
+    return _LEFT + value / right * _PLOT
+
+
+def _y(value: float, low: float, high: float, top: float, bottom: float) -> float:
+    return bottom - (value - low) / (high - low) * (bottom - top)
+
+
+def _colour(format: str) -> str:
+    return _COLOURS.get(format, _OTHER)
+
+
+def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>'
+    )
+
+
+def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
+    )
+
+
+def _svg(height: float, label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(label)}">'
+        f"{''.join(parts)}</svg>"
+    )

@@ -1,0 +1,171 @@
+"""`check --html`: the document of `check --json` as a page, with the images worst hit."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from edgenet.report import check
+from edgenet.report.cells import measured, number, percent
+from edgenet.report.html import charts
+from edgenet.report.html.page import (
+    cards,
+    machine,
+    notes,
+    paragraph,
+    recipe,
+    section,
+    table,
+)
+from edgenet.report.html.page import (
+    page as whole_page,
+)
+
+if TYPE_CHECKING:
+    from edgenet.images import Pixels
+
+Document = dict[str, Any]
+
+_SIDE = 176
+_QUALITY = 80
+_CLASSES = 12
+
+
+def page(document: Document, pixels: Callable[[int], Pixels]) -> str:
+    """One self-contained page, the summary first.
+
+    Args:
+        document: Of `check --json`.
+        pixels: Gives an image by its number.
+    """
+    results = document["results"]
+    return whole_page(
+        f"Parity of {document['recipe']['name']}",
+        f"edgenet check on {check.title(document)}",
+        _summary(document),
+        section("Accuracy, latency, size", _frontier(results)),
+        section("All results", table(*check.grid(document))),
+        section("Each against each", _matrix(document)),
+        section("Images worst hit", *(_worst(result, pixels) for result in results)),
+        section("Classes", *(_classes(result) for result in results)),
+        section("How it was made", recipe(document["bundle"], document["recipe"])),
+        section("Machine", machine(document["machine"])),
+    )
+
+
+def _summary(document: Document) -> str:
+    reference, passed = document["reference"], document["passed"]
+    entries = [("the gate", "passed" if passed else "failed", "good" if passed else "bad")]
+    if reference["top1"] is not None:
+        entries.append(("reference top-1", percent(reference["top1"]), ""))
+    for result in document["results"]:
+        tone = "good" if result["passed"] else "bad"
+        entries.append((f"{result['format']}: agreement", percent(result["agreement"]), tone))
+        if result["drop_points"] is not None:
+            drop = measured(result["drop_points"], result["drop_interval"])
+            entries.append((f"{result['format']}: drop, points", drop, tone))
+    return cards(entries) + notes(check.failures(document))
+
+
+def _frontier(results: list[Document]) -> str:
+    results = [result for result in results if result["p50_ms"] is not None]
+    if not results:
+        return ""
+    labelled = all(result["top1"] is not None for result in results)
+    key, name = ("top1", "top-1") if labelled else ("agreement", "agreement")
+    points = [
+        charts.Point(
+            label=f"{result['format']} {result['precision']}",
+            format=result["format"],
+            ms=result["p50_ms"],
+            accuracy=result[key],
+            bytes=result["bytes"],
+        )
+        for result in results
+    ]
+    rows = [
+        [str(index), p.label, number(p.ms), percent(p.accuracy), f"{p.bytes / 1e6:.1f}"]
+        for index, p in enumerate(points, 1)
+    ]
+    return "\n".join(
+        [
+            charts.frontier(points, name),
+            table(["", "file", "p50 ms", name, "MB"], rows, "><>>>"),
+            paragraph("Times are by the way, one run an image; edgenet bench measures them well."),
+        ]
+    )
+
+
+def _matrix(document: Document) -> str:
+    """Agreement of every two, the reference among them; the redder, the less."""
+    names = ["reference", *(result["format"] for result in document["results"])]
+    shares = {("reference", r["format"]): r["agreement"] for r in document["results"]}
+    shares |= {tuple(p["formats"]): p["agreement"] for p in document["cross_agreement"]}
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "".join(
+        f"<tr><th>{escape(a)}</th>"
+        + "".join(_share(1.0 if a == b else shares.get((a, b), shares.get((b, a)))) for b in names)
+        + "</tr>"
+        for a in names
+    )
+    return (
+        f'<div class="wide"><table class="matrix"><tr><th></th>{head}</tr>{rows}</table></div>'
+        + paragraph("The share of images on which two have the same top-1 class.")
+    )
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "<td></td>"
+    # From white at 1 to a clear red at 0.9 and below.
+    lightness = 100 - 45 * min(1.0, (1 - share) / 0.1)
+    return f'<td style="background:hsl(8 80% {lightness:.0f}%)">{percent(share)}</td>'
+
+
+def _worst(result: Document, pixels: Callable[[int], Pixels]) -> str:
+    damage = result["damage"]
+    figures = "".join(_figure(image, pixels(image["number"])) for image in damage["worst"])
+    title = f"{result['format']} {result['precision']}: {damage['changed']} answers changed"
+    return f'<h3>{escape(title)}</h3><div class="photos">{figures}</div>'
+
+
+def _figure(image: Document, pixels: Pixels) -> str:
+    label = f"<br>label: {escape(image['label'])}" if image["label"] is not None else ""
+    changed = image["reference"]["index"] != image["ours"]["index"]
+    tone = "bad" if changed else "good"
+    return (
+        f'<figure><img alt="{escape(image["image"])}" src="{_data_uri(pixels)}"><figcaption>'
+        f"float: {escape(check.answered(image['reference']))}<br>"
+        f'<span class="{tone}">ours: {escape(check.answered(image["ours"]))}</span>{label}<br>'
+        f'<span class="soft">{escape(image["image"])}</span></figcaption></figure>'
+    )
+
+
+def _data_uri(pixels: Pixels) -> str:
+    from PIL import Image
+
+    photo = Image.fromarray(pixels)
+    photo.thumbnail((_SIDE, _SIDE))
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _classes(result: Document) -> str:
+    rows = [
+        [
+            found["name"],
+            str(found["images"]),
+            str(found["lost"]),
+            str(found["gained"]),
+            f"{found['gained'] - found['lost']:+d}",
+        ]
+        for found in result["damage"]["classes"][:_CLASSES]
+    ]
+    if not rows:
+        return ""
+    headers = ["class", "images", "lost", "gained", "net"]
+    return f"<h3>{escape(result['format'])}</h3>" + table(headers, rows, "<>>>>")

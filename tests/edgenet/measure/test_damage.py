@@ -1,0 +1,50 @@
+"""The images and classes that a file gets wrong are found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgenet.measure import accuracy, damage
+
+# Four images of three classes: the second changes its answer, the third only its certainty.
+REFERENCE = np.array([[4, 0, 0], [2, 1, 0], [0, 3, 0], [0, 0, 5]], np.float32)
+OURS = np.array([[4, 0, 0], [1, 2, 0], [0, 1, 0], [0, 0, 5]], np.float32)
+
+
+def test_changed_answers_come_before_those_that_lost_certainty():
+    found = damage.find(REFERENCE, OURS)
+    assert found.changed == 1
+    assert [image.number for image in found.worst][:2] == [1, 2]
+    worst = found.worst[0]
+    assert (worst.reference.index, worst.ours.index, worst.label) == (0, 1, None)
+    assert worst.reference.probability == pytest.approx(np.exp(2) / np.exp([2, 1, 0]).sum())
+    assert worst.kl > 0
+
+
+def test_a_class_is_charged_with_what_it_lost_and_credited_with_what_it_gained():
+    labels = np.array([0, 0, 1, 2])
+    (only,) = damage.find(REFERENCE, OURS, labels).classes
+    assert (only.index, only.images, only.lost, only.gained) == (0, 2, 1, 0)
+    (only,) = damage.find(OURS, REFERENCE, labels).classes
+    assert (only.lost, only.gained) == (0, 1)
+
+
+def test_the_classes_that_lost_most_come_first():
+    labels = np.array([0, 1, 1, 1, 2, 2])
+    before = np.eye(3, dtype=np.float32)[labels]
+    after = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 0, 2]]
+    assert [found.index for found in damage.find(before, after, labels).classes] == [1, 2]
+
+
+def test_at_most_a_dozen_images_are_kept():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(50, 4))
+    assert len(damage.find(logits, logits + 1e-3).worst) == damage.WORST
+
+
+@pytest.mark.parametrize(("k", "share"), [(1, 0.25), (2, 0.75), (3, 1.0)])
+def test_top_k_counts_labels_among_the_highest(k, share):
+    labels = np.array([0, 1, 2, 1])
+    logits = np.array([[3, 2, 1], [3, 2, 1], [1, 3, 2], [3, 1, 2]], np.float32)
+    assert accuracy.top_k(logits, labels, k) == share

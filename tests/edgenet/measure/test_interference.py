@@ -1,0 +1,78 @@
+"""What spoils a measurement is read from the kernel and told in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgenet.measure.interference import Counters, Watch, between, read, spread_warnings, yardstick
+
+QUIET = Counters(wall=0.0, own=0.0, busy=0.0, steal=0.0, stalled=0.0, throttled=0)
+AFTER = replace(QUIET, wall=10.0, own=20.0, busy=20.0)
+
+
+def system(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_the_kernels_counters_are_read(tmp_path):
+    root = system(
+        tmp_path,
+        {
+            "proc/stat": "cpu  300 100 50 9000 77 10 40 25 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n",
+            "proc/pressure/cpu": "some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\n"
+            "full avg10=0.00 avg60=0.00 avg300=0.00 total=7\n",
+            "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
+            "sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count": "4\n",
+            "sys/fs/cgroup/cpu.stat": "usage_usec 1\nnr_throttled 5\n",
+        },
+    )
+    found = read(root)
+    assert found.busy / found.steal == pytest.approx(500 / 25)
+    assert (found.stalled, found.throttled) == (2.5, 12)
+
+
+def test_a_system_that_counts_nothing_leaves_unknowns(tmp_path):
+    found = read(tmp_path)
+    assert found.busy is found.steal is found.stalled is found.throttled is None
+    unknown = between(found, read(tmp_path), processors=2)
+    assert unknown.other_load is unknown.steal is unknown.cpu_pressure is None
+    assert unknown.warnings() == ()
+
+
+def test_our_own_load_spoils_nothing():
+    assert between(QUIET, AFTER, processors=2, ticks=[100, 101, 102]).warnings() == ()
+
+
+@pytest.mark.parametrize(
+    ("after", "ticks", "message"),
+    [
+        (replace(AFTER, own=10.0), [], "other processes took 50% of the processors"),
+        (replace(AFTER, steal=1.0), [], "withheld 5%"),
+        (replace(AFTER, stalled=5.0), [], "waited for a processor 50% of the time"),
+        (replace(AFTER, throttled=2), [], "throttled 2 times"),
+        (AFTER, [100, 100, 150], "up to 50% slower"),
+    ],
+)
+def test_each_spoiler_is_named(after, ticks, message):
+    (warning,) = between(QUIET, after, processors=2, ticks=ticks).warnings()
+    assert message in warning
+
+
+def test_a_watch_sees_this_machine():
+    watch = Watch(processors=2)
+    watch.tick()
+    found = watch.stop()
+    assert found.clock_drift >= 0
+    assert yardstick() > 0
+
+
+def test_a_median_known_badly_is_told():
+    assert spread_warnings(4.9, 5.1, 5.0) == []
+    assert spread_warnings(4.0, 6.0, 5.0) == ["the p50 is known to ±20% only"]

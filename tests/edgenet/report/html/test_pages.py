@@ -1,0 +1,155 @@
+"""A page stands alone, is well formed, escapes what it shows, and renders in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from edgenet.report.html import bench, charts, check
+from tests.documents import bench_document, check_document, emulated, end_to_end, profile
+
+VOID = {"meta", "br", "img"}
+EVIL = "<script>alert(1)</script>&\"'"
+
+
+def bench_page() -> str:
+    document = bench_document()
+    document["results"][0]["profile"] = profile()
+    document["results"][1]["end_to_end"] = end_to_end()
+    document["results"][1]["warnings"] = ["64 threads share 2 cores"]
+    document["peaks"] = [{"engine": "openvino", "threads": 2, "fp32": 100.0, "int8": 400.0}]
+    return bench.page(document)
+
+
+def check_page(document=None) -> str:
+    pixels = np.full((64, 64, 3), (200, 40, 40), np.uint8)
+    return check.page(document or check_document(), lambda _: pixels)
+
+
+@pytest.fixture(params=["bench", "check"])
+def page(request) -> str:
+    return bench_page() if request.param == "bench" else check_page()
+
+
+class Balance(HTMLParser):
+    """Fails where a tag is closed that is not the one last opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.add(tag)
+
+
+def parsed(text: str) -> Balance:
+    balance = Balance()
+    balance.feed(text)
+    balance.close()
+    return balance
+
+
+def test_every_tag_is_closed_and_every_picture_is_sound_xml(page):
+    assert parsed(page).open == []
+    pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert pictures
+    for picture in pictures:
+        ElementTree.fromstring(picture)
+
+
+def test_nothing_is_fetched_and_nothing_runs(page):
+    assert not re.search(r"https?://|src=\"(?!data:)|@import|url\(", page)
+    assert not {"script", "link", "iframe", "object"} & parsed(page).seen
+
+
+def test_what_is_shown_is_escaped():
+    document = bench_document()
+    document["machine"]["cpu"] = EVIL
+    document["results"][0].update(name=EVIL, bundle=EVIL, warnings=[EVIL])
+    document["bundles"] = {EVIL: document["bundles"]["a"]}
+    checked = check_document()
+    checked["recipe"]["name"] = checked["images_source"] = EVIL
+    checked["results"][0]["damage"]["worst"][0]["image"] = EVIL
+    for text in (bench.page(document), check_page(checked)):
+        assert "script" not in parsed(text).seen
+        assert "&lt;script&gt;" in text
+
+
+def test_the_summary_comes_first_and_names_the_verdict():
+    text = check_page()
+    assert text.index("the gate") < text.index("Accuracy, latency, size")
+    failed = check_document()
+    failed.update(passed=False, regressions=["tflite int8 cpu: agreement fell"])
+    assert '<b class="bad">failed</b>' in check_page(failed)
+    assert "worse than the baseline: tflite int8 cpu: agreement fell" in check_page(failed)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_what_is_no_hardware_is_in_no_picture(every):
+    document = bench_document()
+    document["results"][1] = emulated(document["results"][1])
+    if every:
+        document["results"][0] = emulated(document["results"][0])
+    text = bench.page(document)
+    assert "Not on hardware" in text
+    assert text.count("<circle") == (0 if every else 1)
+    assert ("fastest" in text) is not every
+
+
+def test_the_parity_matrix_is_symmetric():
+    table = re.search(r'<table class="matrix">.*?</table>', check_page(), re.DOTALL).group()
+    rows = [re.findall(r">([\d.]+ %)<", row) for row in table.split("<tr>")[2:]]
+    assert rows == [list(column) for column in zip(*rows, strict=True)]
+    assert rows[1][2] == "97.0 %"
+
+
+@given(
+    st.floats(-1e3, 1e3),
+    st.floats(1e-3, 1e3),
+)
+def test_ticks_are_round_few_and_inside(low, span):
+    found = charts.ticks(low, low + span)
+    assert 2 <= len(found) <= 7
+    slack = 1e-6 * (abs(low) + span)
+    assert low - slack <= found[0]
+    assert found[-1] <= low + span + slack
+
+
+@pytest.mark.parametrize("width", [500, 1000])
+def test_it_renders_in_a_browser(page, width, tmp_path):
+    """Where there is a Chromium: no scrolling sideways, and pictures with ink on them."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return
+    file = tmp_path / "page.html"
+    measure = "<script>document.title=document.documentElement.scrollWidth</script>"
+    file.write_text(page.replace("</body>", f"{measure}</body>"), encoding="utf-8")
+    size = f"--window-size={width},1600"
+    dom = chromium(browser, size, "--dump-dom", file.as_uri()).decode()
+    assert int(re.search(r"<title>(\d+)</title>", dom).group(1)) <= width
+    chromium(browser, size, f"--screenshot={tmp_path / 'page.png'}", file.as_uri())
+    colours = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 50
+
+
+def chromium(browser: str, *arguments: str) -> bytes:
+    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    return subprocess.run([*command, *arguments], capture_output=True, timeout=120).stdout

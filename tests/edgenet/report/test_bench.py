@@ -1,0 +1,88 @@
+"""A table shows no more digits than are worth it, and says what spoils them."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgenet.report import bench, markdown
+from edgenet.report.cells import measured
+from tests.documents import bench_document, emulated
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "shown"),
+    [
+        (5.1234, (5.11, 5.15), "5.12 ± 0.02"),
+        (5.1234, (4.0, 6.4), "5 ± 1"),
+        (105.6, (80.0, 120.0), "106 ± 20"),
+        (5.1234, (5.1234, 5.1234), "5.123 ± 0.000"),
+        (5.1234, None, "5.12"),
+        (None, None, "–"),
+    ],
+)
+def test_digits_follow_the_interval(value, interval, shown):
+    assert measured(value, interval) == shown
+
+
+def test_a_spoiled_result_is_marked_and_its_reason_told():
+    document = bench_document()
+    assert "! " not in bench.text(document)
+    document["results"][1]["warnings"] = ["64 threads share 2 cores"]
+    rows = bench.text(document).splitlines()
+    assert ["! " in row for row in rows[3:5]] == [False, True]
+    assert any("! b onnx, threads 2: 64 threads share 2 cores" in row for row in rows)
+
+
+def test_what_spoils_all_marks_all():
+    document = bench_document()
+    document["interference"]["warnings"] = ["other processes took 50% of the processors"]
+    rows = bench.text(document).splitlines()
+    assert all("! " in row for row in rows[3:5])
+    assert "! while timing, other processes took 50% of the processors" in rows
+
+
+@pytest.mark.parametrize(
+    ("ratio", "differs", "words"),
+    [
+        (0.5, True, "faster"),
+        (2.0, True, "slower"),
+        (1.01, False, "no difference shown"),
+        (1.0, None, "too few rounds to tell"),
+    ],
+)
+def test_a_comparison_ends_in_a_verdict(ratio, differs, words):
+    assert bench.verdict({"ratio": ratio, "differs": differs}) == words
+
+
+def test_markdown_is_a_table_that_a_name_cannot_break():
+    document = bench_document()
+    document["results"][0]["bundle"] = "a|b_c"
+    lines = bench.markdown(document).splitlines()
+    header = next(line for line in lines if line.startswith("| bundle"))
+    rows = [line for line in lines if line.startswith("| ")]
+    assert header.count("|") == len(bench.COLUMNS) + 1
+    assert "a\\|b\\_c" in rows[2]
+    assert all(row.replace("\\|", "").count("|") == header.count("|") for row in rows)
+
+
+def test_markdown_escapes_tags():
+    assert markdown.bullets(["<img src=x>"]) == "- \\<img src=x>"
+
+
+def test_what_is_no_hardware_has_a_table_of_its_own():
+    document = bench_document()
+    document["results"][1] = emulated(document["results"][1])
+    hardware, other = bench.text(document).split(bench.EMULATED)
+    assert [line.split()[0] for line in hardware.splitlines()[3:] if line] == ["a"]
+    assert [line.split()[0] for line in other.splitlines()[3:4]] == ["b"]
+    assert "2.00 ± 0.02" in other
+
+
+def test_streams_are_told_with_their_interval():
+    document = bench_document()
+    document["streams"] = [
+        {"bundle": "b", "format": "onnx", "count": 2, "images_per_s": 500.0, "interval": [490, 510]}
+    ]
+    told = "b onnx: 500 ± 10 images/s in 2 streams of one thread"
+    assert told in bench.text(document)
+    assert f"- {told}" in bench.markdown(document)

@@ -1,0 +1,63 @@
+"""The published schemas describe what the commands write."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgenet.cli.main import main
+from tests.documents import bench_document, check_document, emulated, end_to_end, profile
+
+
+def validator(command: str) -> jsonschema.Draft202012Validator:
+    text = (files("edgenet.report") / "schema" / f"{command}.schema.json").read_text("utf-8")
+    schema = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def printed(capsys, *arguments: Any) -> dict[str, Any]:
+    main([str(argument) for argument in arguments])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_bench_keeps_its_schema(capsys, tiny_float_bundle, tiny_bundle, texture_folder):
+    validator("bench").validate(
+        printed(
+            capsys,
+            *("bench", tiny_float_bundle, tiny_bundle, "--runs", 20, "--min-time", 0),
+            *("--threads", 1, "--image", texture_folder / "000.png", "--end-to-end"),
+            *("--streams", 2, "--profile", "--json"),
+        )
+    )
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_check_keeps_its_schema(capsys, tiny_bundle, texture_folder, labelled, tmp_path):
+    folder = texture_folder
+    if not labelled:
+        folder = tmp_path
+        for name in ("000.png", "001.png"):
+            (folder / name).write_bytes((texture_folder / name).read_bytes())
+    validator("check").validate(
+        printed(capsys, "check", tiny_bundle, "--evaluate", folder, "--json")
+    )
+
+
+def test_the_made_up_documents_of_other_tests_are_true_to_life():
+    document = bench_document()
+    document["results"][0].update(profile=profile(), end_to_end=end_to_end())
+    document["results"][1] = emulated(document["results"][1])
+    validator("bench").validate(document)
+    validator("check").validate(check_document())
+
+
+def test_a_schema_refuses_what_is_missing_or_out_of_range():
+    document = bench_document()
+    del document["results"][0]["p50_ms"]
+    document["results"][1]["delegated_fraction"] = 1.5
+    assert len(list(validator("bench").iter_errors(document))) == 2

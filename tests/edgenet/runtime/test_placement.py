@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from edgenet.errors import DeviceError
+from edgenet.runtime.placement import PartialError, Placement, table
+
+CONV = Placement("Conv", "gpu", 21)
+REFUSED = tuple(Placement(name, "cpu", 2, "no kernel") for name in ("A", "B", "C", "D", "E"))
+
+
+def test_a_refusal_names_what_would_not_go_and_the_next_command() -> None:
+    error = PartialError("gpu", "WebGPU", (CONV, *REFUSED), (10, 31))
+    assert error.exit_code == DeviceError.exit_code == 4
+    assert "does not run 10 of 31 operators: A, B, C and 2 more" in str(error)
+    assert "--allow-fallback" in str(error)
+    assert "\n" not in str(error)
+
+
+def test_the_table_tells_where_each_would_run() -> None:
+    lines = [line.split() for line in table((CONV, REFUSED[0])).splitlines()[2:]]
+    assert lines == [["Conv", "21", "gpu"], ["A", "2", "cpu", "no", "kernel"]]
+
+
+def test_an_engine_that_names_nothing_is_told_so() -> None:
+    assert "some operators: it names none" in str(PartialError("npu", "X", ()))
