@@ -37,6 +37,7 @@ from converters.graph import (
     Reshape,
 )
 from converters.quantization.parameters import (
+    BIAS_LIMIT,
     PIXELS,
     Quantization,
     own_scales,
@@ -77,6 +78,8 @@ def channels_first(shape: Sequence[int]) -> list[int]:
 
 class Builder:
     """Appends node by node; what another arrangement does otherwise, it overrides."""
+
+    bias_limit = BIAS_LIMIT
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
@@ -265,7 +268,7 @@ class Builder:
     def _quantized_constants(
         self, operator: Linear, source: Quantization, axes: tuple[int, ...]
     ) -> list[str]:
-        constants, name = quantize_linear(operator, source), operator.name
+        constants, name = quantize_linear(operator, source, self.bias_limit), operator.name
         weights = self._weights(operator, constants.weights, constants.scales, axes)
         bias = self.constant(f"{name}/bias/quantized", constants.bias)
         scale = self.constant(f"{name}/bias/scale", constants.scales * np.float32(source.scale))
