@@ -38,6 +38,7 @@ from converters.graph import (
     Reshape,
 )
 from converters.quantization.parameters import (
+    BIAS_LIMIT,
     PIXELS,
     Quantization,
     own_scales,
@@ -96,6 +97,7 @@ class Builder:
 
     # ONNX Runtime multiplies a map by a gate pixel by pixel; rows that are this wide go faster.
     least_row = 20.0
+    bias_limit = BIAS_LIMIT
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
@@ -153,6 +155,7 @@ class Builder:
         return self.half(name, values)
 
     def half(self, name: str, values: Any) -> str:
+        """A float constant that is stored in half precision."""
         half = self.constant(f"{name}/half", values.astype(np.float16))
         return self.node("Cast", [half], name, to=TensorProto.FLOAT)
 
@@ -296,7 +299,7 @@ class Builder:
     def _quantized_constants(
         self, operator: Linear, source: Quantization, axes: tuple[int, ...]
     ) -> list[str]:
-        constants, name = quantize_linear(operator, source), operator.name
+        constants, name = quantize_linear(operator, source, self.bias_limit), operator.name
         weights = self._weights(operator, constants.weights, constants.scales, axes)
         bias = self.constant(f"{name}/bias/quantized", constants.bias)
         scale = self.constant(f"{name}/bias/scale", constants.scales * np.float32(source.scale))

@@ -148,6 +148,7 @@ class Builder:
         return self.half(name, values)
 
     def half(self, name: str, values: Floats) -> int:
+        """A float constant that is stored in half precision."""
         half = self.file.constant(f"{name}/half", values.astype(np.float16))
         return self._widened(name, half, values.shape)
 

@@ -19,7 +19,7 @@ LEVELS = 255
 MIDDLE_16 = 2**15
 WEIGHT_LEVELS = 127
 # Accumulators are int32 in all engines: leave a bit of room for the sum beside the bias.
-_BIAS_LIMIT = 2**30
+BIAS_LIMIT = 2**30
 _SMALLEST_SCALE = 1e-12
 # Of what is always zero any step will do, but OpenVINO divides the bias before it by the step, and
 # refuses some 1e10.
@@ -115,14 +115,16 @@ class QuantizedLinear:
     bias: NDArray[np.int32]
 
 
-def quantize_linear(operator: Linear, source: Quantization) -> QuantizedLinear:
+def quantize_linear(
+    operator: Linear, source: Quantization, bias_limit: int = BIAS_LIMIT
+) -> QuantizedLinear:
     """Weights by channel and the bias at the accumulator's scale, for an input held as `source`.
 
     A channel that is almost dead would have a scale so small that its bias leaves int32: its scale
-    is raised until the bias fits.
+    is raised until the bias fits `bias_limit`.
     """
     own = own_scales(operator)
-    scales = np.maximum(own, np.abs(operator.bias) / (source.scale * _BIAS_LIMIT))
+    scales = np.maximum(own, np.abs(operator.bias) / (source.scale * bias_limit))
     scales = scales.astype(np.float32)
     bias = np.rint(operator.bias / (scales.astype(np.float64) * source.scale)).astype(np.int32)
     return QuantizedLinear(quantize_weights(operator, scales), scales, bias)

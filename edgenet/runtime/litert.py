@@ -82,7 +82,8 @@ class CompiledSession(Session):
         """What to do where the device alone did not take the model."""
         if _PARTIAL not in str(error):
             raise UnusableError(_reason(log) or str(error)) from error
-        refused = _refused(log)
+        # The compiler of an NPU names no operator; that some are refused is known all the same.
+        refused = _refused(log) or (Placement("(not named)", "cpu", None),)
         if not self._plan.allow_fallback:
             shares = _SHARES.search(log)
             counts = (int(shares[2]), int(shares[1]) + int(shares[2])) if shares else None

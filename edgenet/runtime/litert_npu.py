@@ -22,7 +22,10 @@ _FIX = f"pip install 'edgenet[npu-intel]', which brings openvino {_OPENVINO}"
 
 
 class IntelSession(CompiledSession):
-    """The NPU where the machine has one, else the plugin's CPU."""
+    """The NPU where the machine has one, else the plugin's CPU.
+
+    NPUs compute float files in halves; so does that CPU, in bf16 where it has it.
+    """
 
     def _load(self) -> Loaded:
         _require_openvino()
@@ -42,8 +45,6 @@ class IntelSession(CompiledSession):
             cpu_options=library.CpuOptions(num_threads=self._plan.threads),
             intel_openvino_options=library.IntelOpenVinoOptions(
                 graph_backend=backends.NPU if _npu() else backends.CPU,
-                # By itself the CPU plugin computes in bf16 on processors that have it.
-                configs_map={} if _npu() else {"INFERENCE_PRECISION_HINT": "f32"},
             ),
         )
 

@@ -44,7 +44,8 @@ class AcceleratedSession(OnnxSession):
         # Its own default logger speaks before a session's options can silence it.
         library.set_default_logger_severity(4)
         try:
-            return self._loaded(library, self._open(library, self._options_of(library, _STRICT)))
+            session = self._open(library, self._options_of(library, _STRICT))
+            return self._loaded(library, session, 1.0)
         except library.capi.onnxruntime_pybind11_state.Fail as error:
             if _REFUSAL not in str(error):
                 raise
@@ -54,8 +55,10 @@ class AcceleratedSession(OnnxSession):
         with profiled(options) as end_profile:
             session = self._open(library, options)
             self._warm_up(session)
-            share = time_on_cpu(end_profile(session))
-        return self._loaded(library, session, self._placements(session), share)
+            time = time_on_cpu(end_profile(session))
+        placements = self._placements(session)
+        fraction = _share(placements, self._plan.delegate.device)
+        return self._loaded(library, session, fraction, placements, time)
 
     def _options_of(self, library: Any, entry: str) -> Any:
         options = self._options(library)
@@ -64,7 +67,18 @@ class AcceleratedSession(OnnxSession):
         return options
 
     def _open(self, library: Any, options: Any) -> Any:
-        return library.InferenceSession(str(self._plan.model), options, enable_fallback=False)
+        session = library.InferenceSession(
+            str(self._plan.model), options, providers=self._providers(), enable_fallback=False
+        )
+        name = self._plan.delegate.name
+        # One whose own libraries are missing is left out with no more than a warning.
+        if name not in session.get_providers():
+            raise UnusableError(f"{name} does not start", self._plan.delegate.driver)
+        return session
+
+    def _providers(self) -> list[str] | None:
+        """The providers by name; None where the options hold them."""
+        return None
 
     def _warm_up(self, session: Any) -> None:
         """Two runs, of which the first still compiles."""
@@ -76,6 +90,7 @@ class AcceleratedSession(OnnxSession):
         self,
         library: Any,
         session: Any,
+        fraction: float | None,
         placements: tuple[Placement, ...] = (),
         time_elsewhere: float | None = None,
     ) -> Loaded:
@@ -87,7 +102,7 @@ class AcceleratedSession(OnnxSession):
         return Loaded(
             handle,
             delegate.name,
-            1 - _share(placements, delegate.device),
+            fraction,
             tuple(p for p in placements if p.device != delegate.device),
             kind,
             name,
@@ -132,7 +147,9 @@ class BuiltinSession(AcceleratedSession):
         # Needed for the libraries that come as packages of their own; a no-op elsewhere.
         if hasattr(library, "preload_dlls"):
             library.preload_dlls()
-        options.add_provider(name.removesuffix("ExecutionProvider"), {})
+
+    def _providers(self) -> list[str] | None:
+        return [self._plan.delegate.name]
 
     def _found(self, library: Any) -> tuple[str, str]:
         """These providers drive hardware only; the name is the driver's where it gives one."""
@@ -146,7 +163,7 @@ def _ep_devices(library: Any) -> list[Any]:
     return list(library.get_ep_devices()) if hasattr(library, "get_ep_devices") else []
 
 
-def _share(placements: tuple[Placement, ...], device: str) -> float:
-    """The share of operators that run elsewhere; 0 where nothing is listed: all are taken."""
+def _share(placements: tuple[Placement, ...], device: str) -> float | None:
+    """The share of operators that the device runs, 0..1; None where nothing is listed."""
     total = sum(p.count or 0 for p in placements)
-    return sum(p.count or 0 for p in placements if p.device != device) / total if total else 0.0
+    return sum(p.count or 0 for p in placements if p.device == device) / total if total else None

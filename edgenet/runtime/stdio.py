@@ -13,7 +13,7 @@ _OUT, _ERR = 1, 2
 
 @contextmanager
 def captured() -> Iterator[Callable[[], str]]:
-    """Keeps what any code of this process prints meanwhile, to stdout or stderr.
+    """Keeps what any code of this process prints meanwhile, other threads too.
 
     Yields:
         A function that gives the text up to now, after the block too.

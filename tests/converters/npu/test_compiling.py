@@ -1,4 +1,4 @@
-"""`convert` with a target: the vendor's compiler takes the file whole, the manifest has the rest."""
+"""`convert` with a target: its compiler takes the file whole, and the manifest has the rest."""
 
 from __future__ import annotations
 
