@@ -106,7 +106,8 @@ class _Parts:
     def of(cls, quantized: Quantized) -> _Parts:
         graph = quantized.graph
         held = held_tensors(graph, quantized.recipe, EVERY_TENSOR)
-        switches = Switchboard(graph, held, quantized.aside)
+        # To rank parts takes fewer images than to tell what is kept.
+        switches = Switchboard(graph, held, quantized.aside[::2])
         cut = segments(graph)
         groups = []
         for segment in cut:

@@ -145,6 +145,14 @@ def test_few_images_do(graph, tmp_path, count):
     assert sqnr_db(float_answers(graph, images)[LOGITS], got) > 15
 
 
+@pytest.mark.parametrize(("count", "looked_at"), [(24, 24), (33, 17), (200, 29)])
+def test_the_fast_effort_looks_at_fewer_images_and_rewrites(graph, count, looked_at):
+    assert images_of(batches(count)).at_most(32).count == looked_at
+    found = quantized(graph, count, effort="fast")
+    assert found.images == looked_at
+    assert "gating" not in found.recipe.rewrites
+
+
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("count", [6, 13, 64, 200])
 def test_images_aside_set_nothing(effort, count):
