@@ -31,6 +31,11 @@ def start(
     )
 
 
+def heed_interrupts() -> None:
+    """As in a terminal: what a shell starts in the background ignores them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def until(process: subprocess.Popen[str], line: str) -> None:
     """Reads stderr up to a line of the progress."""
     assert process.stderr is not None
@@ -89,7 +94,7 @@ def test_a_kill_leaves_no_bundle_and_the_next_try_sweeps_and_gives_equal_bytes(
     "moment", ["loading", "looking for rewrites", "calibrating", "lowering to openvino"]
 )
 def test_a_signal_leaves_nothing(arguments, tmp_path, number, code, moment):
-    process = start(arguments)
+    process = start(arguments, before=heed_interrupts)
     until(process, moment)
     process.send_signal(number)
     _, errors = process.communicate()
