@@ -70,7 +70,7 @@ def return_to_float(
     report(f"{decibels(best.noise):.1f} dB in int8 throughout: looking for what to leave in float")
     parts = _Parts.of(quantized)
     # The whole is not quite the sum of its parts.
-    excess = best.noise / parts.noise_left(parts.nothing)
+    excess = parts.excess(best.noise, parts.nothing)
     floats = parts.nothing
     while best.noise > goal:
         more = parts.grown(floats, goal / excess)
@@ -79,7 +79,7 @@ def return_to_float(
         floats = more
         mixed = with_float(quantized, parts.operators(floats))
         best = Mixed(mixed, measure(mixed), parts.float_share(floats))
-        excess = best.noise / parts.noise_left(floats)
+        excess = parts.excess(best.noise, floats)
         report(
             f"{len(mixed.recipe.float_operators)} operators in float, {best.float_share:.0%} of "
             f"the products: {decibels(best.noise):.1f} dB"
@@ -134,6 +134,10 @@ class _Parts:
         joined = [a and b for a, b in pairwise((*floats, True))]
         inner = sum(n for n, is_float in zip(self.inner, floats, strict=True) if not is_float)
         return inner + sum(n for n, inside in zip(self.border, joined, strict=True) if not inside)
+
+    def excess(self, measured: float, floats: Floats) -> float:
+        """How many times the sum of what is left is measured, of parts that may be silent."""
+        return measured / max(self.noise_left(floats), float(np.finfo(float).tiny))
 
     def time(self, floats: Floats) -> float:
         """What they cost, in products in float."""
