@@ -129,25 +129,41 @@ def rewrite_where_worth(
         for site, name in sites.items()
     }
     sites = {site: sites[site] for site in _promising(before, worth, left)}
-    saved = dict.fromkeys(sites, 0.0)
-    chosen: dict[str, Floats] = {}
-    for level in range(max(len(REWRITES[name].options) for name in names)):
+    saved = {
+        site: (before[site] - noise, gain)
+        for site, (noise, gain) in _quietest(
+            sites,
+            plain.peaks,
+            lambda made: _Trial.of(_applied(graph, sites, made), seen, unseen, rule),
+        ).items()
+    }
+    made: dict[str, dict[str, tuple[float, ...]]] = {}
+    for site, (spared, gain) in sorted(saved.items(), key=lambda item: -item[1][0]):
+        if spared > worth[site] * left:
+            # What sites spare apart may add up to more than all there is.
+            left = max(left - spared, 0.0)
+            made.setdefault(sites[site], {})[site] = _written(gain)
+    return made
+
+
+def _quietest(
+    sites: Mapping[str, str],
+    peaks: Mapping[str, Floats],
+    trial_of: Callable[[Mapping[str, Floats]], _Trial],
+) -> Mapping[str, tuple[float, Floats]]:
+    """By site, the least noise that any of its rewrite's options leaves there, and the gains."""
+    found: dict[str, tuple[float, Floats]] = {}
+    for level in range(max((len(REWRITES[name].options) for name in sites.values()), default=0)):
         options = {
-            site: gains(plain.peaks[site], *REWRITES[name].options[level], REWRITES[name].powers)
+            site: gains(peaks[site], *REWRITES[name].options[level], REWRITES[name].powers)
             for site, name in sites.items()
         }
-        trial = _Trial.of(_applied(graph, sites, options), seen, unseen, rule)
-        for site in sites:
-            spared = before[site] - trial.noise_of(site)
-            if spared > saved[site]:
-                saved[site], chosen[site] = spared, options[site]
-    made: dict[str, dict[str, tuple[float, ...]]] = {}
-    for site in sorted(sites, key=lambda site: -saved[site]):
-        if site in chosen and saved[site] > worth[site] * left:
-            # What sites spare apart may add up to more than all there is.
-            left = max(left - saved[site], 0.0)
-            made.setdefault(sites[site], {})[site] = _written(chosen[site])
-    return made
+        trial = trial_of(options)
+        for site, gain in options.items():
+            noise = trial.noise_of(site)
+            if site not in found or noise < found[site][0]:
+                found[site] = noise, gain
+    return found
 
 
 def _ones(graph: Graph, tensor: str) -> Floats:

@@ -8,6 +8,7 @@ from typing import Any
 from edgenet.report import bench
 from edgenet.report.cells import measured, number, percent
 from edgenet.report.html import charts
+from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
     bullets,
     cards,
@@ -89,20 +90,12 @@ def _frontier(results: list[Document]) -> str:
         )
         for result in results
     ]
-    rows = [
-        [str(index), p.label, number(p.ms), percent(p.accuracy), f"{p.bytes / 1e6:.1f}"]
-        for index, p in enumerate(points, 1)
-    ]
-    return "\n".join(
-        [
-            charts.frontier(points, "agreement"),
-            table(["", "file", "p50 ms", "agreement", "MB"], rows, "><>>>"),
-            paragraph(
-                "Agreement with the float model on the images that convert verified each file on; "
-                "edgenet check --html measures it on yours. The line joins the files that no other "
-                "beats in both. A disc's area is the file's size."
-            ),
-        ]
+    return frontier(
+        points,
+        "agreement",
+        "Agreement with the float model on the images that convert verified each file on; "
+        "edgenet check --html measures it on yours. The line joins the files that no other "
+        "beats in both. A disc's area is the file's size.",
     )
 
 

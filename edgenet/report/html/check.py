@@ -9,8 +9,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from edgenet.report import check
-from edgenet.report.cells import measured, number, percent
+from edgenet.report.cells import measured, percent
 from edgenet.report.html import charts
+from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
     cards,
     machine,
@@ -86,16 +87,10 @@ def _frontier(results: list[Document]) -> str:
         )
         for result in results
     ]
-    rows = [
-        [str(index), p.label, number(p.ms), percent(p.accuracy), f"{p.bytes / 1e6:.1f}"]
-        for index, p in enumerate(points, 1)
-    ]
-    return "\n".join(
-        [
-            charts.frontier(points, name),
-            table(["", "file", "p50 ms", name, "MB"], rows, "><>>>"),
-            paragraph("Times are by the way, one run an image; edgenet bench measures them well."),
-        ]
+    return frontier(
+        points,
+        name,
+        "Times are by the way, one run an image; edgenet bench measures them well.",
     )
 
 

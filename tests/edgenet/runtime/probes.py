@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,20 +39,12 @@ def _write_tflite(path: Path) -> None:
 
 def _write_onnx(path: Path) -> None:
     constants = {"half": np.float32(0.5), "shape": np.array([1, 3], np.int64)}
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["image"], ["float"], "cast", to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["float", "half"], ["halved"], "halve"),
-            helper.make_node("Reshape", ["halved", "shape"], ["logits"], "flatten"),
-        ],
-        "probe",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, (1, 1, 1, 3))],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, 3))],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    path.write_bytes(model.SerializeToString())
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "half"], ["halved"], "halve"),
+        helper.make_node("Reshape", ["halved", "shape"], ["logits"], "flatten"),
+    ]
+    _save(path, nodes, constants)
 
 
 def _write_quantized(path: Path) -> None:
@@ -62,17 +56,22 @@ def _write_quantized(path: Path) -> None:
         "zero": np.uint8(0),
         "shape": np.array([1, 3], np.int64),
     }
+    nodes = [
+        helper.make_node("DequantizeLinear", ["image", "one", "zero"], ["values"]),
+        helper.make_node("DequantizeLinear", ["factor", "half", "zero"], ["by"]),
+        helper.make_node("Mul", ["values", "by"], ["product"]),
+        helper.make_node("QuantizeLinear", ["product", "half", "zero"], ["levels"]),
+        helper.make_node("DequantizeLinear", ["levels", "half", "zero"], ["halved"]),
+        helper.make_node("Reshape", ["halved", "shape"], ["flat"]),
+        helper.make_node("QuantizeLinear", ["flat", "half", "zero"], ["flat_levels"]),
+        helper.make_node("DequantizeLinear", ["flat_levels", "half", "zero"], ["logits"]),
+    ]
+    _save(path, nodes, constants)
+
+
+def _save(path: Path, nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Any]) -> None:
     graph = helper.make_graph(
-        [
-            helper.make_node("DequantizeLinear", ["image", "one", "zero"], ["values"]),
-            helper.make_node("DequantizeLinear", ["factor", "half", "zero"], ["by"]),
-            helper.make_node("Mul", ["values", "by"], ["product"]),
-            helper.make_node("QuantizeLinear", ["product", "half", "zero"], ["levels"]),
-            helper.make_node("DequantizeLinear", ["levels", "half", "zero"], ["halved"]),
-            helper.make_node("Reshape", ["halved", "shape"], ["flat"]),
-            helper.make_node("QuantizeLinear", ["flat", "half", "zero"], ["flat_levels"]),
-            helper.make_node("DequantizeLinear", ["flat_levels", "half", "zero"], ["logits"]),
-        ],
+        nodes,
         "probe",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, (1, 1, 1, 3))],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (1, 3))],

@@ -1,0 +1,30 @@
+"""Accuracy over latency as a picture, with the table that its numbers refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgenet.report.cells import number, percent
+from edgenet.report.html import charts
+from edgenet.report.html.page import paragraph, table
+
+
+def frontier(points: Sequence[charts.Point], accuracy: str, remark: str) -> str:
+    """The picture, its legend and a remark.
+
+    Args:
+        points: The files.
+        accuracy: What their accuracy is.
+        remark: What a reader should know of the numbers.
+    """
+    rows = [
+        [str(index), p.label, number(p.ms), percent(p.accuracy), f"{p.bytes / 1e6:.1f}"]
+        for index, p in enumerate(points, 1)
+    ]
+    return "\n".join(
+        [
+            charts.frontier(points, accuracy),
+            table(["", "file", "p50 ms", accuracy, "MB"], rows, "><>>>"),
+            paragraph(remark),
+        ]
+    )
