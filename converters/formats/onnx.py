@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from converters.formats.pixel_groups import with_pixel_groups
 from converters.graph import (
     INPUT,
     LOGITS,
@@ -66,8 +67,8 @@ def build(
     graph: Graph, precision: str, recipe: Recipe | None = None, outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The model in memory; `outputs` names other tensors to hand out."""
-    builder = Builder(graph, precision, recipe)
-    for operator in graph.operators:
+    builder = Builder(with_pixel_groups(graph, recipe), precision, recipe)
+    for operator in builder.graph.operators:
         builder.add(operator)
     return builder.model(graph.outputs if outputs is None else outputs)
 

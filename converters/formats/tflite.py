@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from converters.formats.pixel_groups import with_pixel_groups
 from converters.formats.tflite_file import TFLiteFile
 from converters.graph import (
     INPUT,
@@ -71,8 +72,8 @@ def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> 
 
 def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
     """The file in memory."""
-    builder = Builder(graph, precision, recipe)
-    for operator in graph.operators:
+    builder = Builder(with_pixel_groups(graph, recipe), precision, recipe)
+    for operator in builder.graph.operators:
         builder.add(operator)
     return builder.finish()
 

@@ -176,6 +176,8 @@ class Recipe:
                 chosen[operator.output] = sigmoid_like(chosen[operator.output])
             if isinstance(operator, Pad | Reshape) and operator.inputs[0] in chosen:
                 chosen[operator.output] = chosen[operator.inputs[0]]
+            elif isinstance(operator, Reshape) and operator.output in chosen:
+                chosen[operator.inputs[0]] = chosen[operator.output]
             if isinstance(operator, GlobalAverage) and operator.output in chosen and bits == 8:
                 chosen[operator.output] = _coarsened(
                     chosen[operator.output], chosen[operator.inputs[0]]

@@ -1,0 +1,94 @@
+"""A convolution of few channels as one over groups of neighbouring pixels, which have enough.
+
+Kernels that read channels by fours have no way with the three of an RGB image: ONNX Runtime first
+copies what lies under the kernel at each place into a matrix. But bytes that are held channels last
+are a map of groups as well: four pixels of three channels are one of twelve. A kernel over groups,
+zero where no pixel of its window lies, makes all results of a group at once, and the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from converters.graph import Convolution, Floats, Graph, Operator, Padding, Reshape, Shape
+from converters.quantization.recipe import Recipe
+
+CHANNELS = 4
+
+
+def with_pixel_groups(graph: Graph, recipe: Recipe | None) -> Graph:
+    """The graph with its convolutions of few channels done so, where they compute in int8."""
+    if recipe is None or not recipe.ranges or recipe.activation_bits != 8:
+        return graph
+    operators: list[Operator] = []
+    for operator in graph.operators:
+        by_groups = None
+        if isinstance(operator, Convolution) and operator.name not in recipe.float_operators:
+            by_groups = grouped(operator, graph.shapes[operator.inputs[0]])
+        if by_groups is None:
+            operators.append(operator)
+        else:
+            operators += _surrounded(by_groups, graph.shapes)
+    return graph.with_operators(operators)
+
+
+def _surrounded(by_groups: Convolution, shapes: Mapping[str, Shape]) -> list[Operator]:
+    """The convolution between what makes groups of pixels and what takes them apart."""
+    (source,), result, name = by_groups.inputs, by_groups.output, by_groups.name
+    taken, made = f"{result}/groups/read", f"{result}/groups"
+    _, height, width, channels = shapes[source]
+    together = by_groups.weights.shape[2]
+    groups = (height, width * channels // together, together)
+    return [
+        Reshape(f"{name}/group", (source,), taken, groups),
+        replace(by_groups, inputs=(taken,), output=made),
+        Reshape(f"{name}/ungroup", (made,), result, shapes[result][1:]),
+    ]
+
+
+def grouped(convolution: Convolution, source: Shape) -> Convolution | None:
+    """The same convolution from (batch, height, width / n, n·in) pixels, n in a group.
+
+    Its results are the same bytes as well, seen as (batch, height, width / n, n / stride · out).
+
+    Args:
+        convolution: Of a map held channels last.
+        source: That map's shape.
+
+    Returns:
+        The one over the smallest groups with a multiple of `CHANNELS` channels; None where there
+        are so many from the start, or where the width is not of whole groups.
+    """
+    _, _, width, channels = source
+    stride, pad = convolution.strides[1], convolution.padding
+    pixels = CHANNELS // int(np.gcd(CHANNELS, channels))
+    results = pixels // stride
+    whole = width % pixels == 0 and results * stride == pixels
+    if convolution.depthwise or channels >= CHANNELS or not whole:
+        return None
+    if convolution.shape((source,))[2] * stride != width:
+        return None
+    before = -(-pad.left // pixels)
+    starts = [before * pixels - pad.left + stride * result for result in range(results)]
+    weights = _spread(convolution, starts, pixels, before)
+    return replace(
+        convolution,
+        weights=weights,
+        bias=np.tile(convolution.bias, results),
+        scales=None if convolution.scales is None else np.tile(convolution.scales, results),
+        strides=(convolution.strides[0], 1),
+        padding=Padding(pad.top, pad.bottom, before, weights.shape[1] - 1 - before),
+    )
+
+
+def _spread(convolution: Convolution, starts: list[int], pixels: int, before: int) -> Floats:
+    """The weights, (height, groups, n·in, results·out), of windows that start at these pixels."""
+    height, width, channels, out = convolution.weights.shape
+    groups = max((starts[-1] + width - 1) // pixels, before) + 1
+    spread = np.zeros((height, groups * pixels, channels, len(starts), out), np.float32)
+    for result, start in enumerate(starts):
+        spread[:, start : start + width, :, result] = convolution.weights
+    return spread.reshape(height, groups, pixels * channels, -1)
