@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--streams",
         type=int,
         metavar="N",
-        help="also measure images/s of N sessions of one thread at once",
+        help="also measure images/s in N streams of one thread: the engine's own queue where it "
+        "has one that pays (OpenVINO), else a session each",
     )
     parser.add_argument(
         "--profile",

@@ -33,7 +33,7 @@ class Request:
         runs: The fewest timed runs of each.
         min_time: The shortest time spent on each, in seconds.
         image: A photo to run on; None takes a made-up one.
-        streams: Also measure images a second of so many sessions of one thread at once.
+        streams: Also measure images a second in so many streams of one thread.
         profile: Whether to ask the engines where the time goes.
         end_to_end: Whether to time `image` from its bytes to its label too.
     """

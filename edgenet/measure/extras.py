@@ -42,8 +42,8 @@ def add_streams(
         for each in candidates
         if each.session.info.device_used == "cpu"
     }
-    files = [(e.bundle, e.session.info.format, e.session.info.engine) for e in single.values()]
-    found = throughput.measure(files, [each.input(image) for each in single.values()], count)
+    files = list(single.values())
+    found = throughput.measure(files, [each.input(image) for each in files], count)
     document["streams"] = [
         {"bundle": path, "format": format, **asdict(streams)}
         for (path, format), streams in zip(single, found, strict=True)

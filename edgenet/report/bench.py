@@ -48,6 +48,11 @@ COLUMNS: tuple[_Column, ...] = (
 )
 """A result's columns: title, alignment, cell."""
 
+_METHODS = {
+    "threads": "a session each, called from threads",
+    "AsyncInferQueue": "the engine's AsyncInferQueue",
+}
+
 EMULATED = "by a software driver or an emulator: that it works, not how fast the device is"
 
 PROFILE_HEADERS = ["layer", "kernel", "ms", "share", "M MACs", "GMAC/s"]
@@ -156,7 +161,7 @@ def streams(document: Document) -> list[str]:
     return [
         f"{found['bundle']} {found['format']}: "
         f"{with_interval(found['images_per_s'], found['interval'])} images/s in "
-        f"{found['count']} streams of one thread"
+        f"{found['count']} streams of one thread ({_METHODS[found['method']]})"
         for found in document.get("streams", [])
     ]
 

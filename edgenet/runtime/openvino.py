@@ -88,18 +88,22 @@ class OpenvinoSession(Session):
     def _properties(self) -> dict[str, Any]:
         if self._plan.delegate.device != "cpu":
             return {"PERFORMANCE_HINT": "LATENCY"} | self._exactly()
-        # By itself the plugin computes in bf16 on processors that have it, whatever the file says.
-        hint = "bf16" if self._plan.precision == "bf16" else "f32"
-        return {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self._plan.threads,
-            "INFERENCE_PRECISION_HINT": hint,
-        }
+        properties = cpu_properties(self._plan.precision, self._plan.threads)
+        return {"PERFORMANCE_HINT": "LATENCY"} | properties
 
     def _exactly(self) -> dict[str, Any]:
         """GPUs and NPUs compute in half floats by themselves; an NPU can nothing else."""
         exact = self._plan.precision == "fp32" and self._plan.delegate.device == "gpu"
         return {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+
+
+def cpu_properties(precision: str, threads: int) -> dict[str, Any]:
+    """What the CPU plugin is told of any file, be it compiled for latency or for throughput."""
+    return {
+        "INFERENCE_NUM_THREADS": threads,
+        # By itself the plugin computes in bf16 on processors that have it, whatever the file says.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
 
 
 def _require_device(core: Any, plugin: str) -> None:

@@ -122,9 +122,13 @@ def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_p
 
 
 def test_streams_are_measured_once_a_file(capsys, tiny_bundle):
-    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--threads", "1,2", "--streams", 2]
+    asked = [tiny_bundle, *QUICK, "--threads", "1,2", "--streams", 2]
     streams = json.loads(bench(capsys, *asked, "--json")[1])["streams"]
-    assert [(found["format"], found["count"]) for found in streams] == [("tflite", 2), ("onnx", 2)]
+    assert [(found["format"], found["count"], found["method"]) for found in streams] == [
+        ("tflite", 2, "threads"),
+        ("onnx", 2, "threads"),
+        ("openvino", 2, "AsyncInferQueue"),
+    ]
     for found in streams:
         low, high = found["interval"]
         assert 0 < low <= found["images_per_s"] <= high

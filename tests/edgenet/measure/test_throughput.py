@@ -1,22 +1,35 @@
-"""Streams run at once, each in a session of its own, and files take turns."""
+"""Streams run at once, by the engine's queue or in a session each, and files take turns."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from time import perf_counter
+
 import numpy as np
+import pytest
 
-from edgenet.bundle import Bundle
 from edgenet.measure import throughput
+from edgenet.measure.async_queue import AsyncQueue
+from edgenet.measure.candidates import Request, open_all
 
 
-def test_each_file_gets_its_speed_and_interval(monkeypatch, tiny_bundle):
+@pytest.fixture
+def candidates(tiny_bundle):
+    with ExitStack() as stack:
+        yield open_all(stack, Request((str(tiny_bundle),), threads=(1,)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_file_gets_its_speed_interval_and_method(monkeypatch, candidates, count):
     monkeypatch.setattr(throughput, "_SECONDS", 0.01)
-    bundle = Bundle.open(tiny_bundle)
-    files = [(bundle, "tflite", "litert"), (bundle, "openvino", "openvino")]
-    image = np.zeros(bundle.manifest.input.shape, np.uint8)
-    found = throughput.measure(files, [image, image], 2)
-    assert [streams.count for streams in found] == [2, 2]
+    images = [candidate.input(None) for candidate in candidates]
+    found = throughput.measure(candidates, images, count)
+    assert [streams.method for streams in found] == ["threads", "threads", "AsyncInferQueue"]
     for streams in found:
         low, high = streams.interval
+        assert streams.count == count
         assert 0 < low <= streams.images_per_s <= high
 
 
@@ -27,13 +40,22 @@ def test_a_round_counts_the_images_of_all_sessions():
         def run(self, images):
             self.runs += 1
 
-    from concurrent.futures import ThreadPoolExecutor
-    from time import perf_counter
-
     sessions = [Counter(), Counter()]
     started = perf_counter()
     with ThreadPoolExecutor(2) as pool:
-        speed = throughput._round(pool, sessions, np.zeros((4, 1, 1, 3), np.uint8))
+        serve = partial(throughput._serve, pool, sessions)
+        speed = throughput._round(serve, np.zeros((4, 1, 1, 3), np.uint8))
     seconds = perf_counter() - started
     assert min(counter.runs for counter in sessions) > 0
     assert speed * seconds >= 4 * sum(counter.runs for counter in sessions)
+
+
+def test_a_queue_answers_as_the_session_does(candidates):
+    openvino = candidates[-1]
+    images = openvino.input(None)
+    queue = AsyncQueue(openvino, 2)
+    read = []
+    queue._queue.set_callback(lambda request, _: (queue._read(request, None), read.append(1)))
+    runs = queue.serve(images, perf_counter() + 0.05)
+    assert runs == len(read) > 0
+    np.testing.assert_array_equal(queue.answer, openvino.session.run(images))

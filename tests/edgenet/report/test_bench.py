@@ -78,11 +78,17 @@ def test_what_is_no_hardware_has_a_table_of_its_own():
     assert "2.00 ± 0.02" in other
 
 
-def test_streams_are_told_with_their_interval():
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("threads", "a session each, called from threads"),
+        ("AsyncInferQueue", "the engine's AsyncInferQueue"),
+    ],
+)
+def test_streams_are_told_with_their_interval_and_method(method, words):
     document = bench_document()
-    document["streams"] = [
-        {"bundle": "b", "format": "onnx", "count": 2, "images_per_s": 500.0, "interval": [490, 510]}
-    ]
-    told = "b onnx: 500 ± 10 images/s in 2 streams of one thread"
+    speed = {"count": 2, "method": method, "images_per_s": 500.0, "interval": [490, 510]}
+    document["streams"] = [{"bundle": "b", "format": "onnx", **speed}]
+    told = f"b onnx: 500 ± 10 images/s in 2 streams of one thread ({words})"
     assert told in bench.text(document)
     assert f"- {told}" in bench.markdown(document)
