@@ -33,7 +33,10 @@ class AsyncQueue:
         library = import_module("openvino")
         properties = {**cpu_properties(info.precision, count), "NUM_STREAMS": count}
         core = library.Core()
-        compiled = core.compile_model(core.read_model(str(candidate.model)), "CPU", properties)
+        model = core.read_model(str(candidate.model))
+        if candidate.resized:
+            model.reshape(list(info.input_shape))
+        compiled = core.compile_model(model, "CPU", properties)
         self._queue = library.AsyncInferQueue(compiled, count * _REQUESTS_A_STREAM)
         self._queue.set_callback(self._read)
         self._inputs = [request.get_input_tensor(0).data for request in self._queue]

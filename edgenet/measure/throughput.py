@@ -77,10 +77,8 @@ def _open(
     info = candidate.session.info
     if info.engine == "openvino":
         return async_queue.NAME, async_queue.AsyncQueue(candidate, count).serve
-    sessions = [
-        stack.enter_context(load(candidate.bundle, info.format, threads=1, engine=info.engine))
-        for _ in range(count)
-    ]
+    open_one = partial(load, candidate.bundle, info.format, threads=1, engine=info.engine)
+    sessions = [stack.enter_context(open_one(batch=info.batch)) for _ in range(count)]
     return _THREADS, partial(_serve, pool, sessions)
 
 

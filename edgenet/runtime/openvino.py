@@ -28,6 +28,8 @@ class _Handle:
 class OpenvinoSession(Session):
     """One infer request, which can serve one thread at a time."""
 
+    resizes = True
+
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
         core = library.Core()
@@ -36,6 +38,8 @@ class OpenvinoSession(Session):
         if self._plan.precision == "bf16" and plugin == "CPU":
             require_bf16(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         model = core.read_model(str(self._plan.model))
+        if self._plan.resized:
+            model.reshape(list(self._shape))
         elsewhere = () if plugin == "CPU" else self._elsewhere(core, model)
         target = f"HETERO:{plugin},CPU" if elsewhere else plugin
         compiled = core.compile_model(model, target, self._properties())

@@ -56,6 +56,7 @@ def _measured(document: Document, results: list[Document]) -> tuple[str, ...]:
     return (
         section("Accuracy, latency, size", _frontier(results)),
         section("All results", table(*bench.measured_grid(document))),
+        section("Batches", table(*swept)) if (swept := bench.batches_grid(document))[1] else "",
         section("Distribution", *_distribution(results)),
     )
 
@@ -152,7 +153,8 @@ def _peaks(document: Document) -> str:
 
 
 def _label(result: Document) -> str:
-    return f"{result['name']}, {result['format']}, {result['threads']} threads"
+    batch = "" if result["batch"] == 1 else f", batch {result['batch']}"
+    return f"{result['name']}, {result['format']}, {result['threads']} threads{batch}"
 
 
 def _p50(result: Document) -> str:

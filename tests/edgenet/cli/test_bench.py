@@ -79,11 +79,39 @@ def test_other_bundles_are_compared_with_the_first(capsys, tiny_float_bundle, ti
     assert f"tflite, threads {pair['threads']}: {tiny_bundle} takes " in bench(capsys, *asked)[1]
 
 
-def test_batches_that_no_file_has_are_refused(capsys, tiny_bundle):
-    code, _, err = bench(capsys, tiny_bundle, *QUICK, "--batch", "8")
-    assert code == 2
-    assert "edgenet convert --batch N" in err
-    assert bench(capsys, tiny_bundle, *QUICK, "--batch", "1,8", "--format", "tflite")[0] == 0
+def test_batches_are_swept_where_the_engine_can(capsys, tiny_bundle):
+    code, out, err = bench(capsys, tiny_bundle, *QUICK, "--batch", "1,3", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [(r["batch"], r["format"]) for r in document["results"]] == [
+        *((1, "tflite"), (1, "onnx"), (1, "openvino")),
+        *((3, "tflite"), (3, "openvino")),
+    ]
+    (left_out,) = [line for line in err.splitlines() if "left out" in line]
+    assert "onnx is left out" in left_out
+    assert "edgenet convert --batch 3" in left_out
+    swept = document["batches"]
+    assert [(row["format"], row["batch"]) for row in swept] == [
+        *(("tflite", 1), ("tflite", 3)),
+        *(("openvino", 1), ("openvino", 3)),
+    ]
+    for row in swept:
+        assert row["ms_per_image"] == pytest.approx(row["ms_per_batch"] / row["batch"])
+    assert [row["speedup"] for row in swept if row["batch"] == 1] == [1.0, 1.0]
+
+
+def test_a_batch_that_no_file_can_run_is_refused(capsys, tiny_bundle):
+    code, out, err = bench(capsys, tiny_bundle, *QUICK, "--format", "onnx", "--batch", "8")
+    assert (code, out) == (2, "")
+    assert "edgenet convert --batch 8" in err.splitlines()[-1]
+    assert bench(capsys, tiny_bundle, *QUICK, "--format", "onnx", "--batch", "1,8")[0] == 0
+
+
+def test_a_batch_that_is_not_the_files_own_has_no_profile(capsys, tiny_bundle):
+    asked = [tiny_bundle, *QUICK, "--format", "openvino", "--batch", "2", "--profile", "--json"]
+    (result,) = json.loads(bench(capsys, *asked)[1])["results"]
+    assert result["profile"] is None
+    assert any("edgenet convert --batch 2" in warning for warning in result["warnings"])
 
 
 def test_several_bundles_and_formats_are_rows_of_one_table(capsys, tiny_bundle, tiny_float_bundle):

@@ -15,20 +15,22 @@ from edgenet.measure.async_queue import AsyncQueue
 from edgenet.measure.candidates import Request, open_all
 
 
-@pytest.fixture
-def candidates(tiny_bundle):
-    with ExitStack() as stack:
-        yield open_all(stack, Request((str(tiny_bundle),), threads=(1,)))
+def opened(stack, bundle, **options):
+    return open_all(stack, Request((str(bundle),), threads=(1,), **options))
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_each_file_gets_its_speed_interval_and_method(monkeypatch, candidates, count):
+@pytest.mark.parametrize("count", [1, 5])
+def test_each_file_gets_its_speed_interval_and_method(monkeypatch, tiny_bundle, count):
     monkeypatch.setattr(throughput, "_SECONDS", 0.01)
-    images = [candidate.input(None) for candidate in candidates]
-    found = throughput.measure(candidates, images, count)
-    assert [streams.method for streams in found] == ["threads", "threads", "AsyncInferQueue"]
-    for streams in found:
+    with ExitStack() as stack:
+        candidates = opened(stack, tiny_bundle, batches=(None, 3))
+        images = [candidate.input(None) for candidate in candidates]
+        found = throughput.measure(candidates, images, count)
+    formats = [candidate.session.info.format for candidate in candidates]
+    assert formats == ["tflite", "onnx", "openvino", "tflite", "openvino"]
+    for format, streams in zip(formats, found, strict=True):
         low, high = streams.interval
+        assert streams.method == ("AsyncInferQueue" if format == "openvino" else "threads")
         assert streams.count == count
         assert 0 < low <= streams.images_per_s <= high
 
@@ -50,12 +52,14 @@ def test_a_round_counts_the_images_of_all_sessions():
     assert speed * seconds >= 4 * sum(counter.runs for counter in sessions)
 
 
-def test_a_queue_answers_as_the_session_does(candidates):
-    openvino = candidates[-1]
-    images = openvino.input(None)
-    queue = AsyncQueue(openvino, 2)
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_queue_answers_as_the_session_does(tiny_bundle, batch):
     read = []
-    queue._queue.set_callback(lambda request, _: (queue._read(request, None), read.append(1)))
-    runs = queue.serve(images, perf_counter() + 0.05)
-    assert runs == len(read) > 0
-    np.testing.assert_array_equal(queue.answer, openvino.session.run(images))
+    with ExitStack() as stack:
+        (candidate,) = opened(stack, tiny_bundle, formats=("openvino",), batches=(batch,))
+        images = candidate.input(None)
+        queue = AsyncQueue(candidate, 2)
+        queue._queue.set_callback(lambda *args: read.append(queue._read(*args)))
+        runs = queue.serve(images, perf_counter() + 0.05)
+        assert runs == len(read) > 0
+        np.testing.assert_array_equal(queue.answer, candidate.session.run(images))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgenet.report.html import bench, charts, check
-from tests.documents import bench_document, check_document, emulated, end_to_end, profile
+from tests.documents import bench_document, check_document, emulated, end_to_end, profile, sweep
 
 VOID = {"meta", "br", "img"}
 EVIL = "<script>alert(1)</script>&\"'"
@@ -26,6 +26,7 @@ def bench_page() -> str:
     document["results"][0]["profile"] = profile()
     document["results"][1]["end_to_end"] = end_to_end()
     document["results"][1]["warnings"] = ["64 threads share 2 cores"]
+    document["batches"] = sweep()
     document["peaks"] = [{"engine": "openvino", "threads": 2, "fp32": 100.0, "int8": 400.0}]
     return bench.page(document)
 
