@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=_counts,
         metavar="N",
-        help="images a run (default: what convert fixed in the file); 1,4,8 measures all three, "
-        "where the engine can bring the file to them: LiteRT and OpenVINO",
+        help="images a run (default: what convert fixed in the file); 1,4,8 measures all three; "
+        "some GPUs and NPUs keep the file's own",
     )
     parser.add_argument(
         "--image", metavar="FILE", help="a photo to run on (default: a made-up one)"

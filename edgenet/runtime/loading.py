@@ -66,11 +66,11 @@ def load(
         delegate_options: The delegate library's own options.
         allow_fallback: Whether operators that the device refuses may run on the CPU;
             `session.info` then says how many do.
-        batch: Images that the engine takes in one run; None is the file's own. TFLite files on the
-            CPU and OpenVINO's can be brought to another.
+        batch: Images that the engine takes in one run; None is the file's own, which CPUs and
+            OpenVINO's devices can change.
 
     Raises:
-        FixedBatchError: The file cannot be brought to that batch.
+        FixedBatchError: The device keeps the file's own batch.
         UsageError: No such bundle, format, engine, device or delegate, or `threads` or `batch`
             below 1.
         BundleError: The bundle is damaged.

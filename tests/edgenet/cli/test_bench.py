@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from edgenet.cli.main import main
+from edgenet.runtime.onnx import OnnxSession
 from edgenet.runtime.probing import examine
 from tests.devices import GPUS, require
 
@@ -79,6 +80,13 @@ def test_other_bundles_are_compared_with_the_first(capsys, tiny_float_bundle, ti
     assert f"tflite, threads {pair['threads']}: {tiny_bundle} takes " in bench(capsys, *asked)[1]
 
 
+@pytest.fixture
+def onnx_keeps_its_batch(monkeypatch):
+    """As a delegate that compiles a file for its own shapes."""
+    monkeypatch.setattr(OnnxSession, "resizes", False)
+
+
+@pytest.mark.usefixtures("onnx_keeps_its_batch")
 def test_batches_are_swept_where_the_engine_can(capsys, tiny_bundle):
     code, out, err = bench(capsys, tiny_bundle, *QUICK, "--batch", "1,3", "--json")
     document = json.loads(out)
@@ -100,6 +108,7 @@ def test_batches_are_swept_where_the_engine_can(capsys, tiny_bundle):
     assert [row["speedup"] for row in swept if row["batch"] == 1] == [1.0, 1.0]
 
 
+@pytest.mark.usefixtures("onnx_keeps_its_batch")
 def test_a_batch_that_no_file_can_run_is_refused(capsys, tiny_bundle):
     code, out, err = bench(capsys, tiny_bundle, *QUICK, "--format", "onnx", "--batch", "8")
     assert (code, out) == (2, "")

@@ -16,6 +16,7 @@ from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime import load, load_artifact
 from edgenet.runtime.devices import physical_cores
 from edgenet.runtime.loading import FixedBatchError
+from tests.devices import GPUS, require
 from tests.networks import Textures
 
 
@@ -48,7 +49,7 @@ def test_a_device_that_is_not_here_is_an_error(tiny_bundle: Path) -> None:
         load(tiny_bundle, device="gpu", engine="openvino")
 
 
-@pytest.mark.parametrize("format", ["tflite", "openvino"])
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_file_brought_to_another_batch_answers_as_before(
     tiny_bundle: Path, tiny_float_bundle: Path, format: str, precision: str
@@ -60,10 +61,11 @@ def test_a_file_brought_to_another_batch_answers_as_before(
         np.testing.assert_allclose(other.run(images), own.run(images), rtol=1e-5, atol=1e-5)
 
 
-def test_an_onnx_file_keeps_its_batch(tiny_bundle: Path) -> None:
-    load(tiny_bundle, "onnx", batch=1).close()
+def test_a_device_that_keeps_the_files_batch_is_told(tiny_float_bundle: Path) -> None:
+    require(GPUS[0])
+    load(tiny_float_bundle, "tflite", "gpu", batch=1).close()
     with pytest.raises(FixedBatchError, match=r"own batch of 1 only: edgenet convert --batch 8"):
-        load(tiny_bundle, "onnx", batch=8)
+        load(tiny_float_bundle, "tflite", "gpu", batch=8)
 
 
 @pytest.mark.parametrize(
