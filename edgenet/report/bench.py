@@ -123,7 +123,7 @@ def batches_grid(document: Document) -> Grid:
             number(found["ms_per_batch"]),
             number(found["ms_per_image"]),
             number(found["images_per_s"], 0),
-            with_interval(found["speedup"], found["interval"]),
+            "1" if found["speedup"] == 1 else with_interval(found["speedup"], found["interval"]),
         ]
         for found in document["batches"]
     ]

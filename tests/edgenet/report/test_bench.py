@@ -103,6 +103,7 @@ def test_batches_have_a_table_and_are_named_where_they_are_not_one():
     text = bench.text(document)
     (row,) = [line.split() for line in text.splitlines() if "1.33 ± 0.02" in line]
     assert row[4:8] == ["8", "30.00", "3.75", "266"]
+    assert any(line.split()[4:] == ["1", "5.00", "5.00", "200", "1"] for line in text.splitlines())
     assert "! b onnx, threads 2, batch 8: 64 threads" in text
     assert "tflite, threads 2, batch 8: b takes" in text
     assert f"{bench.BATCHES}\n\n| file |" in bench.markdown(document)

@@ -154,3 +154,14 @@ def test_it_renders_in_a_browser(page, width, tmp_path):
 def chromium(browser: str, *arguments: str) -> bytes:
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     return subprocess.run([*command, *arguments], capture_output=True, timeout=120).stdout
+
+
+def test_a_sweep_over_batches_is_a_table_and_one_point_a_file():
+    document = bench_document()
+    base = document["results"][0]
+    document["results"].append({**base, "batch": 8, "p50_ms": 30.0})
+    document["batches"] = sweep()
+    text = bench.page(document)
+    frontier, rest = text.split("<h2>All results</h2>")
+    assert "a, tflite, 2 threads, batch 8" not in frontier
+    assert "1.33 ± 0.02" in rest.split("<h2>Batches</h2>")[1].split("<h2>")[0]
