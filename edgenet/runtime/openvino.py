@@ -86,7 +86,8 @@ class OpenvinoSession(Session):
 
     def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
         np.copyto(handle.input, images)
-        handle.request.infer()
+        # Shared, or it would copy every output into a dictionary that nobody reads.
+        handle.request.infer(share_outputs=True)
         return handle.outputs[output].copy()
 
     def _properties(self) -> dict[str, Any]:
