@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edgenet.cli.main import main
+from edgenet.cli.main import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process())

@@ -28,6 +28,9 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LABELS_CSV = "labels.csv"
 
+# The tag and the value of a photo that lies as it was taken: EXIF 2.32, table 4.
+_ORIENTATION, _AS_STORED = 0x0112, 1
+
 
 class ImageError(EdgenetError):
     """A file that is no image, or a damaged one (exit code 1)."""
@@ -37,7 +40,7 @@ def decode(source: ImageSource) -> Image.Image:
     """Decodes a photo to 8-bit RGB, turned as its EXIF orientation says.
 
     Transparent parts are laid over white; 16-bit grey keeps its upper 8 bits; CMYK is converted
-    without a colour profile.
+    without a colour profile. A PIL image that is all that already is returned as it is.
 
     Args:
         source: A path, the bytes of a file, a file open for reading, a PIL image, or a uint8 array
@@ -47,7 +50,7 @@ def decode(source: ImageSource) -> Image.Image:
         UsageError: There is no such file, or an array of another dtype or shape.
         ImageError: What was read is no image, or a damaged one; the message names the file.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -55,7 +58,7 @@ def decode(source: ImageSource) -> Image.Image:
     file: Any = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         opened = file if isinstance(file, Image.Image) else Image.open(file)
-        return _to_rgb(ImageOps.exif_transpose(opened))
+        return _to_rgb(_upright(opened))
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UsageError(f"cannot read the image {name}: {error.strerror}") from error
     except UnidentifiedImageError as error:
@@ -83,6 +86,16 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
             f"this one is {array.dtype}, {'×'.join(map(str, array.shape))}"
         )
     return _to_rgb(Image.fromarray(np.ascontiguousarray(squeezed)))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.getexif().get(_ORIENTATION, _AS_STORED) == _AS_STORED:
+        return image
+    # Only here: it copies photos that need no turning too, and takes time to import.
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

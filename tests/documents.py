@@ -35,13 +35,23 @@ def bench_document() -> dict[str, Any]:
                 "other": "b",
                 "format": "tflite",
                 "threads": 2,
+                "batch": 1,
                 "ratio": 0.4,
                 "interval": [0.39, 0.41],
                 "differs": True,
             }
         ],
+        "batches": [],
         "bundles": {"a": recipe("fp32"), "b": recipe("int8")},
     }
+
+
+def sweep() -> list[dict[str, Any]]:
+    """Two batches of one file: eight images take six times as long as one."""
+    keys = ("batch", "ms_per_batch", "ms_per_image", "images_per_s", "speedup", "interval")
+    rows = [(1, 5.0, 5.0, 200.0, 1.0, [1.0, 1.0]), (8, 30.0, 3.75, 266.0, 1.33, [1.31, 1.35])]
+    file = {"bundle": "a", "format": "tflite", "threads": 2}
+    return [{**file, **dict(zip(keys, row, strict=True))} for row in rows]
 
 
 def emulated(result: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgenet.bundle import summary
-from edgenet.measure import extras, latency
+from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
 from edgenet.measure.candidates import Candidate, Request
 from edgenet.measure.comparison import compare
@@ -46,6 +46,7 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Progres
         "interference": {**asdict(interference), "warnings": list(interference.warnings())},
         "results": results,
         "comparisons": _comparisons(candidates, samples),
+        "batches": sweep.batches(candidates, samples),
         "bundles": {each.path: summary(each.bundle.manifest) for each in candidates},
     }
     if request.end_to_end and request.image is not None:
@@ -88,6 +89,7 @@ def _footprints(
                 info.threads,
                 engine=info.engine,
                 reach=request.reach,
+                batch=info.batch,
             )
         )
         progress("loading in fresh processes", done + 1, len(candidates), "files")
@@ -156,7 +158,7 @@ def _histogram(samples: Samples) -> Document:
 
 
 def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
-    """Every other bundle against the first, in the same format with the same threads."""
+    """Every other bundle against the first, in the same format with equal threads and batch."""
     bases = {
         _key(candidate): sampled
         for candidate, sampled in zip(candidates, samples, strict=True)
@@ -168,6 +170,7 @@ def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) ->
             "other": candidate.path,
             "format": candidate.session.info.format,
             "threads": candidate.session.info.threads,
+            "batch": candidate.session.info.batch,
             **asdict(compare(bases[_key(candidate)], sampled)),
         }
         for candidate, sampled in zip(candidates, samples, strict=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from edgenet.bundle import Artifact, Bundle
-from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.opening import open_formats
 from edgenet.runtime import Session
-from edgenet.runtime.loading import Reach
+from edgenet.runtime.loading import FixedBatchError, Reach
 
 _SEED = 20
 
@@ -29,11 +29,11 @@ class Request:
         device: As for `edgenet.load`.
         reach: As for `edgenet.load`.
         threads: One measurement for each; None is the engine's default here.
-        batches: Only files of these batch sizes; None takes all. A file's batch is fixed.
+        batches: One measurement for each; None is a file's own batch here.
         runs: The fewest timed runs of each.
         min_time: The shortest time spent on each, in seconds.
         image: A photo to run on; None takes a made-up one.
-        streams: Also measure images a second of so many sessions of one thread at once.
+        streams: Also measure images a second in so many streams of one thread.
         profile: Whether to ask the engines where the time goes.
         end_to_end: Whether to time `image` from its bytes to its label too.
     """
@@ -43,7 +43,7 @@ class Request:
     device: str = "cpu"
     reach: Reach | None = None
     threads: tuple[int | None, ...] = (None,)
-    batches: tuple[int, ...] | None = None
+    batches: tuple[int | None, ...] = (None,)
     runs: int = 100
     min_time: float = 2.0
     image: str | None = None
@@ -70,6 +70,11 @@ class Candidate:
         """What the manifest says of the file."""
         return self.bundle.artifact(self.session.info.format)
 
+    @property
+    def resized(self) -> bool:
+        """Whether it runs with another batch than the file's own."""
+        return self.session.info.batch != self.bundle.manifest.input.shape[0]
+
     def input(self, image: str | None) -> Pixels:
         """One full batch of a photo, or of a made-up one: smooth blobs of colour."""
         blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
@@ -82,29 +87,35 @@ def open_all(
 ) -> list[Candidate]:
     """Opens all that a request names; the stack closes the sessions.
 
+    Args:
+        stack: What owns the sessions.
+        request: What to open.
+        say: Told of a format that is left out, as `open_formats` tells it.
+
     Raises:
-        UsageError: No file has one of the batch sizes asked for.
+        FixedBatchError: No file runs with any of the batches asked for.
         EdgenetError: As `open_formats`.
     """
-    found = []
+    found: list[Candidate] = []
+    refused: FixedBatchError | None = None
     for path in dict.fromkeys(request.bundles):
         bundle = Bundle.open(path)
-        if request.batches and bundle.manifest.input.shape[0] not in request.batches:
-            continue
-        for threads in request.threads:
-            sessions = open_formats(
-                stack,
-                bundle,
-                request.formats,
-                request.device,
-                threads,
-                on_missing=say,
-                reach=request.reach,
-            )
+        for batch, threads in product(request.batches, request.threads):
+            try:
+                sessions = open_formats(
+                    stack,
+                    bundle,
+                    request.formats,
+                    request.device,
+                    threads,
+                    on_missing=say,
+                    reach=request.reach,
+                    batch=batch,
+                )
+            except FixedBatchError as error:
+                refused = error
+                continue
             found += [Candidate(path, bundle, session) for session in sessions]
-    if not found:
-        raise UsageError(
-            "no bundle named has one of the batch sizes asked for, and a file's is fixed: "
-            "edgenet convert --batch N makes another"
-        )
+    if refused and not found:
+        raise refused
     return found

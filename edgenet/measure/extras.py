@@ -11,6 +11,7 @@ from edgenet.measure import throughput
 from edgenet.measure.candidates import Candidate
 from edgenet.measure.end_to_end import measure as end_to_end
 from edgenet.measure.profiling import peak, run
+from edgenet.measure.profiling.operators import Profile
 
 Document = dict[str, Any]
 Progress = Callable[[str, int, int, str], None]
@@ -36,17 +37,17 @@ def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidat
 def add_streams(
     document: Document, count: int, image: str | None, candidates: Sequence[Candidate]
 ) -> None:
-    """Once a file, whatever the threads that it was timed with: streams have one each."""
+    """Once a file and batch, whatever the threads: streams have one each."""
     single = {
-        (each.path, each.session.info.format): each
+        (each.path, each.session.info.format, each.session.info.batch): each
         for each in candidates
         if each.session.info.device_used == "cpu"
     }
-    files = [(e.bundle, e.session.info.format, e.session.info.engine) for e in single.values()]
-    found = throughput.measure(files, [each.input(image) for each in single.values()], count)
+    files = list(single.values())
+    found = throughput.measure(files, [each.input(image) for each in files], count)
     document["streams"] = [
-        {"bundle": path, "format": format, **asdict(streams)}
-        for (path, format), streams in zip(single, found, strict=True)
+        {"bundle": path, "format": format, "batch": batch, **asdict(streams)}
+        for (path, format, batch), streams in zip(single, found, strict=True)
     ]
 
 
@@ -59,9 +60,19 @@ def add_profiles(document: Document, candidates: Sequence[Candidate], progress: 
     for done, (candidate, result) in enumerate(zip(candidates, document["results"], strict=True)):
         info = candidate.session.info
         try:
-            found = run.profile(candidate.model, info)
+            found = _profile(candidate)
             result["profile"] = run.document(found, info, isa, peaks)
         except EdgenetError as error:
             result["profile"] = None
             result["warnings"].append(f"no profile: {error}")
         progress("profiling", done + 1, len(candidates), "files")
+
+
+def _profile(candidate: Candidate) -> Profile:
+    info = candidate.session.info
+    if candidate.resized:
+        raise EdgenetError(
+            f"engines profile the file as it is: edgenet convert --batch {info.batch} makes one "
+            f"that takes {info.batch} images"
+        )
+    return run.profile(candidate.model, info)

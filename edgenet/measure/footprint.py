@@ -49,6 +49,7 @@ def measure(
     *,
     engine: str | None = None,
     reach: Reach | None = None,
+    batch: int | None = None,
 ) -> Footprint:
     """Loads and runs a bundle once in a child process.
 
@@ -63,6 +64,7 @@ def measure(
     command += ["--threads", str(threads)] if threads else []
     command += ["--engine", engine] if engine else []
     command += _options(reach) if reach else []
+    command += ["--batch", str(batch)] if batch else []
     done = subprocess.run(
         command, capture_output=True, text=True, env=child_environment(), check=False
     )
@@ -89,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--delegate")
     parser.add_argument("--delegate-option", action="append", default=[])
     parser.add_argument("--allow-fallback", action="store_true")
+    parser.add_argument("--batch", type=int)
     args = parser.parse_args(argv)
     try:
         print(json.dumps(asdict(_measure_here(args))))
@@ -122,6 +125,7 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
             delegate=args.delegate,
             delegate_options=options,
             allow_fallback=args.allow_fallback,
+            batch=args.batch,
         )
     )
     bundle = Bundle.open(args.bundle)

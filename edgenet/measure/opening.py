@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from edgenet.bundle import Bundle
 from edgenet.errors import DeviceError, EdgenetError, MissingExtraError, UsageError
 from edgenet.runtime import Session, load, load_artifact
-from edgenet.runtime.loading import Reach
+from edgenet.runtime.loading import FixedBatchError, Reach
 from edgenet.runtime.placement import PartialError
 
 
@@ -20,6 +20,7 @@ def open_formats(
     threads: int | None = None,
     on_missing: Callable[[str], None] | None = None,
     reach: Reach | None = None,
+    batch: int | None = None,
 ) -> list[Session]:
     """Opens a bundle in several formats; the stack closes the sessions.
 
@@ -30,10 +31,12 @@ def open_formats(
         device: As for `edgenet.load`.
         threads: As for `edgenet.load`.
         on_missing: Told of a format that is left out because its engine is not installed, or does
-            not reach the device.
+            not reach the device, or because it does not run with that batch.
         reach: As for `edgenet.load`: which delegate, and whether the CPU may help.
+        batch: As for `edgenet.load`.
 
     Raises:
+        FixedBatchError: None runs with that batch.
         MissingExtraError: The engine of a format asked for is not installed, or none is.
         DeviceError: No engine reaches the device, or one does and would run a part of the model.
         EdgenetError: As `edgenet.load`.
@@ -42,12 +45,15 @@ def open_formats(
     lacking: EdgenetError | None = None
     for format in dict.fromkeys(formats or bundle.formats):
         try:
-            session = load_artifact(bundle, bundle.artifact(format), device, threads, reach=reach)
+            session = load_artifact(
+                bundle, bundle.artifact(format), device, threads, reach=reach, batch=batch
+            )
         # That a device would run a part only is a fault of this file, not of the machine.
         except PartialError:
             raise
-        except (MissingExtraError, DeviceError) as error:
-            if formats:
+        except (MissingExtraError, DeviceError, FixedBatchError) as error:
+            # Of a sweep over batches, a format asked for may take a part.
+            if formats and not isinstance(error, FixedBatchError):
                 raise
             lacking = lacking or error
             if on_missing:

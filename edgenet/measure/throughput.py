@@ -1,74 +1,91 @@
 """Images a second with several requests under way, which is another question than latency.
 
-Every engine gets the same: so many sessions of one thread, each called from a thread of Python's
-that waits in the engine, without the interpreter's lock.
+OpenVINO has a queue of its own for that. The others get sessions of one thread, each called from a
+thread of Python's that waits in the engine, without the interpreter's lock: LiteRT has no queue for
+the CPU, and ONNX Runtime's `run_async` does less than such sessions, since a call of it takes a
+thread of the pool that its operators share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenet.bundle import Bundle
 from edgenet.images import Pixels
+from edgenet.measure import async_queue
 from edgenet.measure.bootstrap import Interval, median_interval
+from edgenet.measure.candidates import Candidate
 from edgenet.runtime import Session, load
 
 ROUNDS = 10
 
 _SECONDS = 0.3
+_THREADS = "threads"
+
+Serve = Callable[[Pixels, float], int]
+"""Runs batches until a time on `perf_counter`'s clock and counts them."""
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Images a second of `count` sessions of one thread: the median over rounds, its interval."""
+    """Images a second in `count` streams of one thread: the median over rounds, its interval.
+
+    `method` is what keeps them busy: "threads" that call a session each, or the engine's own queue.
+    """
 
     count: int
+    method: str
     images_per_s: float
     interval: Interval | None
 
 
-def measure(
-    files: Sequence[tuple[Bundle, str, str]], images: Sequence[Pixels], count: int
-) -> list[Streams]:
+def measure(candidates: Sequence[Candidate], images: Sequence[Pixels], count: int) -> list[Streams]:
     """Measures files in turns, each in `count` streams on the CPU.
 
     Args:
-        files: Bundle, format and engine of each.
+        candidates: What to measure, open in its engine; streams are opened beside that.
         images: One full batch for each.
         count: Streams, 1 or more.
 
     Raises:
         EdgenetError: As `edgenet.load`.
     """
-    opened = [
-        [load(bundle, format, threads=1, engine=engine) for _ in range(count)]
-        for bundle, format, engine in files
-    ]
-    speeds: list[list[float]] = [[] for _ in files]
-    try:
-        with ThreadPoolExecutor(count) as pool:
-            for _ in range(ROUNDS + 1):
-                for sessions, batch, found in zip(opened, images, speeds, strict=True):
-                    found.append(_round(pool, sessions, batch))
-    finally:
-        for session in (session for sessions in opened for session in sessions):
-            session.close()
+    speeds: list[list[float]] = [[] for _ in candidates]
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(count))
+        opened = [_open(stack, pool, candidate, count) for candidate in candidates]
+        for _ in range(ROUNDS + 1):
+            for (_, serve), batch, found in zip(opened, images, speeds, strict=True):
+                found.append(_round(serve, batch))
     # The first round is the warm-up.
-    return [_summary(count, np.asarray(found[1:])) for found in speeds]
+    return [
+        _summary(count, method, np.asarray(found[1:]))
+        for (method, _), found in zip(opened, speeds, strict=True)
+    ]
 
 
-def _round(pool: ThreadPoolExecutor, sessions: Sequence[Session], images: Pixels) -> float:
-    """Images a second of all sessions in one round; each counts what it began in time."""
-    started = perf_counter()
-    ends = started + _SECONDS
-    runs = sum(pool.map(lambda session: _stream(session, images, ends), sessions))
-    return runs * len(images) / (perf_counter() - started)
+def _open(
+    stack: ExitStack, pool: ThreadPoolExecutor, candidate: Candidate, count: int
+) -> tuple[str, Serve]:
+    info = candidate.session.info
+    if info.engine == "openvino":
+        return async_queue.NAME, async_queue.AsyncQueue(candidate, count).serve
+    open_one = partial(load, candidate.bundle, info.format, threads=1, engine=info.engine)
+    sessions = [stack.enter_context(open_one(batch=info.batch)) for _ in range(count)]
+    return _THREADS, partial(_serve, pool, sessions)
+
+
+def _serve(
+    pool: ThreadPoolExecutor, sessions: Sequence[Session], images: Pixels, ends: float
+) -> int:
+    return sum(pool.map(lambda session: _stream(session, images, ends), sessions))
 
 
 def _stream(session: Session, images: Pixels, ends: float) -> int:
@@ -79,5 +96,12 @@ def _stream(session: Session, images: Pixels, ends: float) -> int:
     return runs
 
 
-def _summary(count: int, speeds: NDArray[np.float64]) -> Streams:
-    return Streams(count, float(np.median(speeds)), median_interval(speeds))
+def _round(serve: Serve, images: Pixels) -> float:
+    """Images a second of all streams in one round; what began in time counts."""
+    started = perf_counter()
+    runs = serve(images, started + _SECONDS)
+    return runs * len(images) / (perf_counter() - started)
+
+
+def _summary(count: int, method: str, speeds: NDArray[np.float64]) -> Streams:
+    return Streams(count, method, float(np.median(speeds)), median_interval(speeds))

@@ -35,6 +35,7 @@ COLUMNS: tuple[_Column, ...] = (
     ("engine", "<", _name("engine")),
     ("ran on", "<", _name("device_used")),
     ("threads", ">", _name("threads")),
+    ("batch", ">", _name("batch")),
     ("p50 ms", ">", _percentile("p50_ms")),
     ("p90 ms", ">", _percentile("p90_ms")),
     ("p99 ms", ">", _percentile("p99_ms")),
@@ -47,6 +48,13 @@ COLUMNS: tuple[_Column, ...] = (
     ("warm-up", ">", _name("warmup_runs")),
 )
 """A result's columns: title, alignment, cell."""
+
+BATCHES = "several images a run"
+
+_METHODS = {
+    "threads": "a session each, called from threads",
+    "AsyncInferQueue": "the engine's AsyncInferQueue",
+}
 
 EMULATED = "by a software driver or an emulator: that it works, not how fast the device is"
 
@@ -105,13 +113,34 @@ def emulated_grid(document: Document) -> Grid:
     return _grid(found, shared=False)
 
 
+def batches_grid(document: Document) -> Grid:
+    """Titles, cells and alignment of the sweep over batches."""
+    headers = ["file", "batch", "ms a batch", "ms an image", "images/s", "× the smallest batch's"]
+    rows = [
+        [
+            f"{found['bundle']} {found['format']}, threads {found['threads']}",
+            str(found["batch"]),
+            number(found["ms_per_batch"]),
+            number(found["ms_per_image"]),
+            number(found["images_per_s"], 0),
+            "1" if found["speedup"] == 1 else with_interval(found["speedup"], found["interval"]),
+        ]
+        for found in document["batches"]
+    ]
+    return headers, rows, "<>>>>>"
+
+
 def _lists(document: Document) -> tuple[list[str], ...]:
     return notes(document), comparisons(document), streams(document)
 
 
 def _grids(document: Document) -> list[tuple[str, Grid]]:
     """The tables that have rows, each with the line above it."""
-    grids = [(title(document), measured_grid(document)), (EMULATED, emulated_grid(document))]
+    grids = [
+        (title(document), measured_grid(document)),
+        (EMULATED, emulated_grid(document)),
+        (BATCHES, batches_grid(document)),
+    ]
     return [(above, grid) for above, grid in grids if grid[1]]
 
 
@@ -139,7 +168,7 @@ def title(document: Document) -> str:
 def notes(document: Document) -> list[str]:
     """What spoils the figures, one line each."""
     own = [
-        f"! {result['bundle']} {result['format']}, threads {result['threads']}: {warning}"
+        f"! {result['bundle']} {result['format']}, {_setting(result)}: {warning}"
         for result in document["results"]
         for warning in result["warnings"]
     ]
@@ -154,11 +183,19 @@ def comparisons(document: Document) -> list[str]:
 def streams(document: Document) -> list[str]:
     """Images a second with several requests under way, one line a file."""
     return [
-        f"{found['bundle']} {found['format']}: "
+        f"{found['bundle']} {found['format']}{_batch(found)}: "
         f"{with_interval(found['images_per_s'], found['interval'])} images/s in "
-        f"{found['count']} streams of one thread"
+        f"{found['count']} streams of one thread ({_METHODS[found['method']]})"
         for found in document.get("streams", [])
     ]
+
+
+def _setting(found: Document) -> str:
+    return f"threads {found['threads']}{_batch(found)}"
+
+
+def _batch(found: Document) -> str:
+    return "" if found["batch"] == 1 else f", batch {found['batch']}"
 
 
 def verdict(pair: Document) -> str:
@@ -200,7 +237,7 @@ def end_to_end_grid(results: list[Document]) -> Grid:
     headers = ["file", "decode ms", "resize ms", "run ms", "rank ms", "all ms"]
     rows = [
         [
-            f"{result['bundle']} {result['format']}, threads {result['threads']}",
+            f"{result['bundle']} {result['format']}, {_setting(result)}",
             *(number(result["end_to_end"][f"{part}_ms"]) for part in _PARTS),
         ]
         for result in results
@@ -225,7 +262,7 @@ def _compared(pair: Document) -> str:
     bounds = pair["interval"]
     interval = f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
     return (
-        f"{pair['format']}, threads {pair['threads']}: {pair['other']} takes "
+        f"{pair['format']}, {_setting(pair)}: {pair['other']} takes "
         f"{pair['ratio']:.3f}{interval} × the time of {pair['base']}: {verdict(pair)}"
     )
 

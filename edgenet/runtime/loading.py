@@ -16,6 +16,10 @@ from edgenet.runtime.engines import Engine, installed, known
 from edgenet.runtime.session import Plan, Session
 
 
+class FixedBatchError(UsageError):
+    """A file's batch is fixed in this engine, and another was asked for."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """How to reach a device: what was asked for beside its name.
@@ -42,6 +46,7 @@ def load(
     delegate: str | None = None,
     delegate_options: Mapping[str, str] | None = None,
     allow_fallback: bool = False,
+    batch: int | None = None,
 ) -> Session:
     """Opens a bundle's model in an engine.
 
@@ -61,9 +66,13 @@ def load(
         delegate_options: The delegate library's own options.
         allow_fallback: Whether operators that the device refuses may run on the CPU;
             `session.info` then says how many do.
+        batch: Images that the engine takes in one run; None is the file's own, which CPUs and
+            OpenVINO's devices can change.
 
     Raises:
-        UsageError: No such bundle, format, engine, device or delegate, or `threads` below 1.
+        FixedBatchError: The device keeps the file's own batch.
+        UsageError: No such bundle, format, engine, device or delegate, or `threads` or `batch`
+            below 1.
         BundleError: The bundle is damaged.
         MissingExtraError: The engine is not installed.
         DeviceError: The device cannot be used, or not for all operators.
@@ -72,7 +81,7 @@ def load(
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     candidates = _candidates(opened, format, reference)
     reach = Reach(delegate, delegate_options or {}, allow_fallback)
-    return _open(opened, candidates, engine, device, threads, reach)
+    return _open(opened, candidates, engine, device, threads, reach, batch)
 
 
 def load_artifact(
@@ -83,9 +92,10 @@ def load_artifact(
     *,
     engine: str | None = None,
     reach: Reach | None = None,
+    batch: int | None = None,
 ) -> Session:
     """Opens one artifact of an open bundle, its `manifest.reference` included; else as `load`."""
-    return _open(bundle, (artifact,), engine, device, threads, reach or Reach())
+    return _open(bundle, (artifact,), engine, device, threads, reach or Reach(), batch)
 
 
 def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Artifact, ...]:
@@ -108,10 +118,13 @@ def _open(
     device: str,
     threads: int | None,
     reach: Reach,
+    batch: int | None,
 ) -> Session:
+    if batch is not None and batch < 1:
+        raise UsageError(f"a batch has 1 image or more, not {batch}")
     engines = installed(tuple(artifact.format for artifact in candidates), engine)
     delegate = resolve(device, engines, reach.delegate, reach.options)
-    open_with = partial(_open_with, bundle, candidates, device, threads, reach)
+    open_with = partial(_open_with, bundle, candidates, device, threads, reach, batch)
     try:
         return open_with(delegate)
     except DeviceError:
@@ -126,6 +139,7 @@ def _open_with(
     device: str,
     threads: int | None,
     reach: Reach,
+    batch: int | None,
     delegate: Delegate,
 ) -> Session:
     engine = known(delegate.engine)
@@ -144,8 +158,20 @@ def _open_with(
         options=reach.options,
     )
     _require_import(engine)
-    session: Session = delegate.load()(plan)
-    return session
+    opens: type[Session] = delegate.load()
+    return opens(plan if batch is None else _resized(plan, batch, opens))
+
+
+def _resized(plan: Plan, batch: int, opens: type[Session]) -> Plan:
+    own = plan.input.shape[0]
+    if batch == own:
+        return plan
+    if not opens.resizes:
+        raise FixedBatchError(
+            f"{plan.engine.name} on the {plan.delegate.device} runs {plan.model} at its own batch "
+            f"of {own} only: edgenet convert --batch {batch} makes one of {batch}"
+        )
+    return plan.with_batch(batch)
 
 
 def _require_import(engine: Engine) -> None:

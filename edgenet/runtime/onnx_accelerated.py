@@ -30,6 +30,7 @@ class AcceleratedSession(OnnxSession):
     """
 
     reentrant = False
+    resizes = False
 
     @abstractmethod
     def _add_provider(self, library: Any, options: Any) -> None:

@@ -28,6 +28,8 @@ class _Handle:
 class OpenvinoSession(Session):
     """One infer request, which can serve one thread at a time."""
 
+    resizes = True
+
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
         core = library.Core()
@@ -36,6 +38,8 @@ class OpenvinoSession(Session):
         if self._plan.precision == "bf16" and plugin == "CPU":
             require_bf16(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         model = core.read_model(str(self._plan.model))
+        if self._plan.resized:
+            model.reshape(list(self._shape))
         elsewhere = () if plugin == "CPU" else self._elsewhere(core, model)
         target = f"HETERO:{plugin},CPU" if elsewhere else plugin
         compiled = core.compile_model(model, target, self._properties())
@@ -82,24 +86,29 @@ class OpenvinoSession(Session):
 
     def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
         np.copyto(handle.input, images)
-        handle.request.infer()
+        # Shared, or it would copy every output into a dictionary that nobody reads.
+        handle.request.infer(share_outputs=True)
         return handle.outputs[output].copy()
 
     def _properties(self) -> dict[str, Any]:
         if self._plan.delegate.device != "cpu":
             return {"PERFORMANCE_HINT": "LATENCY"} | self._exactly()
-        # By itself the plugin computes in bf16 on processors that have it, whatever the file says.
-        hint = "bf16" if self._plan.precision == "bf16" else "f32"
-        return {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": self._plan.threads,
-            "INFERENCE_PRECISION_HINT": hint,
-        }
+        properties = cpu_properties(self._plan.precision, self._plan.threads)
+        return {"PERFORMANCE_HINT": "LATENCY"} | properties
 
     def _exactly(self) -> dict[str, Any]:
         """GPUs and NPUs compute in half floats by themselves; an NPU can nothing else."""
         exact = self._plan.precision == "fp32" and self._plan.delegate.device == "gpu"
         return {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+
+
+def cpu_properties(precision: str, threads: int) -> dict[str, Any]:
+    """What the CPU plugin is told of any file, be it compiled for latency or for throughput."""
+    return {
+        "INFERENCE_NUM_THREADS": threads,
+        # By itself the plugin computes in bf16 on processors that have it, whatever the file says.
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
 
 
 def _require_device(core: Any, plugin: str) -> None:

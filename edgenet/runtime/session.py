@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -34,7 +34,8 @@ class Plan:
     """What a session opens, and how: all choices made, all files vouched for.
 
     `device` is what was asked for, `delegate` what it came to; `allow_fallback` lets operators that
-    the delegate refuses run on the CPU; `options` are for a delegate that the user brings.
+    the delegate refuses run on the CPU; `options` are for a delegate that the user brings;
+    `resized` tells that the file is to be brought to the batch of `input`, which is not its own.
     """
 
     model: Path
@@ -48,6 +49,16 @@ class Plan:
     threads: int
     allow_fallback: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
+    resized: bool = False
+
+    def with_batch(self, batch: int) -> Plan:
+        """The same with `batch` images a run."""
+        return replace(
+            self,
+            input=replace(self.input, shape=(batch, *self.input.shape[1:])),
+            outputs=tuple(replace(o, shape=(batch, *o.shape[1:])) for o in self.outputs),
+            resized=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,8 @@ class Session(ABC):
 
     # Whether the engine takes calls from several threads at once; if not, they take turns.
     reentrant: ClassVar[bool] = False
+    # Whether `_load` can bring a file to another batch than its own, where the plan says so.
+    resizes: ClassVar[bool] = False
     # The model that `probe` opens, where the format's float one is not for the device.
     probe_file: ClassVar[str] = ""
 

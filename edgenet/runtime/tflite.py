@@ -27,6 +27,8 @@ class _Handle:
 class TfliteSession(Session):
     """An interpreter with its default delegate (XNNPACK); it can serve one thread at a time."""
 
+    resizes = True
+
     def _load(self) -> Loaded:
         interpreter = self._interpreter()
         fraction = delegated_fraction(interpreter)
@@ -39,6 +41,10 @@ class TfliteSession(Session):
         interpreter = library.Interpreter(
             model_path=str(self._plan.model), num_threads=self._plan.threads, **options
         )
+        if self._plan.resized:
+            interpreter.resize_tensor_input(
+                interpreter.get_input_details()[0]["index"], self._shape
+            )
         interpreter.allocate_tensors()
         return interpreter
 

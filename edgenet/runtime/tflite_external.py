@@ -19,6 +19,9 @@ class ExternalSession(TfliteSession):
     was asked for.
     """
 
+    # What a library takes is settled as it is given the file, with the shapes in it.
+    resizes = False
+
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
         delegate = self._delegate(library)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenet.measure.profiling.operators import Operator, Profile, layer_of, owner, typical
+from edgenet.runtime.openvino import cpu_properties
 
 _PRODUCTS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
 _MOVES = frozenset({"Reorder", "Convert", "Transpose"})
@@ -23,9 +24,8 @@ def profile(model: Path, threads: int, runs: int, precision: str) -> Profile:
     core = import_module("openvino").Core()
     network = core.read_model(str(model))
     options = {
+        **cpu_properties(precision, threads),
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "PERF_COUNT": True,
     }
     request = core.compile_model(network, "CPU", options).create_infer_request()

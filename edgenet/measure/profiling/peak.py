@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenet.measure.latency import timed
+from edgenet.runtime.protobuf import message, number
 
 ROWS, DEPTH, COLUMNS = 512, 1024, 4096
 
@@ -108,36 +109,18 @@ def onnx_product(integer: bool) -> bytes:
     """
     kinds = (_UINT8, _INT8, _INT32) if integer else (_FLOAT, _FLOAT, _FLOAT)
     name = b"MatMulInteger" if integer else b"MatMul"
-    node = _text(1, b"x") + _text(1, b"w") + _text(2, b"y") + _text(4, name)
-    weights = _integer(1, DEPTH) + _integer(1, COLUMNS) + _integer(2, kinds[1])
-    weights += _text(8, b"w") + _text(9, _weights(integer).tobytes())
-    graph = _text(1, node) + _text(2, b"product") + _text(5, weights)
-    graph += _text(11, _value(b"x", kinds[0], ROWS, DEPTH))
-    graph += _text(12, _value(b"y", kinds[2], ROWS, COLUMNS))
-    return _integer(1, 8) + _text(7, graph) + _text(8, _integer(2, 13))
+    node = message(1, b"x") + message(1, b"w") + message(2, b"y") + message(4, name)
+    weights = number(1, DEPTH) + number(1, COLUMNS) + number(2, kinds[1])
+    weights += message(8, b"w") + message(9, _weights(integer).tobytes())
+    graph = message(1, node) + message(2, b"product") + message(5, weights)
+    graph += message(11, _value(b"x", kinds[0], ROWS, DEPTH))
+    graph += message(12, _value(b"y", kinds[2], ROWS, COLUMNS))
+    return number(1, 8) + message(7, graph) + message(8, number(2, 13))
 
 
 def _value(name: bytes, kind: int, *shape: int) -> bytes:
-    dimensions = b"".join(_text(1, _integer(1, size)) for size in shape)
-    return _text(1, name) + _text(2, _text(1, _integer(1, kind) + _text(2, dimensions)))
-
-
-def _integer(field: int, value: int) -> bytes:
-    """A protobuf field of wire type 0."""
-    return _varint(field << 3) + _varint(value)
-
-
-def _text(field: int, value: bytes) -> bytes:
-    """A protobuf field of wire type 2: bytes, text or a message."""
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    parts = []
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*parts, value])
+    dimensions = b"".join(message(1, number(1, size)) for size in shape)
+    return message(1, name) + message(2, message(1, number(1, kind) + message(2, dimensions)))
 
 
 def _weights(integer: bool) -> NDArray[Any]:

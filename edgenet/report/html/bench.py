@@ -54,8 +54,9 @@ def page(document: Document) -> str:
 
 def _measured(document: Document, results: list[Document]) -> tuple[str, ...]:
     return (
-        section("Accuracy, latency, size", _frontier(results)),
+        section("Accuracy, latency, size", _frontier(_smallest_batches(results))),
         section("All results", table(*bench.measured_grid(document))),
+        section("Batches", table(*swept)) if (swept := bench.batches_grid(document))[1] else "",
         section("Distribution", *_distribution(results)),
     )
 
@@ -77,6 +78,15 @@ def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
         (f"smallest: {_label(smallest)}", f"{smallest['bytes'] / 1e6:.1f} MB", ""),
         (f"peak memory: {_label(leanest)}", f"{leanest['rss_mb']:.0f} MB", ""),
     ]
+
+
+def _smallest_batches(results: list[Document]) -> list[Document]:
+    """Of a sweep over batches one result a file: eight images a run are not a slower file."""
+    files: dict[tuple[Any, ...], Document] = {}
+    for result in sorted(results, key=lambda result: int(result["batch"])):
+        key = tuple(result[name] for name in ("bundle", "format", "engine", "threads"))
+        files.setdefault(key, result)
+    return list(files.values())
 
 
 def _frontier(results: list[Document]) -> str:
@@ -152,7 +162,8 @@ def _peaks(document: Document) -> str:
 
 
 def _label(result: Document) -> str:
-    return f"{result['name']}, {result['format']}, {result['threads']} threads"
+    batch = "" if result["batch"] == 1 else f", batch {result['batch']}"
+    return f"{result['name']}, {result['format']}, {result['threads']} threads{batch}"
 
 
 def _p50(result: Document) -> str:

@@ -102,6 +102,7 @@ def _distribution(result: dict[str, Any], right: float, top: float, row: float) 
         if count
     ]
     label = f"{result['name']} · {result['format']} · {result['threads']} thr."
+    label += "" if result["batch"] == 1 else f" · batch {result['batch']}"
     return [
         _text(_LEFT, top + 12, label),
         *bars,

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from edgenet.cli.main import main
+from edgenet.runtime.onnx import OnnxSession
 from edgenet.runtime.probing import examine
 from tests.devices import GPUS, require
 
@@ -79,11 +80,47 @@ def test_other_bundles_are_compared_with_the_first(capsys, tiny_float_bundle, ti
     assert f"tflite, threads {pair['threads']}: {tiny_bundle} takes " in bench(capsys, *asked)[1]
 
 
-def test_batches_that_no_file_has_are_refused(capsys, tiny_bundle):
-    code, _, err = bench(capsys, tiny_bundle, *QUICK, "--batch", "8")
-    assert code == 2
-    assert "edgenet convert --batch N" in err
-    assert bench(capsys, tiny_bundle, *QUICK, "--batch", "1,8", "--format", "tflite")[0] == 0
+@pytest.fixture
+def onnx_keeps_its_batch(monkeypatch):
+    """As a delegate that compiles a file for its own shapes."""
+    monkeypatch.setattr(OnnxSession, "resizes", False)
+
+
+@pytest.mark.usefixtures("onnx_keeps_its_batch")
+def test_batches_are_swept_where_the_engine_can(capsys, tiny_bundle):
+    code, out, err = bench(capsys, tiny_bundle, *QUICK, "--batch", "1,3", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [(r["batch"], r["format"]) for r in document["results"]] == [
+        *((1, "tflite"), (1, "onnx"), (1, "openvino")),
+        *((3, "tflite"), (3, "openvino")),
+    ]
+    (left_out,) = [line for line in err.splitlines() if "left out" in line]
+    assert "onnx is left out" in left_out
+    assert "edgenet convert --batch 3" in left_out
+    swept = document["batches"]
+    assert [(row["format"], row["batch"]) for row in swept] == [
+        *(("tflite", 1), ("tflite", 3)),
+        *(("openvino", 1), ("openvino", 3)),
+    ]
+    for row in swept:
+        assert row["ms_per_image"] == pytest.approx(row["ms_per_batch"] / row["batch"])
+    assert [row["speedup"] for row in swept if row["batch"] == 1] == [1.0, 1.0]
+
+
+@pytest.mark.usefixtures("onnx_keeps_its_batch")
+def test_a_batch_that_no_file_can_run_is_refused(capsys, tiny_bundle):
+    code, out, err = bench(capsys, tiny_bundle, *QUICK, "--format", "onnx", "--batch", "8")
+    assert (code, out) == (2, "")
+    assert "edgenet convert --batch 8" in err.splitlines()[-1]
+    assert bench(capsys, tiny_bundle, *QUICK, "--format", "onnx", "--batch", "1,8")[0] == 0
+
+
+def test_a_batch_that_is_not_the_files_own_has_no_profile(capsys, tiny_bundle):
+    asked = [tiny_bundle, *QUICK, "--format", "openvino", "--batch", "2", "--profile", "--json"]
+    (result,) = json.loads(bench(capsys, *asked)[1])["results"]
+    assert result["profile"] is None
+    assert any("edgenet convert --batch 2" in warning for warning in result["warnings"])
 
 
 def test_several_bundles_and_formats_are_rows_of_one_table(capsys, tiny_bundle, tiny_float_bundle):
@@ -122,9 +159,13 @@ def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_p
 
 
 def test_streams_are_measured_once_a_file(capsys, tiny_bundle):
-    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--threads", "1,2", "--streams", 2]
+    asked = [tiny_bundle, *QUICK, "--threads", "1,2", "--streams", 2]
     streams = json.loads(bench(capsys, *asked, "--json")[1])["streams"]
-    assert [(found["format"], found["count"]) for found in streams] == [("tflite", 2), ("onnx", 2)]
+    assert [(found["format"], found["count"], found["method"]) for found in streams] == [
+        ("tflite", 2, "threads"),
+        ("onnx", 2, "threads"),
+        ("openvino", 2, "AsyncInferQueue"),
+    ]
     for found in streams:
         low, high = found["interval"]
         assert 0 < low <= found["images_per_s"] <= high

@@ -143,3 +143,13 @@ def test_the_handler_of_sigterm_is_put_back(capsys: pytest.CaptureFixture[str]) 
     before = signal.getsignal(signal.SIGTERM)
     cli.main([])
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_process_of_its_own_ends_without_a_search_for_garbage() -> None:
+    script = (
+        "import gc, sys; from edgenet.cli.main import process\n"
+        "sys.argv = ['edgenet', 'models', '--json']; code = process()\n"
+        "print(code, gc.get_freeze_count() > 0, file=sys.stderr)"
+    )
+    _, err = command("-c", script, stdout=subprocess.DEVNULL).communicate()
+    assert err == "0 True\n"

@@ -6,7 +6,7 @@ import pytest
 
 from edgenet.report import bench, markdown
 from edgenet.report.cells import measured
-from tests.documents import bench_document, emulated
+from tests.documents import bench_document, emulated, sweep
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,32 @@ def test_what_is_no_hardware_has_a_table_of_its_own():
     assert "2.00 ± 0.02" in other
 
 
-def test_streams_are_told_with_their_interval():
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("threads", "a session each, called from threads"),
+        ("AsyncInferQueue", "the engine's AsyncInferQueue"),
+    ],
+)
+def test_streams_are_told_with_their_interval_and_method(method, words):
     document = bench_document()
-    document["streams"] = [
-        {"bundle": "b", "format": "onnx", "count": 2, "images_per_s": 500.0, "interval": [490, 510]}
-    ]
-    told = "b onnx: 500 ± 10 images/s in 2 streams of one thread"
+    speed = {"count": 2, "method": method, "images_per_s": 500.0, "interval": [490, 510]}
+    document["streams"] = [{"bundle": "b", "format": "onnx", "batch": 1, **speed}]
+    told = f"b onnx: 500 ± 10 images/s in 2 streams of one thread ({words})"
     assert told in bench.text(document)
     assert f"- {told}" in bench.markdown(document)
+
+
+def test_batches_have_a_table_and_are_named_where_they_are_not_one():
+    document = bench_document()
+    assert bench.BATCHES not in bench.text(document)
+    document["batches"] = sweep()
+    document["results"][1].update(batch=8, warnings=["64 threads share 2 cores"])
+    document["comparisons"][0]["batch"] = 8
+    text = bench.text(document)
+    (row,) = [line.split() for line in text.splitlines() if "1.33 ± 0.02" in line]
+    assert row[4:8] == ["8", "30.00", "3.75", "266"]
+    assert any(line.split()[4:] == ["1", "5.00", "5.00", "200", "1"] for line in text.splitlines())
+    assert "! b onnx, threads 2, batch 8: 64 threads" in text
+    assert "tflite, threads 2, batch 8: b takes" in text
+    assert f"{bench.BATCHES}\n\n| file |" in bench.markdown(document)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from edgenet.cli.main import main
-from tests.documents import bench_document, check_document, emulated, end_to_end, profile
+from tests.documents import bench_document, check_document, emulated, end_to_end, profile, sweep
 
 
 def validator(command: str) -> jsonschema.Draft202012Validator:
@@ -36,6 +36,11 @@ def test_bench_keeps_its_schema(capsys, tiny_float_bundle, tiny_bundle, texture_
     )
 
 
+def test_a_sweep_keeps_the_schema(capsys, tiny_bundle):
+    asked = ("--format", "tflite", "--batch", "1,3", "--runs", 3, "--min-time", 0, "--json")
+    validator("bench").validate(printed(capsys, "bench", tiny_bundle, *asked))
+
+
 @pytest.mark.parametrize("labelled", [False, True])
 def test_check_keeps_its_schema(capsys, tiny_bundle, texture_folder, labelled, tmp_path):
     folder = texture_folder
@@ -51,6 +56,7 @@ def test_check_keeps_its_schema(capsys, tiny_bundle, texture_folder, labelled, t
 def test_the_made_up_documents_of_other_tests_are_true_to_life():
     document = bench_document()
     document["results"][0].update(profile=profile(), end_to_end=end_to_end())
+    document["batches"] = sweep()
     document["results"][1] = emulated(document["results"][1])
     validator("bench").validate(document)
     validator("check").validate(check_document())

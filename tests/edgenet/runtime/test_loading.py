@@ -15,6 +15,9 @@ from edgenet.bundle import FORMATS, MANIFEST, Bundle, record_of
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime import load, load_artifact
 from edgenet.runtime.devices import physical_cores
+from edgenet.runtime.loading import FixedBatchError
+from tests.devices import GPUS, require
+from tests.networks import Textures
 
 
 @pytest.fixture
@@ -46,12 +49,32 @@ def test_a_device_that_is_not_here_is_an_error(tiny_bundle: Path) -> None:
         load(tiny_bundle, device="gpu", engine="openvino")
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("precision", ["int8", "fp32"])
+def test_a_file_brought_to_another_batch_answers_as_before(
+    tiny_bundle: Path, tiny_float_bundle: Path, format: str, precision: str
+) -> None:
+    bundle = tiny_bundle if precision == "int8" else tiny_float_bundle
+    images = Textures.make(5, 0).images
+    with load(bundle, format) as own, load(bundle, format, batch=3) as other:
+        assert (own.info.batch, other.info.batch) == (1, 3)
+        np.testing.assert_allclose(other.run(images), own.run(images), rtol=1e-5, atol=1e-5)
+
+
+def test_a_device_that_keeps_the_files_batch_is_told(tiny_float_bundle: Path) -> None:
+    require(GPUS[0])
+    load(tiny_float_bundle, "tflite", "gpu", batch=1).close()
+    with pytest.raises(FixedBatchError, match=r"own batch of 1 only: edgenet convert --batch 8"):
+        load(tiny_float_bundle, "tflite", "gpu", batch=8)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"format": "ncnn"}, "no format 'ncnn'"),
         ({"device": "tpu"}, "no device 'tpu'"),
         ({"threads": 0}, "0 threads"),
+        ({"batch": 0}, "1 image or more, not 0"),
         ({"engine": "ncnn"}, "no engine 'ncnn'"),
     ],
 )

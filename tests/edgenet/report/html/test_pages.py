@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgenet.report.html import bench, charts, check
-from tests.documents import bench_document, check_document, emulated, end_to_end, profile
+from tests.documents import bench_document, check_document, emulated, end_to_end, profile, sweep
 
 VOID = {"meta", "br", "img"}
 EVIL = "<script>alert(1)</script>&\"'"
@@ -26,6 +26,7 @@ def bench_page() -> str:
     document["results"][0]["profile"] = profile()
     document["results"][1]["end_to_end"] = end_to_end()
     document["results"][1]["warnings"] = ["64 threads share 2 cores"]
+    document["batches"] = sweep()
     document["peaks"] = [{"engine": "openvino", "threads": 2, "fp32": 100.0, "int8": 400.0}]
     return bench.page(document)
 
@@ -153,3 +154,14 @@ def test_it_renders_in_a_browser(page, width, tmp_path):
 def chromium(browser: str, *arguments: str) -> bytes:
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     return subprocess.run([*command, *arguments], capture_output=True, timeout=120).stdout
+
+
+def test_a_sweep_over_batches_is_a_table_and_one_point_a_file():
+    document = bench_document()
+    base = document["results"][0]
+    document["results"].append({**base, "batch": 8, "p50_ms": 30.0})
+    document["batches"] = sweep()
+    text = bench.page(document)
+    frontier, rest = text.split("<h2>All results</h2>")
+    assert "a, tflite, 2 threads, batch 8" not in frontier
+    assert "1.33 ± 0.02" in rest.split("<h2>Batches</h2>")[1].split("<h2>")[0]

@@ -1,0 +1,60 @@
+"""OpenVINO's own queue of requests: streams of one thread each that share one compiled model.
+
+Several sessions of one thread are no stand-in for it: the plugin pins the threads of each model
+that it compiles to the first cores, so that such sessions share a core while the others idle.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edgenet.images import Pixels
+from edgenet.measure.candidates import Candidate
+from edgenet.runtime.openvino import cpu_properties
+from edgenet.runtime.session import Floats
+
+NAME = "AsyncInferQueue"
+
+# One request a stream computes while another waits: no stream then waits for Python.
+_REQUESTS_A_STREAM = 2
+
+
+class AsyncQueue:
+    """A file in so many streams; `answer` is the batch of logits that was read back last."""
+
+    answer: Floats | None = None
+
+    def __init__(self, candidate: Candidate, count: int) -> None:
+        info = candidate.session.info
+        library = import_module("openvino")
+        properties = {**cpu_properties(info.precision, count), "NUM_STREAMS": count}
+        core = library.Core()
+        model = core.read_model(str(candidate.model))
+        if candidate.resized:
+            model.reshape(list(info.input_shape))
+        compiled = core.compile_model(model, "CPU", properties)
+        self._queue = library.AsyncInferQueue(compiled, count * _REQUESTS_A_STREAM)
+        self._queue.set_callback(self._read)
+        self._inputs = [request.get_input_tensor(0).data for request in self._queue]
+
+    def serve(self, images: Pixels, ends: float) -> int:
+        """Starts batches until `ends`, on `perf_counter`'s clock; returns how many were answered.
+
+        Raises:
+            RuntimeError: The engine fails.
+        """
+        runs = 0
+        while perf_counter() < ends:
+            np.copyto(self._inputs[self._queue.get_idle_request_id()], images)
+            # Takes the request that was idle first, which is the one just filled.
+            self._queue.start_async()
+            runs += 1
+        self._queue.wait_all()
+        return runs
+
+    def _read(self, request: Any, _: None) -> None:
+        self.answer = request.get_tensor("logits").data.copy()
