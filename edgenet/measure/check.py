@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgenet.bundle import Bundle, InputSpec, summary
 from edgenet.images import Batch, ImageFolder, Pixels, prepare
+from edgenet.measure.baseline import Change, Comparison, compare
 from edgenet.measure.damage import Damage
 from edgenet.measure.machine import describe
+from edgenet.measure.paired import Evidence
 from edgenet.measure.parity import Fidelity, Parity, Result
 from edgenet.photographs import crops
 from edgenet.report.devices import split_times, where
@@ -22,6 +25,7 @@ from edgenet.report.devices import split_times, where
 Document = dict[str, Any]
 
 _CHUNK = 16
+_EVIDENCE = tuple(field.name for field in fields(Evidence))
 
 
 @dataclass(frozen=True)
@@ -101,19 +105,46 @@ def document(path: str, bundle: Bundle, parity: Parity, images: Images) -> Docum
             "precision": parity.reference.precision,
             "top1": parity.reference_top1,
             "top5": parity.reference_top5,
+            "answers": parity.reference_per_image.answers.tolist(),
+            "signal": _rounded(parity.reference_per_image.energy),
         },
         "images": parity.images,
         "images_source": images.source,
         "images_sha256": images.digest.hexdigest(),
+        "labels": None if parity.labels is None else parity.labels.tolist(),
         "results": [_entry(result, images, bundle, labels) for result in parity.results],
         "cross_agreement": [
             {**asdict(pair), "formats": list(pair.formats)} for pair in parity.cross_agreement
         ],
         "passed": parity.passed,
+        "baseline": None,
         "regressions": [],
         "recipe": {"name": bundle.path.resolve().name, **summary(manifest)},
         "machine": describe(),
     }
+
+
+def judge(document: Document, baseline: Mapping[str, Any]) -> Comparison:
+    """Compares with an earlier document, and enters into this one what came of it."""
+    found = compare(document, baseline)
+    document["baseline"] = {
+        "rule": found.rule,
+        "paired": found.paired,
+        "changes": [_change(change) for change in found.changes],
+    }
+    document["regressions"] = found.regressions
+    document["passed"] = document["passed"] and not found.regressions
+    return found
+
+
+def _change(change: Change) -> Document:
+    evidence = asdict(change.evidence) if change.evidence else dict.fromkeys(_EVIDENCE)
+    return {**{k: v for k, v in asdict(change).items() if k != "evidence"}, **evidence}
+
+
+def _rounded(energies: NDArray[np.float64]) -> list[float]:
+    """To four digits, which is 0.0004 dB."""
+    return [float(f"{energy:.4g}") for energy in energies]
 
 
 def _entry(
@@ -148,6 +179,8 @@ def _entry(
         "passed": result.passed,
         "failures": list(result.failures),
         "damage": _damage(result.damage, images, labels),
+        "answers": result.per_image.answers.tolist(),
+        "noise": _rounded(result.per_image.energy),
     }
 
 

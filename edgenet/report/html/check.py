@@ -49,6 +49,7 @@ def page(document: Document, pixels: Callable[[int], Pixels]) -> str:
         _summary(document),
         section("Accuracy, latency, size", _frontier(results)),
         section("All results", table(*check.grid(document))),
+        section("Against the baseline", _baseline(document)),
         section("Each against each", _matrix(document)),
         section("Images worst hit", *(_worst(result, pixels) for result in results)),
         section("Classes", *(_classes(result) for result in results)),
@@ -92,6 +93,12 @@ def _frontier(results: list[Document]) -> str:
         name,
         "Times are by the way, one run an image; edgenet bench measures them well.",
     )
+
+
+def _baseline(document: Document) -> str:
+    if document["baseline"] is None:
+        return ""
+    return table(*check.changes(document)) + paragraph(document["baseline"]["rule"])
 
 
 def _matrix(document: Document) -> str:

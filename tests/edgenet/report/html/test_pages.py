@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -14,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgenet.measure.baseline import RULE
+from edgenet.measure.check import judge
 from edgenet.report.html import bench, charts, check
 from tests.documents import bench_document, check_document, emulated, end_to_end, profile
 
@@ -112,6 +115,19 @@ def test_what_is_no_hardware_is_in_no_picture(every):
     assert "Not on hardware" in text
     assert text.count("<circle") == (0 if every else 1)
     assert ("fastest" in text) is not every
+
+
+def test_what_changed_since_the_baseline_is_shown_with_the_rule():
+    document, before = check_document(), check_document()
+    before["results"][0]["sqnr_db"] = None
+    before["results"][0]["noise"] = [0.0] * before["images"]
+    judge(document, before)
+    text = check_page(document)
+    assert "Against the baseline" in text
+    assert "Against the baseline" not in check_page()
+    assert '<td>SQNR dB</td><td class="right">∞</td><td class="right">20.0</td>' in text
+    assert "<td>worse</td>" in text
+    assert escape(RULE) in text
 
 
 def test_the_parity_matrix_is_symmetric():
