@@ -119,9 +119,14 @@ def check_document() -> dict[str, Any]:
     document = {
         "bundle": "b",
         "reference": {
+            "format": "tflite",
             "precision": "fp32",
+            "device_used": "cpu",
+            "engine": "litert",
+            "bytes": 20_000_000,
             "top1": 0.75,
             "top5": 0.9,
+            "p50_ms": 6.0,
             "answers": answers,
             "signal": [100.0] * IMAGES,
         },

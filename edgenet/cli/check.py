@@ -97,6 +97,7 @@ def _add_reports(reports: argparse._ArgumentGroup) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compares, prints the report, and returns 0, or 3 where a limit was not kept."""
     from edgenet.measure import check
+    from edgenet.measure.opening import reference_bytes, reference_giver
     from edgenet.report import check as report
     from edgenet.report.document import dumps
 
@@ -108,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
         twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
         images = _images(args, bundle.manifest.input)
         parity = _compare(args, reference, sessions, twins, images)
-    document = check.document(args.bundle, bundle, parity, images)
+    size = reference_bytes(reference_giver(bundle, args.reference), reference)
+    document = check.document(args.bundle, bundle, parity, images, size)
     unsure = check.judge(document, baseline).unsure if baseline is not None else []
     _write_reports(args, document, images)
     if args.json:

@@ -96,18 +96,14 @@ def _batches(images: Iterator[Pixels]) -> Iterator[Batch]:
         yield Batch(np.stack(part), names=(), labels=None)
 
 
-def document(path: str, bundle: Bundle, parity: Parity, images: Images) -> Document:
-    """The document of `check --json`."""
+def document(
+    path: str, bundle: Bundle, parity: Parity, images: Images, reference_bytes: int
+) -> Document:
+    """The document of `check --json`; `reference_bytes` is the size of the reference's file."""
     manifest, labels = bundle.manifest, bundle.labels()
     return {
         "bundle": path,
-        "reference": {
-            "precision": parity.reference.precision,
-            "top1": parity.reference_top1,
-            "top5": parity.reference_top5,
-            "answers": parity.reference_per_image.answers.tolist(),
-            "signal": _rounded(parity.reference_per_image.energy),
-        },
+        "reference": _reference(parity, reference_bytes),
         "images": parity.images,
         "images_source": images.source,
         "images_sha256": images.digest.hexdigest(),
@@ -121,6 +117,22 @@ def document(path: str, bundle: Bundle, parity: Parity, images: Images) -> Docum
         "regressions": [],
         "recipe": {"name": bundle.path.resolve().name, **summary(manifest)},
         "machine": describe(),
+    }
+
+
+def _reference(parity: Parity, size: int) -> Document:
+    info = parity.reference
+    return {
+        "format": info.format,
+        "precision": info.precision,
+        "device_used": info.device_used,
+        "engine": info.engine,
+        "bytes": size,
+        "top1": parity.reference_top1,
+        "top5": parity.reference_top5,
+        "p50_ms": parity.reference_p50_ms,
+        "answers": parity.reference_per_image.answers.tolist(),
+        "signal": _rounded(parity.reference_per_image.energy),
     }
 
 

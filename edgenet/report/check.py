@@ -92,9 +92,10 @@ def grid(document: Document) -> Grid:
     first = dict.fromkeys(_COLUMNS, "–") | {
         "format": "reference",
         "precision": reference["precision"],
-        "ran on": "cpu",
+        "ran on": f"{reference['device_used']} ({reference['engine']})",
         "top-1": percent(reference["top1"]),
         "top-5": percent(reference["top5"]),
+        "p50 ms": number(reference["p50_ms"]),
         "passed": "",
     }
     rows = [first, *(_row(result) for result in document["results"])]

@@ -18,11 +18,11 @@ _TICKS = 5
 
 @dataclass(frozen=True)
 class Point:
-    """One file on the frontier: its time, its accuracy (0..1) and its size."""
+    """One file on the frontier: its time (None: unknown), its accuracy (0..1) and its size."""
 
     label: str
     format: str
-    ms: float
+    ms: float | None
     accuracy: float
     bytes: int
 
@@ -31,23 +31,29 @@ def frontier(points: Sequence[Point], accuracy: str) -> str:
     """Accuracy over time, one numbered disc a file, its area its size; the line joins the best.
 
     Args:
-        points: The files.
+        points: The files, one at least with a time; one without is a line at its accuracy.
         accuracy: What the vertical axis shows.
     """
     top, height = 26, 250
     bottom = top + height
-    right = max(point.ms for point in points) * 1.12
+    timed = [point for point in points if point.ms is not None]
+    right = max(_ms(point) for point in timed) * 1.12
     low, high = _span([point.accuracy for point in points])
 
     def place(point: Point) -> tuple[float, float]:
-        return _x(point.ms, right), _y(point.accuracy, low, high, top, bottom)
+        return _x(_ms(point), right), _y(point.accuracy, low, high, top, bottom)
 
-    discs = sorted(enumerate(points, 1), key=lambda each: -each[1].bytes)
+    largest_first = sorted(enumerate(points, 1), key=lambda each: -each[1].bytes)
     parts = [
         _x_axis(0, right, top, bottom, "p50 ms"),
         _y_axis(low, high, top, bottom, accuracy),
-        _best_line([place(point) for point in _undominated(points)]),
-        *(_disc(number, point, *place(point)) for number, point in discs),
+        _best_line([place(point) for point in _undominated(timed)]),
+        *(
+            _level(number, point, place(point)[1])
+            if point.ms is None
+            else _disc(number, point, *place(point))
+            for number, point in largest_first
+        ),
     ]
     return _svg(bottom + 34, f"{accuracy} over p50", parts)
 
@@ -138,12 +144,25 @@ def _undominated(points: Sequence[Point]) -> list[Point]:
         point
         for point in points
         if not any(
-            other.ms <= point.ms
+            _ms(other) <= _ms(point)
             and other.accuracy >= point.accuracy
             and (other.ms, other.accuracy) != (point.ms, point.accuracy)
             for other in points
         )
     ]
+
+
+def _ms(point: Point) -> float:
+    return point.ms or 0.0
+
+
+def _level(number: int, point: Point, y: float) -> str:
+    """A line at the accuracy of a file without a time."""
+    return (
+        f'<path d="M{_LEFT} {y:.1f}h{_PLOT}" stroke="{_colour(point.format)}">'
+        f"<title>{escape(point.label)}</title></path>"
+        + _text(_LEFT + _PLOT, y - 4, str(number), "", "end")
+    )
 
 
 def _disc(number: int, point: Point, x: float, y: float) -> str:

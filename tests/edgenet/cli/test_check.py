@@ -93,6 +93,8 @@ def test_json_has_the_contracts_keys(capsys, tiny_float_bundle, photos):
     assert document["bundle"] == str(tiny_float_bundle)
     assert document["reference"]["precision"] == "fp32"
     assert document["reference"]["top1"] is document["reference"]["top5"] is None
+    assert document["reference"]["p50_ms"] > 0
+    assert document["reference"]["bytes"] == (tiny_float_bundle / "model.tflite").stat().st_size
     assert [len(r["answers"]) for r in (document["reference"], *document["results"])] == [12] * 4
     assert document["images"] == 12
     assert document["passed"] is True

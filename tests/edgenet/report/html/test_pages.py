@@ -105,6 +105,26 @@ def test_the_summary_comes_first_and_names_the_verdict():
     assert "worse than the baseline: tflite int8 cpu: agreement fell" in check_page(failed)
 
 
+def test_the_reference_is_in_the_picture_of_accuracy_latency_and_size():
+    text = check_page()
+    assert text.count("<circle") == 3
+    row = "<td>tflite reference</td>" + "".join(
+        f'<td class="right">{cell}</td>' for cell in ("6.00", "75.0 %", "20.0")
+    )
+    assert row in text
+
+
+def test_a_reference_that_ran_elsewhere_is_a_line_without_a_time():
+    document = check_document()
+    for result in document["results"]:
+        result["device_used"] = "gpu"
+    text = check_page(document)
+    assert text.count("<circle") == 2
+    assert '<td>tflite reference</td><td class="right">–</td><td class="right">75.0 %</td>' in text
+    assert "<title>tflite reference</title></path>" in text
+    assert "a line without a time" in text
+
+
 @pytest.mark.parametrize("every", [False, True])
 def test_what_is_no_hardware_is_in_no_picture(every):
     document = bench_document()
