@@ -12,6 +12,7 @@ from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
     bullets,
     cards,
+    framed,
     machine,
     notes,
     paragraph,
@@ -122,13 +123,13 @@ def _profile(result: Document) -> str:
             result["profile"]["operators"], bench.profile_rows(result, _SLOWEST), strict=False
         )
     )
-    head = "<tr><th>share</th><th>layer</th><th>kernel</th>" + "".join(
+    head = "<th>share</th><th>layer</th><th>kernel</th>" + "".join(
         f'<th class="right">{title}</th>' for title in ("ms", "M MACs", "GMAC/s")
     )
     return (
         f"<h3>{escape(bench.profile_title(result))}</h3>"
         + bullets(result["profile"]["findings"])
-        + f'<div class="wide"><table>{head}</tr>{rows}</table></div>'
+        + framed(head, rows, "long")
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 _WIDTH, _LEFT, _RIGHT = 440, 48, 14
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _COLOURS = {"tflite": "#d9730d", "onnx": "#0969da", "openvino": "#8250df"}
+# Without colours, as on much paper, dashes tell formats apart.
+_DASHES = {"onnx": "6 3", "openvino": "2 2"}
 _OTHER = "#57606a"
 _GRID = "#e4e8ec"
 _TICKS = 5
@@ -78,15 +80,19 @@ def over_time(results: Sequence[dict[str, Any]]) -> str:
     low, high = min(0.9, *flat), max(1.1, *flat)
     parts = [_y_axis(low, high, top, bottom, "of its median", share=False)]
     for result, row in zip(results, ratios, strict=True):
-        parts.append(_polyline(row, low, high, top, bottom, _colour(result["format"])))
+        parts.append(_polyline(row, low, high, top, bottom, result["format"]))
     parts.append(_text(_LEFT + _PLOT / 2, bottom + 18, "rounds", "soft", "middle"))
     return _svg(bottom + 28, "p50 over time", parts)
 
 
 def legend(results: Sequence[dict[str, Any]]) -> str:
-    """The colours of the formats that are there."""
+    """The colours and dashes of the formats that are there."""
     formats = dict.fromkeys(result["format"] for result in results)
-    items = [f'<b style="color:{_colour(name)}">■</b> {escape(name)}' for name in formats]
+    items = [
+        f'<svg class="key" viewBox="0 0 26 8"><path d="M0 4h26" {_stroke(name)} '
+        f'stroke-width="3"/></svg> {escape(name)}'
+        for name in formats
+    ]
     return f'<p class="soft">{" &nbsp; ".join(items)}</p>'
 
 
@@ -190,14 +196,14 @@ def _relative(medians: Sequence[float]) -> list[float]:
 
 
 def _polyline(
-    values: Sequence[float], low: float, high: float, top: float, bottom: float, colour: str
+    values: Sequence[float], low: float, high: float, top: float, bottom: float, format: str
 ) -> str:
     step = _PLOT / max(1, len(values) - 1)
     path = " ".join(
         f"{_LEFT + step * index:.1f},{_y(value, low, high, top, bottom):.1f}"
         for index, value in enumerate(values)
     )
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-opacity=".8"/>'
+    return f'<polyline points="{path}" fill="none" {_stroke(format)} stroke-opacity=".8"/>'
 
 
 def _x_axis(low: float, high: float, top: float, bottom: float, title: str) -> str:
@@ -243,6 +249,10 @@ def _y(value: float, low: float, high: float, top: float, bottom: float) -> floa
 
 def _colour(format: str) -> str:
     return _COLOURS.get(format, _OTHER)
+
+
+def _stroke(format: str) -> str:
+    return f'stroke="{_colour(format)}" stroke-dasharray="{_DASHES.get(format, "none")}"'
 
 
 def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:

@@ -15,6 +15,7 @@ from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
     cards,
+    framed,
     machine,
     notes,
     paragraph,
@@ -108,16 +109,15 @@ def _matrix(document: Document) -> str:
     names = ["reference", *(result["format"] for result in document["results"])]
     shares = {("reference", r["format"]): r["agreement"] for r in document["results"]}
     shares |= {tuple(p["formats"]): p["agreement"] for p in document["cross_agreement"]}
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "<th></th>" + "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = "".join(
         f"<tr><th>{escape(a)}</th>"
         + "".join(_share(1.0 if a == b else shares.get((a, b), shares.get((b, a)))) for b in names)
         + "</tr>"
         for a in names
     )
-    return (
-        f'<div class="wide"><table class="matrix"><tr><th></th>{head}</tr>{rows}</table></div>'
-        + paragraph("The share of images on which two have the same top-1 class.")
+    return framed(head, rows, "matrix") + paragraph(
+        "The share of images on which two have the same top-1 class."
     )
 
 
