@@ -40,7 +40,7 @@ def page(document: Document) -> str:
         f"edgenet bench on {found['cpu']}, {found['cores']} cores",
         _summary(document, results),
         *(_measured(document, results) if results else ()),
-        section("Not on hardware", paragraph(bench.EMULATED), table(*emulated))
+        section("Not on hardware", paragraph(f"Computed {bench.EMULATED}."), table(*emulated))
         if emulated[1]
         else "",
         section("Where the time goes", *map(_profile, bench.profiled(document))),
@@ -74,7 +74,7 @@ def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
     leanest = min(results, key=lambda result: result["rss_mb"])
     return [
         (f"fastest: {_label(fastest)}", f"{_p50(fastest)} ms", ""),
-        ("at that, images a second", number(fastest["throughput_per_s"], 0), ""),
+        ("at that, images a second", bench.per_second(fastest["throughput_per_s"]), ""),
         (f"smallest: {_label(smallest)}", f"{smallest['bytes'] / 1e6:.1f} MB", ""),
         (f"peak memory: {_label(leanest)}", f"{leanest['rss_mb']:.0f} MB", ""),
     ]

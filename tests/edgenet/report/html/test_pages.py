@@ -96,6 +96,24 @@ def test_what_is_shown_is_escaped():
         assert "&lt;script&gt;" in text
 
 
+def test_paper_repeats_the_titles_of_a_table_and_keeps_short_ones_whole(page):
+    tables = re.findall(r"<table.*?</table>", page, re.DOTALL)
+    assert all("<thead><tr><th" in table for table in tables if "<th>" in table)
+    assert all(('class="long"' in table) == ("<th>kernel</th>" in table) for table in tables)
+
+
+def test_the_source_is_told_without_a_languages_signs():
+    document = check_document()
+    document["recipe"]["source"] = {"variant": "b0", "weights": {"file": "b0.h5", "sha256": "73e5"}}
+    assert "<td>variant: b0, weights: b0.h5 73e5</td>" in check_page(document)
+
+
+def test_formats_are_told_apart_without_colours():
+    lines = re.findall(r'<polyline [^>]*stroke-opacity=".8"/>', bench_page())
+    dashes = [re.search(r'stroke-dasharray="(.*?)"', line).group(1) for line in lines]
+    assert dashes == ["none", "6 3"]
+
+
 def test_the_summary_comes_first_and_names_the_verdict():
     text = check_page()
     assert text.index("the gate") < text.index("Accuracy, latency, size")
