@@ -14,7 +14,7 @@ from edgenet.cli import reach
 from edgenet.errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
-    from edgenet.measure.check import Images
+    from edgenet.measure.evaluation import Images
     from edgenet.measure.limits import Limits
     from edgenet.measure.parity import Parity
     from edgenet.runtime import Session
@@ -184,13 +184,13 @@ def _on_cpu(
 
 
 def _images(args: argparse.Namespace, spec: InputSpec) -> Images:
-    from edgenet.measure import check
+    from edgenet.measure.evaluation import crops_of, folder_of
 
     if args.evaluate is None:
-        return check.crops_of(spec, args.images or _CROPS)
+        return crops_of(spec, args.images or _CROPS)
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)
-    return check.folder_of(spec, args.evaluate, args.images)
+    return folder_of(spec, args.evaluate, args.images)
 
 
 def _compare(

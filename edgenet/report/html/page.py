@@ -42,6 +42,7 @@ svg .soft{fill:#57606a;font-size:11px}
 figure{margin:0;border:1px solid var(--line);border-radius:8px;overflow:hidden;break-inside:avoid}
 figure img{display:block;width:100%;aspect-ratio:1;object-fit:cover}
 figcaption{padding:6px 8px;font-size:12px;line-height:1.35;overflow-wrap:anywhere}
+figcaption .soft{font-size:inherit}
 details{margin:8px 0}summary{cursor:pointer;color:#0969da}
 pre{background:var(--panel);padding:10px;overflow-x:auto;font-size:12px;border-radius:6px}
 .matrix td,.matrix th{text-align:center;vertical-align:middle;padding:6px 10px;
