@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,12 @@ def run(args: argparse.Namespace) -> int:
         print(dumps(document))
     else:
         print(report.text(document))
+    _tell(document, unsure)
+    return 0 if document["passed"] else AccuracyError.exit_code
+
+
+def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
+    """On stderr, what failed, what is worse and what may be, and the rule."""
     for result in document["results"]:
         for failure in result["failures"]:
             _say(f"{result['format']} {result['precision']} failed: {failure}")
@@ -126,7 +132,6 @@ def run(args: argparse.Namespace) -> int:
         _say(f"perhaps worse than the baseline, too few images to tell: {line}")
     if document["baseline"]:
         _say(document["baseline"]["rule"])
-    return 0 if document["passed"] else AccuracyError.exit_code
 
 
 def _baseline(path: str | None) -> Mapping[str, Any] | None:
