@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 def bench_document() -> dict[str, Any]:
     """Two bundles in two formats, in quiet."""
@@ -115,25 +117,64 @@ def end_to_end() -> dict[str, Any]:
     return {"image": "cat.jpg", "bytes": 30_000, "top": "cat", **parts, "runs": 50}
 
 
+IMAGES = 100
+
+
 def check_document() -> dict[str, Any]:
-    """One file that changed an answer, and one that did not."""
-    results = [check_result("tflite", 0.98), check_result("onnx", 1.0)]
-    return {
+    """One file that changed two answers, a right and a wrong one, and one that changed none."""
+    answers = [index % 10 for index in range(IMAGES)]
+    tflite, onnx = (check_result(format, list(answers)) for format in ("tflite", "onnx"))
+    answer(tflite, 0, 1)
+    answer(tflite, 99, 1)
+    document = {
         "bundle": "b",
-        "reference": {"precision": "fp32", "top1": 0.75, "top5": 0.9},
-        "images": 100,
+        "reference": {
+            "format": "tflite",
+            "precision": "fp32",
+            "device_used": "cpu",
+            "engine": "litert",
+            "bytes": 20_000_000,
+            "top1": 0.75,
+            "top5": 0.9,
+            "p50_ms": 6.0,
+            "answers": answers,
+            "signal": [100.0] * IMAGES,
+        },
+        "images": IMAGES,
         "images_source": "photos",
         "images_sha256": "0" * 64,
-        "results": results,
+        "labels": [(index + (index >= 75)) % 10 for index in range(IMAGES)],
+        "results": [tflite, onnx],
         "cross_agreement": [{"formats": ["tflite", "onnx"], "agreement": 0.97, "cosine": 0.99}],
         "passed": True,
+        "baseline": None,
         "regressions": [],
         "recipe": {"name": "b", **recipe("int8")},
         "machine": bench_document()["machine"],
     }
+    return counted(document)
 
 
-def check_result(format: str, agreement: float) -> dict[str, Any]:
+def answer(result: dict[str, Any], image: int, index: int, noise: float = 1.0) -> None:
+    """Changes what a result answers to an image."""
+    result["answers"][image], result["noise"][image] = index, noise
+
+
+def counted(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with shares and SQNR as its images tell them."""
+    truth = np.asarray(document["reference"]["answers"])
+    for result in document["results"]:
+        answers = np.asarray(result["answers"])
+        result["agreement"] = float(np.mean(answers == truth))
+        noise = sum(result["noise"])
+        signal = sum(document["reference"]["signal"])
+        result["sqnr_db"] = 10 * float(np.log10(signal / noise)) if noise else None
+        if document["labels"] is not None:
+            result["top1"] = float(np.mean(answers == np.asarray(document["labels"])))
+    return document
+
+
+def check_result(format: str, classes: list[int]) -> dict[str, Any]:
     """One file's result."""
     answers = [{"index": i, "probability": 0.5, "name": name} for i, name in enumerate(("a", "b"))]
     return {
@@ -155,7 +196,7 @@ def check_result(format: str, agreement: float) -> dict[str, Any]:
         "drop_points": 1.0,
         "drop_interval": [-0.5, 2.5],
         "mcnemar_p": 0.5,
-        "agreement": agreement,
+        "agreement": 1.0,
         "sqnr_db": 20.0,
         "max_error": 0.5,
         "cosine": 0.99,
@@ -177,6 +218,8 @@ def check_result(format: str, agreement: float) -> dict[str, Any]:
             ],
             "classes": [{"index": 0, "images": 3, "lost": 1, "gained": 0, "name": "a"}],
         },
+        "answers": classes,
+        "noise": [1.0] * IMAGES,
     }
 
 

@@ -92,15 +92,23 @@ def mcnemar_p(lost: int, gained: int) -> float:
 
     min(1, 2 · P(X ≤ min(lost, gained))) with X ~ Binomial(lost + gained, ½).
 
-    Source: Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact (binomial) form. Integers
-        throughout, so that no term underflows.
+    Source: Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact (binomial) form.
     """
-    discordant = lost + gained
+    return min(1.0, 2 * _fair_coin(min(lost, gained), lost + gained))
+
+
+def loss_p(lost: int, gained: int) -> float:
+    """The exact p-value of McNemar's test against a loss alone: P(X ≤ gained), X as there."""
+    return _fair_coin(gained, lost + gained)
+
+
+def _fair_coin(most: int, tosses: int) -> float:
+    """P(X ≤ most) for X ~ Binomial(tosses, ½); integers throughout, so that no term underflows."""
     term, tail = 1, 0
-    for successes in range(min(lost, gained) + 1):
+    for heads in range(most + 1):
         tail += term
-        term = term * (discordant - successes) // (successes + 1)
-    return min(1.0, 2 * tail / 2**discordant)
+        term = term * (tosses - heads) // (heads + 1)
+    return tail / 2**tosses
 
 
 def sqnr_db(reference: Floats, logits: Floats) -> float | None:
@@ -114,6 +122,11 @@ def sqnr_db(reference: Floats, logits: Floats) -> float | None:
     # The smallest normal double stands for a silent reference, whose ratio has no logarithm.
     signal = max(_energy(reference), np.finfo(np.float64).tiny)
     return 10.0 * (math.log10(signal) - math.log10(noise))
+
+
+def energies(values: Floats) -> NDArray[np.float64]:
+    """For each image the sum of its squared values."""
+    return _row_energy(values)
 
 
 def max_error(reference: Floats, logits: Floats) -> float:

@@ -3,23 +3,95 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from edgenet.errors import UsageError
+from edgenet.measure import paired
+from edgenet.measure.accuracy import Bools
+from edgenet.measure.paired import CEILING_DB, Evidence
 
-AGREEMENT = 0.005
-"""A share that may be lost: one standard deviation of an agreement of 0.97 on 1,300 images."""
-
-POINTS = 0.5
-"""Points of top-1 that may be lost: half the 95 % interval of a drop on 1,300 images."""
+SHARE = 0.005
+"""Of top-1 and of agreement, what may be lost: 7 of 1,300 images would be more."""
 
 DECIBELS = 1.0
-"""SQNR that may be lost."""
+"""SQNR that may be lost: a quarter more noise."""
+
+CHANCE = 0.01
+"""From this p-value on a loss may be chance; low, since three files have nine chances of it."""
+
+_LOSS = "a loss of more than 0.5 points of top-1 or of agreement, or of 1 dB of SQNR"
+RULE = (
+    f"worse is {_LOSS}, which is too large for chance on these images: "
+    f"p < {CHANCE}, one-sided, the two runs compared image by image "
+    "(top-1 and agreement by McNemar's exact test, SQNR by randomization)"
+)
+"""When a file is worse, if the two runs saw the same images."""
+
+RULE_UNPAIRED = f"worse is {_LOSS}, be it by chance or not"
+"""When a file is worse, if they did not."""
 
 Document = Mapping[str, Any]
+Verdict = Literal["kept", "unsure", "worse"]
 _Key = tuple[str, str, str]
+
+_NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR"}
+_UNITS = {"top1": "{:.2%}", "agreement": "{:.4f}", "sqnr_db": "{:.1f} dB"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of one file, then and now.
+
+    `measure` is "top1", "agreement" (shares 0..1) or "sqnr_db" (None: equal to the bit). `verdict`
+    is "kept" within the tolerance, "worse" beyond it, and "unsure" beyond it where that may be
+    chance. `evidence` is None where images were not paired.
+    """
+
+    format: str
+    precision: str
+    device_used: str
+    measure: str
+    before: float | None
+    after: float | None
+    evidence: Evidence | None
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        before, after = (
+            "equal to the bit" if value is None else _UNITS[self.measure].format(value)
+            for value in (self.before, self.after)
+        )
+        return (
+            f"{self.format} {self.precision} {self.device_used}: {_NAMES[self.measure]} fell "
+            f"from {before} to {after}{_told(self.evidence)}"
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that changed, and the rule that judged it; `gone` are the files that are no more."""
+
+    rule: str
+    paired: bool
+    changes: tuple[Change, ...]
+    gone: tuple[str, ...]
+
+    @property
+    def regressions(self) -> list[str]:
+        """What got worse, one line each; none, if nothing did."""
+        return [f"{name} was in the baseline and is gone" for name in self.gone] + [
+            str(change) for change in self.changes if change.verdict == "worse"
+        ]
+
+    @property
+    def unsure(self) -> list[str]:
+        """What may have got worse, one line each."""
+        return [str(change) for change in self.changes if change.verdict == "unsure"]
 
 
 def read(path: str) -> Document:
@@ -29,67 +101,118 @@ def read(path: str) -> Document:
         UsageError: There is no such file, or it is something else.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        for result in document["results"]:
-            _key(result)
-        _ = document["images"]
+        document: Document = json.loads(Path(path).read_text(encoding="utf-8"))
+        _require_whole(document)
     except OSError as error:
         raise UsageError(f"cannot read the baseline {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} is not a baseline: edgenet check BUNDLE --json > {path} writes one"
         ) from error
-    found: Document = document
-    return found
+    return document
 
 
-def regressions(document: Document, baseline: Document) -> list[str]:
-    """What got worse, one line each; none, if nothing did.
+def compare(document: Document, baseline: Document) -> Comparison:
+    """Compares each of the baseline's files with ours of the same format, precision and device.
 
-    A result regresses where it lost more than `AGREEMENT`, `POINTS` or `DECIBELS` against the
-    baseline's result of the same format, precision and device, or where that is no longer there.
-
-    Raises:
-        UsageError: The two were taken on different images.
+    Where both runs saw the same images, a loss beyond the tolerance (`SHARE`, `DECIBELS`) must also
+    be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
+    image, the tolerance alone decides. A file that is no longer there has regressed, too.
     """
-    _require_same_images(document, baseline)
+    obstacle = _obstacle(document, baseline)
     ours = {_key(result): result for result in document["results"]}
-    found = []
-    for key, before in ((_key(result), result) for result in baseline["results"]):
-        name = " ".join(key)
-        if key not in ours:
-            found.append(f"{name} was in the baseline and is gone")
+    changes: list[Change] = []
+    gone = []
+    for before in baseline["results"]:
+        after = ours.get(_key(before))
+        if after is None:
+            gone.append(" ".join(_key(before)))
         else:
-            found += [f"{name}: {line}" for line in _worse(before, ours[key])]
+            evidence = {} if obstacle else _evidence(document, after, baseline, before)
+            changes += _changes(before, after, evidence)
+    rule = f"{obstacle}: {RULE_UNPAIRED}" if obstacle else RULE
+    return Comparison(rule, not obstacle, tuple(changes), tuple(gone))
+
+
+def _obstacle(document: Document, baseline: Document) -> str | None:
+    """Why the two cannot be compared image by image."""
+    if document["images_sha256"] != baseline.get("images_sha256"):
+        return (
+            f"the baseline's {baseline['images']} images are not the {document['images']} "
+            "of this check"
+        )
+    if "answers" not in baseline["reference"]:
+        return "the baseline is of an older edgenet and does not tell its answers image by image"
+    return None
+
+
+def _evidence(
+    document: Document, after: Document, baseline: Document, before: Document
+) -> dict[str, Evidence]:
+    runs = ((baseline, before), (document, after))
+    agreed = [_equal(result, run["reference"]["answers"]) for run, result in runs]
+    energies = [
+        paired.Energy(np.asarray(run["reference"]["signal"]), np.asarray(result["noise"]))
+        for run, result in runs
+    ]
+    found = {"agreement": paired.shares(*agreed), "sqnr_db": paired.decibels(*energies)}
+    if document["labels"] is not None and document["labels"] == baseline["labels"]:
+        right = [_equal(result, document["labels"]) for _, result in runs]
+        found["top1"] = paired.shares(*right)
     return found
 
 
-def _require_same_images(document: Document, baseline: Document) -> None:
-    ours, theirs = ((d["images"], d.get("images_sha256")) for d in (document, baseline))
-    if ours != theirs:
-        raise UsageError(
-            f"the baseline was taken on {theirs[0]} images and this check on {ours[0]}, "
-            "and they are not the same: give both the same --evaluate and --images"
+def _equal(result: Document, classes: list[int]) -> Bools:
+    return np.asarray(result["answers"]) == np.asarray(classes)
+
+
+def _changes(
+    before: Document, after: Document, evidence: Mapping[str, Evidence]
+) -> Iterator[Change]:
+    for measure in _NAMES:
+        old, new = (_figure(result, measure) for result in (before, after))
+        if old is None or new is None:
+            continue
+        allowed = DECIBELS if measure == "sqnr_db" else SHARE
+        # Five images of 1,000 may be lost, though as floats the shares differ by a bit more.
+        lost = old - new > allowed + 1e-9
+        sure = evidence.get(measure)
+        yield Change(
+            *_key(after), measure, before[measure], after[measure], sure, _verdict(lost, sure)
         )
 
 
-def _worse(before: Document, after: Document) -> list[str]:
-    checks = (
-        _lost("agreement", before, after, AGREEMENT, "{:.4f}"),
-        _lost("sqnr_db", before, after, DECIBELS, "{:.1f} dB"),
-        _lost("top1", before, after, POINTS / 100, "{:.2%}"),
-    )
-    return [check for check in checks if check]
+def _figure(result: Document, measure: str) -> float | None:
+    """The figure as it is compared: what is equal to the bit has the highest SQNR there is."""
+    value: float | None = result[measure]
+    if measure != "sqnr_db":
+        return value
+    return CEILING_DB if value is None else min(CEILING_DB, value)
 
 
-def _lost(key: str, before: Document, after: Document, allowed: float, unit: str) -> str | None:
-    # Equal to the bit has no SQNR and is better than any.
-    old, new = (
-        float("inf") if key == "sqnr_db" and d[key] is None else d[key] for d in (before, after)
-    )
-    if old is None or new is None or old == new or old - new <= allowed:
-        return None
-    return f"{key} fell from {unit.format(old)} to {unit.format(new)}"
+def _verdict(lost: bool, evidence: Evidence | None) -> Verdict:
+    if not lost:
+        return "kept"
+    return "worse" if evidence is None or evidence.p < CHANCE else "unsure"
+
+
+def _told(evidence: Evidence | None) -> str:
+    if evidence is None:
+        return ""
+    counted = "" if evidence.lost is None else f"{evidence.lost} lost, {evidence.gained} gained, "
+    return f" ({counted}p = {evidence.p:.2g})"
+
+
+def _require_whole(document: Document) -> None:
+    """That nothing is missing or of another length; else KeyError, TypeError or ValueError."""
+    images, reference = document["images"], document["reference"]
+    if "answers" in reference:
+        columns = [reference["answers"], reference["signal"], document["labels"]]
+        columns += [result[key] for result in document["results"] for key in ("answers", "noise")]
+        if any(column is not None and len(column) != images for column in columns):
+            raise ValueError("answers are missing")
+    for result in document["results"]:
+        _ = _key(result), [result[measure] for measure in _NAMES]
 
 
 def _key(result: Document) -> _Key:

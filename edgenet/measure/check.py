@@ -1,119 +1,86 @@
-"""`check`'s images, and its comparison as one JSON document."""
+"""The comparison that `check` makes, as one JSON document."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from hashlib import sha256
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
-import numpy as np
-
-from edgenet.bundle import Bundle, InputSpec, summary
-from edgenet.images import Batch, ImageFolder, Pixels, prepare
+from edgenet.bundle import Bundle, summary
+from edgenet.measure.baseline import Change, Comparison, compare
 from edgenet.measure.damage import Damage
+from edgenet.measure.evaluation import Images
 from edgenet.measure.machine import describe
+from edgenet.measure.paired import Energies, Evidence
 from edgenet.measure.parity import Fidelity, Parity, Result
-from edgenet.photographs import crops
 from edgenet.report.devices import split_times, where
 
 Document = dict[str, Any]
 
-_CHUNK = 16
+_EVIDENCE = tuple(field.name for field in fields(Evidence))
 
 
-@dataclass(frozen=True)
-class Images:
-    """What to compare on: `count` images, in batches, and where they come from.
-
-    `name` and `pixels` give an image's name and the image, by its number; `digest` takes in what
-    was compared on.
-    """
-
-    batches: Iterator[Batch]
-    count: int
-    source: str
-    name: Callable[[int], str]
-    pixels: Callable[[int], Pixels]
-    digest: Any = field(default_factory=sha256)
-
-    def recorded(self) -> Iterator[Batch]:
-        """The batches, each of which enters the digest."""
-        for batch in self.batches:
-            self.digest.update(batch.images.tobytes())
-            yield batch
-
-
-def folder_of(spec: InputSpec, path: str, count: int | None = None) -> Images:
-    """The images of a folder, or `count` of them, as `spec` prepares them.
-
-    Raises:
-        UsageError: As `ImageFolder.open`.
-    """
-    folder = ImageFolder.open(path)
-    if count is not None:
-        folder = folder.sample(count)
-    return Images(
-        batches=folder.batches(spec, _CHUNK),
-        count=len(folder),
-        source=path,
-        name=lambda number: folder.names[number],
-        pixels=lambda number: prepare(
-            folder.paths[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
-        ),
-    )
-
-
-def crops_of(spec: InputSpec, count: int) -> Images:
-    """`count` crops of the photographs at hand.
-
-    Raises:
-        MissingExtraError: scikit-image, which has them, is not installed.
-    """
-    height, width = spec.shape[1:3]
-
-    @cache
-    def kept() -> list[Pixels]:
-        return list(crops(count, height, width))
-
-    return Images(
-        batches=_batches(crops(count, height, width)),
-        count=count,
-        source="crops of scikit-image's photographs",
-        name=lambda number: f"crop {number}",
-        pixels=lambda number: kept()[number],
-    )
-
-
-def _batches(images: Iterator[Pixels]) -> Iterator[Batch]:
-    while part := list(islice(images, _CHUNK)):
-        yield Batch(np.stack(part), names=(), labels=None)
-
-
-def document(path: str, bundle: Bundle, parity: Parity, images: Images) -> Document:
-    """The document of `check --json`."""
+def document(
+    path: str, bundle: Bundle, parity: Parity, images: Images, reference_bytes: int
+) -> Document:
+    """The document of `check --json`; `reference_bytes` is the size of the reference's file."""
     manifest, labels = bundle.manifest, bundle.labels()
     return {
         "bundle": path,
-        "reference": {
-            "precision": parity.reference.precision,
-            "top1": parity.reference_top1,
-            "top5": parity.reference_top5,
-        },
+        "reference": _reference(parity, reference_bytes),
         "images": parity.images,
         "images_source": images.source,
         "images_sha256": images.digest.hexdigest(),
+        "labels": None if parity.labels is None else parity.labels.tolist(),
         "results": [_entry(result, images, bundle, labels) for result in parity.results],
         "cross_agreement": [
             {**asdict(pair), "formats": list(pair.formats)} for pair in parity.cross_agreement
         ],
         "passed": parity.passed,
+        "baseline": None,
         "regressions": [],
         "recipe": {"name": bundle.path.resolve().name, **summary(manifest)},
         "machine": describe(),
     }
+
+
+def _reference(parity: Parity, size: int) -> Document:
+    info = parity.reference
+    return {
+        "format": info.format,
+        "precision": info.precision,
+        "device_used": info.device_used,
+        "engine": info.engine,
+        "bytes": size,
+        "top1": parity.reference_top1,
+        "top5": parity.reference_top5,
+        "p50_ms": parity.reference_p50_ms,
+        "answers": parity.reference_per_image.answers.tolist(),
+        "signal": _rounded(parity.reference_per_image.energy),
+    }
+
+
+def judge(document: Document, baseline: Mapping[str, Any]) -> Comparison:
+    """Compares with an earlier document, and enters into this one what came of it."""
+    found = compare(document, baseline)
+    document["baseline"] = {
+        "rule": found.rule,
+        "paired": found.paired,
+        "changes": [_change(change) for change in found.changes],
+    }
+    document["regressions"] = found.regressions
+    document["passed"] = document["passed"] and not found.regressions
+    return found
+
+
+def _change(change: Change) -> Document:
+    evidence = asdict(change.evidence) if change.evidence else dict.fromkeys(_EVIDENCE)
+    return {**{k: v for k, v in asdict(change).items() if k != "evidence"}, **evidence}
+
+
+def _rounded(energies: Energies) -> list[float]:
+    """To four digits, which is 0.0004 dB."""
+    return [float(f"{energy:.4g}") for energy in energies]
 
 
 def _entry(
@@ -148,6 +115,8 @@ def _entry(
         "passed": result.passed,
         "failures": list(result.failures),
         "damage": _damage(result.damage, images, labels),
+        "answers": result.per_image.answers.tolist(),
+        "noise": _rounded(result.per_image.energy),
     }
 
 

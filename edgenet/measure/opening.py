@@ -81,7 +81,7 @@ def open_reference(
         UsageError: There is no float model in the bundle, or it was left off this device.
         EdgenetError: As `edgenet.load`.
     """
-    giver = Bundle.open(other) if other else bundle
+    giver = reference_giver(bundle, other)
     artifact = giver.manifest.reference
     if artifact is None and giver.manifest.precision != "fp32":
         raise UsageError(
@@ -93,3 +93,13 @@ def open_reference(
             "name a bundle that does with --reference BUNDLE"
         )
     return stack.enter_context(load(giver, threads=threads, reference=artifact is not None))
+
+
+def reference_giver(bundle: Bundle, other: str | None = None) -> Bundle:
+    """The bundle that holds the reference: `other`, where one is named."""
+    return Bundle.open(other) if other else bundle
+
+
+def reference_bytes(giver: Bundle, session: Session) -> int:
+    """The size of the reference that `session` runs, in bytes."""
+    return (giver.manifest.reference or giver.artifact(session.info.format)).bytes

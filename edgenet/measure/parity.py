@@ -58,6 +58,18 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class PerImage:
+    """What another run on the same images can be compared with, image by image.
+
+    `answers` are top-1 classes, `energy` the sums over an image's logits: of their squares for the
+    reference (the signal), of the squared differences from the reference for a file (the noise).
+    """
+
+    answers: Labels
+    energy: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Result:
     """One file: fidelity, what it broke, median ms of a call, and the limits it did not keep.
 
@@ -66,6 +78,7 @@ class Result:
 
     info: SessionInfo
     fidelity: Fidelity
+    per_image: PerImage
     damage: Damage
     p50_ms: float
     failures: tuple[str, ...]
@@ -90,13 +103,17 @@ class CrossAgreement:
 class Parity:
     """Files against the reference on the same images.
 
-    `reference_top1` and `reference_top5` are shares 0..1, None without labels.
+    `reference_top1` and `reference_top5` are shares 0..1, None without labels; `reference_p50_ms`
+    is the median of a call of the reference, on the CPU.
     """
 
     images: int
+    labels: Labels | None
     reference: SessionInfo
     reference_top1: float | None
     reference_top5: float | None
+    reference_p50_ms: float
+    reference_per_image: PerImage
     results: tuple[Result, ...]
     cross_agreement: tuple[CrossAgreement, ...]
 
@@ -138,9 +155,12 @@ def compare(
     on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
     return Parity(
         images=len(truth.logits),
+        labels=labels,
         reference=reference.info,
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
         reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
+        reference_p50_ms=truth.p50_ms,
+        reference_per_image=_per_image(truth.logits, truth.logits),
         results=tuple(
             _result(session.info, answer, truth.logits, labels, _held(limits, session.info), cpu)
             for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
@@ -228,6 +248,10 @@ def _held(limits: Callable[[str], Limits], info: SessionInfo) -> Limits:
     return limits(computed(info.precision, info.device_used))
 
 
+def _per_image(logits: Logits, energetic: Logits) -> PerImage:
+    return PerImage(logits.argmax(axis=1), accuracy.energies(energetic))
+
+
 def _result(
     info: SessionInfo,
     answers: Answers,
@@ -238,13 +262,14 @@ def _result(
 ) -> Result:
     found = fidelity(reference, answers.logits, labels)
     damage = find(reference, answers.logits, labels)
+    per_image = _per_image(answers.logits, reference - answers.logits)
     failures = limits.failures(found)
     if cpu is None:
-        return Result(info, found, damage, answers.p50_ms, failures)
+        return Result(info, found, per_image, damage, answers.p50_ms, failures)
     beside = fidelity(cpu.logits, answers.logits)
     told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
     failures += tuple(f"beside the cpu, {failure}" for failure in told)
-    return Result(info, found, damage, answers.p50_ms, failures, beside)
+    return Result(info, found, per_image, damage, answers.p50_ms, failures, beside)
 
 
 def _cross_agreement(

@@ -28,18 +28,29 @@ def _name(key: str) -> Callable[[Document], str]:
     return lambda result: str(result[key])
 
 
+def ran_on(result: Document) -> str:
+    """The device, and its own name where it has one."""
+    device, name = result["device_used"], result["device_name"]
+    return device if device == "cpu" or name is None else f"{device} ({name})"
+
+
+def per_second(images: float | None) -> str:
+    """Images a second; few of them with a decimal, lest it be none."""
+    return number(images, 1 if images is not None and images < 10 else 0)
+
+
 COLUMNS: tuple[_Column, ...] = (
     ("bundle", "<", _name("bundle")),
     ("format", "<", _name("format")),
     ("precision", "<", _name("precision")),
     ("engine", "<", _name("engine")),
-    ("ran on", "<", _name("device_used")),
+    ("ran on", "<", ran_on),
     ("threads", ">", _name("threads")),
     ("batch", ">", _name("batch")),
     ("p50 ms", ">", _percentile("p50_ms")),
     ("p90 ms", ">", _percentile("p90_ms")),
     ("p99 ms", ">", _percentile("p99_ms")),
-    ("images/s", ">", _figure("throughput_per_s", 0)),
+    ("images/s", ">", lambda result: per_second(result["throughput_per_s"])),
     ("load ms", ">", _figure("load_ms", 0)),
     ("first ms", ">", _figure("first_ms", 1)),
     ("peak MB", ">", _figure("rss_mb", 0)),

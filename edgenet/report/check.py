@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edgenet.report import markdown as md
@@ -9,6 +10,7 @@ from edgenet.report.cells import number, percent
 from edgenet.report.table import render
 
 Document = dict[str, Any]
+Grid = tuple[list[str], list[list[str]], str]
 
 _BESIDE = "SQNR dB beside cpu"
 _EMULATED = "p50 ms (emulated)"
@@ -20,6 +22,25 @@ _COLUMNS = {
 }
 _SHOWN = 5
 
+BASELINE = "against the baseline"
+
+
+def _sqnr(value: float | None) -> str:
+    return "∞" if value is None else number(value, 1)
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f}"
+
+
+# By measure: its name, how it is written, and how a difference is.
+_FIGURES: dict[str, tuple[str, Callable[[float | None], str], Callable[[float], str]]] = {
+    "top1": ("top-1 %", lambda share: number(share and 100 * share), _points),
+    "agreement": ("agreement %", lambda share: number(share and 100 * share), _points),
+    "sqnr_db": ("SQNR dB", _sqnr, lambda difference: f"{difference:+.1f}"),
+}
+_VERDICTS = {"kept": "kept", "worse": "worse", "unsure": "perhaps worse"}
+
 
 def text(document: Document) -> str:
     """The console's report: a row for the reference, one a file, then each against each."""
@@ -28,15 +49,21 @@ def text(document: Document) -> str:
         for pair in document["cross_agreement"]
     )
     closing = f"\nagreement between formats: {pairs}" if pairs else ""
-    return f"{title(document)}\n{render(*grid(document))}{closing}"
+    table = f"{title(document)}\n{render(*grid(document))}{closing}"
+    if document["baseline"] is None:
+        return table
+    return f"{table}\n\n{BASELINE}\n{render(*changes(document))}"
 
 
 def markdown(document: Document) -> str:
-    """The same as GitHub's Markdown, with what failed and the images worst hit."""
+    """The same as GitHub's Markdown, with what failed, the rule, and the images worst hit."""
     verdict = "passed" if document["passed"] else "**failed**"
     parts = [f"## edgenet check: {verdict}", title(document)]
     parts += [md.bullets(lines) for lines in (failures(document),) if lines]
     parts.append(md.table(*grid(document)))
+    if document["baseline"] is not None:
+        rule = md.escaped(document["baseline"]["rule"])
+        parts += [f"### {BASELINE}", md.table(*changes(document)), rule]
     parts += [_worst(result) for result in document["results"] if result["damage"]["changed"]]
     return "\n\n".join(parts) + "\n"
 
@@ -56,7 +83,7 @@ def failures(document: Document) -> list[str]:
     return found + [f"worse than the baseline: {line}" for line in document["regressions"]]
 
 
-def grid(document: Document) -> tuple[list[str], list[list[str]], str]:
+def grid(document: Document) -> Grid:
     """Titles, cells and alignment: a row for the reference and one a file.
 
     A column of devices that would be empty throughout is left out.
@@ -65,9 +92,10 @@ def grid(document: Document) -> tuple[list[str], list[list[str]], str]:
     first = dict.fromkeys(_COLUMNS, "–") | {
         "format": "reference",
         "precision": reference["precision"],
-        "ran on": "cpu",
+        "ran on": f"{reference['device_used']} ({reference['engine']})",
         "top-1": percent(reference["top1"]),
         "top-5": percent(reference["top5"]),
+        "p50 ms": number(reference["p50_ms"]),
         "passed": "",
     }
     rows = [first, *(_row(result) for result in document["results"])]
@@ -78,6 +106,13 @@ def grid(document: Document) -> tuple[list[str], list[list[str]], str]:
     ]
     cells = [[row[name] for name in shown] for row in rows]
     return shown, cells, "".join(_COLUMNS[name] for name in shown)
+
+
+def changes(document: Document) -> Grid:
+    """Titles, cells and alignment: a row for each figure that the baseline has, too."""
+    headers = ["file", "figure", "then", "now", "change (95 %)", "lost", "gained", "p", "verdict"]
+    rows = [_change(change) for change in document["baseline"]["changes"]]
+    return headers, rows, "<<>>>>>><"
 
 
 def answered(answer: Document) -> str:
@@ -95,18 +130,31 @@ def _row(result: Document) -> dict[str, str]:
         "top-5": percent(result["top5"]),
         "drop (points, 95 %)": _drop(result),
         "agreement": number(result["agreement"], 4),
-        "SQNR dB": _decibels(result),
+        "SQNR dB": _sqnr(result["sqnr_db"]),
         "cosine": number(result["cosine"], 5),
         "max error": f"{result['max_error']:.2g}",
-        _BESIDE: _decibels(beside) if beside else "–",
+        _BESIDE: _sqnr(beside["sqnr_db"]) if beside else "–",
         "p50 ms": number(result["p50_ms"]),
         _EMULATED: number(emulated.get("p50_ms")),
         "passed": "yes" if result["passed"] else "no",
     }
 
 
-def _decibels(compared: Document) -> str:
-    return "∞" if compared["sqnr_db"] is None else number(compared["sqnr_db"], 1)
+def _change(change: Document) -> list[str]:
+    name, figure, unit = _FIGURES[change["measure"]]
+    then, now, interval = change["before"], change["after"], change["interval"]
+    known = None not in (then, now)
+    between = f" ({' .. '.join(unit(bound) for bound in interval)})" if interval else ""
+    return [
+        " ".join(change[key] for key in ("format", "precision", "device_used")),
+        name,
+        figure(then),
+        figure(now),
+        (unit(now - then) if known else "–") + between,
+        *("–" if change[key] is None else str(change[key]) for key in ("lost", "gained")),
+        "–" if change["p"] is None else f"{change['p']:.2g}",
+        _VERDICTS[change["verdict"]],
+    ]
 
 
 def _drop(result: Document) -> str:

@@ -9,23 +9,23 @@ def table(headers: list[str], rows: list[list[str]], align: str) -> str:
     return "\n".join(
         _line(cells)
         for cells in [
-            [_escaped(h) for h in headers],
+            [escaped(h) for h in headers],
             rule,
-            *([_escaped(c) for c in row] for row in rows),
+            *([escaped(c) for c in row] for row in rows),
         ]
     )
 
 
 def bullets(lines: list[str]) -> str:
     """A list."""
-    return "\n".join(f"- {_escaped(line)}" for line in lines)
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
     """What Markdown would take for its own is shown as it is."""
     for sign in "\\|<*_`":
         cell = cell.replace(sign, f"\\{sign}")

@@ -12,6 +12,7 @@ from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
     bullets,
     cards,
+    framed,
     machine,
     notes,
     paragraph,
@@ -39,7 +40,7 @@ def page(document: Document) -> str:
         f"edgenet bench on {found['cpu']}, {found['cores']} cores",
         _summary(document, results),
         *(_measured(document, results) if results else ()),
-        section("Not on hardware", paragraph(bench.EMULATED), table(*emulated))
+        section("Not on hardware", paragraph(f"Computed {bench.EMULATED}."), table(*emulated))
         if emulated[1]
         else "",
         section("Where the time goes", *map(_profile, bench.profiled(document))),
@@ -74,7 +75,7 @@ def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
     leanest = min(results, key=lambda result: result["rss_mb"])
     return [
         (f"fastest: {_label(fastest)}", f"{_p50(fastest)} ms", ""),
-        ("at that, images a second", number(fastest["throughput_per_s"], 0), ""),
+        ("at that, images a second", bench.per_second(fastest["throughput_per_s"]), ""),
         (f"smallest: {_label(smallest)}", f"{smallest['bytes'] / 1e6:.1f} MB", ""),
         (f"peak memory: {_label(leanest)}", f"{leanest['rss_mb']:.0f} MB", ""),
     ]
@@ -132,13 +133,13 @@ def _profile(result: Document) -> str:
             result["profile"]["operators"], bench.profile_rows(result, _SLOWEST), strict=False
         )
     )
-    head = "<tr><th>share</th><th>layer</th><th>kernel</th>" + "".join(
+    head = "<th>share</th><th>layer</th><th>kernel</th>" + "".join(
         f'<th class="right">{title}</th>' for title in ("ms", "M MACs", "GMAC/s")
     )
     return (
         f"<h3>{escape(bench.profile_title(result))}</h3>"
         + bullets(result["profile"]["findings"])
-        + f'<div class="wide"><table>{head}</tr>{rows}</table></div>'
+        + framed(head, rows, "long")
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 _WIDTH, _LEFT, _RIGHT = 440, 48, 14
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _COLOURS = {"tflite": "#d9730d", "onnx": "#0969da", "openvino": "#8250df"}
+# Without colours, as on much paper, dashes tell formats apart.
+_DASHES = {"onnx": "6 3", "openvino": "2 2"}
 _OTHER = "#57606a"
 _GRID = "#e4e8ec"
 _TICKS = 5
@@ -18,11 +20,11 @@ _TICKS = 5
 
 @dataclass(frozen=True)
 class Point:
-    """One file on the frontier: its time, its accuracy (0..1) and its size."""
+    """One file on the frontier: its time (None: unknown), its accuracy (0..1) and its size."""
 
     label: str
     format: str
-    ms: float
+    ms: float | None
     accuracy: float
     bytes: int
 
@@ -31,23 +33,29 @@ def frontier(points: Sequence[Point], accuracy: str) -> str:
     """Accuracy over time, one numbered disc a file, its area its size; the line joins the best.
 
     Args:
-        points: The files.
+        points: The files, one at least with a time; one without is a line at its accuracy.
         accuracy: What the vertical axis shows.
     """
     top, height = 26, 250
     bottom = top + height
-    right = max(point.ms for point in points) * 1.12
+    timed = [point for point in points if point.ms is not None]
+    right = max(_ms(point) for point in timed) * 1.12
     low, high = _span([point.accuracy for point in points])
 
     def place(point: Point) -> tuple[float, float]:
-        return _x(point.ms, right), _y(point.accuracy, low, high, top, bottom)
+        return _x(_ms(point), right), _y(point.accuracy, low, high, top, bottom)
 
-    discs = sorted(enumerate(points, 1), key=lambda each: -each[1].bytes)
+    largest_first = sorted(enumerate(points, 1), key=lambda each: -each[1].bytes)
     parts = [
         _x_axis(0, right, top, bottom, "p50 ms"),
         _y_axis(low, high, top, bottom, accuracy),
-        _best_line([place(point) for point in _undominated(points)]),
-        *(_disc(number, point, *place(point)) for number, point in discs),
+        _best_line([place(point) for point in _undominated(timed)]),
+        *(
+            _level(number, point, place(point)[1])
+            if point.ms is None
+            else _disc(number, point, *place(point))
+            for number, point in largest_first
+        ),
     ]
     return _svg(bottom + 34, f"{accuracy} over p50", parts)
 
@@ -72,15 +80,19 @@ def over_time(results: Sequence[dict[str, Any]]) -> str:
     low, high = min(0.9, *flat), max(1.1, *flat)
     parts = [_y_axis(low, high, top, bottom, "of its median", share=False)]
     for result, row in zip(results, ratios, strict=True):
-        parts.append(_polyline(row, low, high, top, bottom, _colour(result["format"])))
+        parts.append(_polyline(row, low, high, top, bottom, result["format"]))
     parts.append(_text(_LEFT + _PLOT / 2, bottom + 18, "rounds", "soft", "middle"))
     return _svg(bottom + 28, "p50 over time", parts)
 
 
 def legend(results: Sequence[dict[str, Any]]) -> str:
-    """The colours of the formats that are there."""
+    """The colours and dashes of the formats that are there."""
     formats = dict.fromkeys(result["format"] for result in results)
-    items = [f'<b style="color:{_colour(name)}">■</b> {escape(name)}' for name in formats]
+    items = [
+        f'<svg class="key" viewBox="0 0 26 8"><path d="M0 4h26" {_stroke(name)} '
+        f'stroke-width="3"/></svg> {escape(name)}'
+        for name in formats
+    ]
     return f'<p class="soft">{" &nbsp; ".join(items)}</p>'
 
 
@@ -139,12 +151,25 @@ def _undominated(points: Sequence[Point]) -> list[Point]:
         point
         for point in points
         if not any(
-            other.ms <= point.ms
+            _ms(other) <= _ms(point)
             and other.accuracy >= point.accuracy
             and (other.ms, other.accuracy) != (point.ms, point.accuracy)
             for other in points
         )
     ]
+
+
+def _ms(point: Point) -> float:
+    return point.ms or 0.0
+
+
+def _level(number: int, point: Point, y: float) -> str:
+    """A line at the accuracy of a file without a time."""
+    return (
+        f'<path d="M{_LEFT} {y:.1f}h{_PLOT}" stroke="{_colour(point.format)}">'
+        f"<title>{escape(point.label)}</title></path>"
+        + _text(_LEFT + _PLOT, y - 4, str(number), "", "end")
+    )
 
 
 def _disc(number: int, point: Point, x: float, y: float) -> str:
@@ -172,14 +197,14 @@ def _relative(medians: Sequence[float]) -> list[float]:
 
 
 def _polyline(
-    values: Sequence[float], low: float, high: float, top: float, bottom: float, colour: str
+    values: Sequence[float], low: float, high: float, top: float, bottom: float, format: str
 ) -> str:
     step = _PLOT / max(1, len(values) - 1)
     path = " ".join(
         f"{_LEFT + step * index:.1f},{_y(value, low, high, top, bottom):.1f}"
         for index, value in enumerate(values)
     )
-    return f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-opacity=".8"/>'
+    return f'<polyline points="{path}" fill="none" {_stroke(format)} stroke-opacity=".8"/>'
 
 
 def _x_axis(low: float, high: float, top: float, bottom: float, title: str) -> str:
@@ -225,6 +250,10 @@ def _y(value: float, low: float, high: float, top: float, bottom: float) -> floa
 
 def _colour(format: str) -> str:
     return _COLOURS.get(format, _OTHER)
+
+
+def _stroke(format: str) -> str:
+    return f'stroke="{_colour(format)}" stroke-dasharray="{_DASHES.get(format, "none")}"'
 
 
 def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
     cards,
+    framed,
     machine,
     notes,
     paragraph,
@@ -47,8 +49,9 @@ def page(document: Document, pixels: Callable[[int], Pixels]) -> str:
         f"Parity of {document['recipe']['name']}",
         f"edgenet check on {check.title(document)}",
         _summary(document),
-        section("Accuracy, latency, size", _frontier(results)),
+        section("Accuracy, latency, size", _frontier(document)),
         section("All results", table(*check.grid(document))),
+        section("Against the baseline", _baseline(document)),
         section("Each against each", _matrix(document)),
         section("Images worst hit", *(_worst(result, pixels) for result in results)),
         section("Classes", *(_classes(result) for result in results)),
@@ -71,27 +74,34 @@ def _summary(document: Document) -> str:
     return cards(entries) + notes(check.failures(document))
 
 
-def _frontier(results: list[Document]) -> str:
-    results = [result for result in results if result["p50_ms"] is not None]
+def _frontier(document: Document) -> str:
+    results = [result for result in document["results"] if result["p50_ms"] is not None]
     if not results:
         return ""
-    labelled = all(result["top1"] is not None for result in results)
+    labelled = document["labels"] is not None
     key, name = ("top1", "top-1") if labelled else ("agreement", "agreement")
-    points = [
-        charts.Point(
-            label=f"{result['format']} {result['precision']}",
-            format=result["format"],
-            ms=result["p50_ms"],
-            accuracy=result[key],
-            bytes=result["bytes"],
-        )
-        for result in results
-    ]
+    points = [_point(result, result["precision"], result[key]) for result in results]
+    reference = document["reference"]
+    first = _point(reference, "reference", reference["top1"] if labelled else 1.0)
+    alike = all(result["device_used"] == reference["device_used"] for result in results)
     return frontier(
-        points,
+        [first if alike else replace(first, ms=None), *points],
         name,
-        "Times are by the way, one run an image; edgenet bench measures them well.",
+        "Times are by the way, one run an image; edgenet bench measures them well. "
+        "The line joins the files that no other beats in both. A disc's area is the file's size."
+        + ("" if alike else " The reference ran on another device: a line without a time."),
     )
+
+
+def _point(found: Document, name: str, accuracy: float) -> charts.Point:
+    label = f"{found['format']} {name}"
+    return charts.Point(label, found["format"], found["p50_ms"], accuracy, found["bytes"])
+
+
+def _baseline(document: Document) -> str:
+    if document["baseline"] is None:
+        return ""
+    return table(*check.changes(document)) + paragraph(document["baseline"]["rule"])
 
 
 def _matrix(document: Document) -> str:
@@ -99,16 +109,15 @@ def _matrix(document: Document) -> str:
     names = ["reference", *(result["format"] for result in document["results"])]
     shares = {("reference", r["format"]): r["agreement"] for r in document["results"]}
     shares |= {tuple(p["formats"]): p["agreement"] for p in document["cross_agreement"]}
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "<th></th>" + "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = "".join(
         f"<tr><th>{escape(a)}</th>"
         + "".join(_share(1.0 if a == b else shares.get((a, b), shares.get((b, a)))) for b in names)
         + "</tr>"
         for a in names
     )
-    return (
-        f'<div class="wide"><table class="matrix"><tr><th></th>{head}</tr>{rows}</table></div>'
-        + paragraph("The share of images on which two have the same top-1 class.")
+    return framed(head, rows, "matrix") + paragraph(
+        "The share of images on which two have the same top-1 class."
     )
 
 

@@ -12,7 +12,7 @@ _STYLE = """
 --bar:#9ec5f4}
 *{box-sizing:border-box}
 body{font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);
-background:#fff;margin:0 auto;padding:20px 16px 48px;max-width:960px}
+background:#fff;margin:0 auto;padding:20px 16px 48px;max-width:1080px}
 h1{font-size:24px;margin:0 0 2px}
 h2{font-size:18px;margin:34px 0 8px;padding-top:12px;border-top:1px solid var(--line)}
 h3{font-size:15px;margin:22px 0 6px}
@@ -22,7 +22,8 @@ p{margin:6px 0 10px}
 .card{border:1px solid var(--line);border-radius:8px;padding:10px 12px;background:var(--panel)}
 .card b{display:block;font-size:21px;font-variant-numeric:tabular-nums;white-space:nowrap}
 .good{color:var(--good)}.bad{color:var(--bad)}
-.wide{overflow-x:auto;margin:8px 0}
+.wide{overflow-x:auto;margin:8px 0;background:linear-gradient(-90deg,#fff 50%,#fff0) 100% 0/48px
+100% no-repeat local,linear-gradient(-90deg,#1b1f2433,#1b1f2400) 100% 0/14px 100% no-repeat}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:4px 10px 4px 0;text-align:left;border-bottom:1px solid var(--line);
 white-space:nowrap;vertical-align:top}
@@ -41,13 +42,25 @@ svg .soft{fill:#57606a;font-size:11px}
 figure{margin:0;border:1px solid var(--line);border-radius:8px;overflow:hidden;break-inside:avoid}
 figure img{display:block;width:100%;aspect-ratio:1;object-fit:cover}
 figcaption{padding:6px 8px;font-size:12px;line-height:1.35;overflow-wrap:anywhere}
+figcaption .soft{font-size:inherit}
 details{margin:8px 0}summary{cursor:pointer;color:#0969da}
 pre{background:var(--panel);padding:10px;overflow-x:auto;font-size:12px;border-radius:6px}
-.matrix td{text-align:center;padding:6px 10px;border:2px solid #fff}
+.matrix td,.matrix th{text-align:center;vertical-align:middle;padding:6px 10px;
+border:2px solid #fff}
+.matrix th:first-child{text-align:left;padding-left:0}
+.facts td:last-child{white-space:normal;overflow-wrap:anywhere}
+svg.key{display:inline;width:26px;height:8px;margin:0}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-@media print{body{max-width:none;padding:0;font-size:11px}.wide{overflow:visible}
-table{font-size:9px}th,td{padding:2px 6px 2px 0;white-space:normal}
-h2,h3{break-after:avoid}svg,.card,tr{break-inside:avoid}details{display:none}}
+@media screen and (max-width:700px){th:first-child,td:first-child{position:sticky;left:0;z-index:1;
+background:#fff}}
+@page{margin:14mm}
+@media print{body{max-width:none;padding:0;font-size:11px}.soft,figcaption{font-size:10px}
+h1{font-size:20px}h2{font-size:15px;margin-top:20px}h3{font-size:12px;margin-top:14px}
+.card b{font-size:16px}.wide{overflow:visible;background:none}
+table{font-size:10px;break-inside:avoid}table.long{break-inside:auto}
+th,td{padding:2px 8px 2px 0}th,td:not(.right){white-space:normal}
+svg{max-width:480px}.photos{grid-template-columns:repeat(6,1fr);gap:8px}
+h2,h3{break-after:avoid}svg,.card,.notes,tr{break-inside:avoid}details{display:none}}
 """
 
 
@@ -86,7 +99,29 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> 
         f"<tr>{''.join(_cell('td', *pair) for pair in zip(row, sides, strict=True))}</tr>"
         for row in rows
     )
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    return framed(head, body)
+
+
+def framed(head: str, body: str, kind: str = "") -> str:
+    """A table of a row of `<th>` and of rows; paper repeats the first atop each page.
+
+    Args:
+        head: The cells of the header.
+        body: The rows.
+        kind: "long" may be broken between pages, "matrix" is centred; "" is neither.
+    """
+    return (
+        f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def facts(rows: Sequence[Sequence[str]]) -> str:
+    """What is so, name by name."""
+    body = "".join(
+        f"<tr>{_cell('td', name, '')}{_cell('td', fact, '')}</tr>" for name, fact in rows
+    )
+    return f'<table class="facts"><tbody>{body}</tbody></table>'
 
 
 def notes(lines: Sequence[str]) -> str:
@@ -121,12 +156,12 @@ def machine(found: Mapping[str, Any]) -> str:
         ["Python, numpy", f"{found['python']}, {found['numpy']}"],
         ["engines", engines],
     ]
-    return table(["", ""], rows, "<<")
+    return facts(rows)
 
 
 def recipe(name: str, found: Mapping[str, Any]) -> str:
     """How a bundle was made."""
-    source = ", ".join(f"{key}: {value}" for key, value in found["source"].items())
+    source = ", ".join(f"{key}: {_plain(value)}" for key, value in found["source"].items())
     calibration = found["calibration"] or {}
     images = (
         f"{calibration['images']} images ({calibration.get('source', 'unknown')})"
@@ -139,10 +174,15 @@ def recipe(name: str, found: Mapping[str, Any]) -> str:
         ["input", "×".join(map(str, found["input_shape"])) + " uint8"],
         ["calibration", images],
     ]
-    parts = [f"<h3>{escape(name)}</h3>", table(["", ""], rows, "<<")]
+    parts = [f"<h3>{escape(name)}</h3>", facts(rows)]
     if found["recipe"]:
         parts.append(folded("recipe", found["recipe"]))
     return "".join([*parts, folded("tools", found["versions"])])
+
+
+def _plain(value: Any) -> str:
+    """A value, or the values of a mapping, without the signs of a programming language."""
+    return " ".join(map(_plain, value.values())) if isinstance(value, Mapping) else str(value)
 
 
 def _cell(tag: str, text: str, side: str) -> str:

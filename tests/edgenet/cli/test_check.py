@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from edgenet.bundle import MANIFEST, Bundle, record_of
 from edgenet.cli.main import main
+from edgenet.measure.baseline import RULE
 from edgenet.runtime.delegates import delegates
 from edgenet.runtime.probing import examine
 from tests.devices import GPUS, require
@@ -88,7 +91,11 @@ def test_json_has_the_contracts_keys(capsys, tiny_float_bundle, photos):
     assert code == 0
     assert set(document) >= CONTRACT
     assert document["bundle"] == str(tiny_float_bundle)
-    assert document["reference"] == {"precision": "fp32", "top1": None, "top5": None}
+    assert document["reference"]["precision"] == "fp32"
+    assert document["reference"]["top1"] is document["reference"]["top5"] is None
+    assert document["reference"]["p50_ms"] > 0
+    assert document["reference"]["bytes"] == (tiny_float_bundle / "model.tflite").stat().st_size
+    assert [len(r["answers"]) for r in (document["reference"], *document["results"])] == [12] * 4
     assert document["images"] == 12
     assert document["passed"] is True
     for result in document["results"]:
@@ -196,19 +203,46 @@ def test_the_images_worst_hit_come_with_both_answers(capsys, tiny_bundle, labell
         assert {image["image"] for image in worst} == {f"{index:02}.png" for index in range(12)}
 
 
-def test_a_run_is_its_own_baseline(capsys, tiny_bundle, photos, tmp_path):
-    arguments = [tiny_bundle, "--evaluate", photos, "--min-agreement", 0]
-    _, document = check_json(capsys, *arguments)
-    baseline = tmp_path / "baseline.json"
-    baseline.write_text(json.dumps(document))
-    code, again = check_json(capsys, *arguments, "--baseline", baseline)
-    assert code == 0
-    assert again["regressions"] == []
-    document["results"][0]["cosine"] = document["results"][0]["agreement"] = 1.5
-    baseline.write_text(json.dumps(document))
-    code, _, err = check(capsys, *arguments, "--baseline", baseline)
+@pytest.fixture(scope="module")
+def baseline(tiny_float_bundle, labelled, tmp_path_factory) -> Path:
+    """What the sound float bundle answers to the labelled photos."""
+    file = tmp_path_factory.mktemp("baseline") / "check.json"
+    with file.open("w") as out, contextlib.redirect_stdout(out):
+        main(["check", str(tiny_float_bundle), "--evaluate", str(labelled), "--json"])
+    return file
+
+
+def test_a_run_is_its_own_baseline(capsys, tiny_float_bundle, labelled, baseline):
+    arguments = [tiny_float_bundle, "--evaluate", labelled, "--baseline", baseline]
+    code, document = check_json(capsys, *arguments)
+    assert (code, document["regressions"]) == (0, [])
+    assert document["baseline"]["paired"] is True
+    assert {change["verdict"] for change in document["baseline"]["changes"]} == {"kept"}
+    assert [change["p"] for change in document["baseline"]["changes"]] == [1.0] * 9
+
+
+def test_what_is_surely_worse_than_the_baseline_closes_the_gate(
+    capsys, spoiled, labelled, baseline, tmp_path
+):
+    lenient = ["--min-agreement", 0, "--max-drop", 100, "--baseline", baseline]
+    page, text = tmp_path / "check.html", tmp_path / "check.md"
+    arguments = [spoiled, "--evaluate", labelled, *lenient, "--html", page, "--markdown", text]
+    code, out, err = check(capsys, *arguments)
     assert code == 3
-    assert "worse than the baseline: tflite int8 cpu: agreement fell from 1.5000 to" in err
+    assert "worse than the baseline: openvino fp32 cpu: SQNR fell from" in err
+    assert "worse than the baseline: tflite" not in err
+    assert f"edgenet: {RULE}" in err
+    assert "against the baseline" in out
+    assert escape(RULE) in page.read_text()
+    assert "### against the baseline" in text.read_text()
+
+
+def test_on_other_images_the_tolerances_decide_and_that_is_told(
+    capsys, tiny_float_bundle, labelled, baseline
+):
+    arguments = [tiny_float_bundle, "--evaluate", labelled, "--baseline", baseline]
+    _, _, err = check(capsys, *arguments, "--images", 5, "--max-drop", 100)
+    assert "edgenet: the baseline's 12 images are not the 5 of this check: worse is" in err
 
 
 def test_reports_are_written_beside_the_table(capsys, tiny_bundle, labelled, tmp_path):

@@ -2,56 +2,164 @@
 
 from __future__ import annotations
 
-import copy
+import json
+from typing import Any
 
 import pytest
 
 from edgenet.errors import UsageError
-from edgenet.measure.baseline import regressions
-from tests.documents import check_document
+from edgenet.measure import baseline
+from edgenet.measure.check import judge
+from tests.documents import answer, check_document, counted
 
 
-def changed(key: str, value: float | None, index: int = 0) -> dict:
+def worse(lost: int, noise: float = 1.0, first: int = 1) -> dict[str, Any]:
+    """The document with the first file wrong on `lost` more images, and as noisy as told."""
     document = check_document()
-    document["results"][index][key] = value
+    result = document["results"][0]
+    result["noise"] = [noise] * document["images"]
+    for image in range(first, first + lost):
+        answer(result, image, result["answers"][image] + 1, noise)
+    return counted(document)
+
+
+def unpaired(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "images_sha256": "1" * 64}
+
+
+def of_old(document: dict[str, Any]) -> dict[str, Any]:
+    """As it was written before images were told one by one."""
+    for key in ("answers", "signal"):
+        del document["reference"][key]
+    for result in document["results"]:
+        del result["answers"], result["noise"]
+    del document["labels"], document["baseline"]
     return document
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("agreement", 0.97, "tflite int8 cpu: agreement fell from 0.9800 to 0.9700"),
-        ("sqnr_db", 18.0, "tflite int8 cpu: sqnr_db fell from 20.0 dB to 18.0 dB"),
-        ("top1", 0.73, "tflite int8 cpu: top1 fell from 74.00% to 73.00%"),
-    ],
-)
-def test_each_loss_is_told(key, value, words):
-    assert regressions(changed(key, value), check_document()) == [words]
+def found(document: dict[str, Any], before: dict[str, Any] | None = None) -> baseline.Comparison:
+    return baseline.compare(document, before or check_document())
+
+
+def test_a_run_is_as_good_as_itself():
+    same = found(check_document())
+    assert (same.regressions, same.unsure, same.paired) == ([], [], True)
+    assert [change.measure for change in same.changes] == ["top1", "agreement", "sqnr_db"] * 2
+
+
+def test_a_loss_that_is_no_chance_is_told_with_its_images():
+    assert found(worse(8)).regressions == [
+        "tflite int8 cpu: top-1 fell from 74.00% to 66.00% (8 lost, 0 gained, p = 0.0039)",
+        "tflite int8 cpu: agreement fell from 0.9800 to 0.9000 (8 lost, 0 gained, p = 0.0039)",
+    ]
+
+
+def test_a_photo_is_no_alarm_but_is_told_where_it_is_more_than_may_be_lost():
+    comparison = found(worse(1))
+    assert comparison.regressions == []
+    assert comparison.unsure == [
+        "tflite int8 cpu: top-1 fell from 74.00% to 73.00% (1 lost, 0 gained, p = 0.5)",
+        "tflite int8 cpu: agreement fell from 0.9800 to 0.9700 (1 lost, 0 gained, p = 0.5)",
+    ]
+
+
+def test_images_that_were_wrong_anyway_count_for_agreement_alone():
+    (line,) = found(worse(8, first=80)).regressions
+    assert "agreement fell" in line
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("agreement", 0.976), ("agreement", 0.99), ("sqnr_db", 19.1), ("sqnr_db", None), ("top1", 1)],
+    ("noise", "lost"), [(1.1, False), (1.25, False), (1.3, True), (0.5, False)]
 )
-def test_noise_and_gains_pass(key, value):
-    assert regressions(changed(key, value), check_document()) == []
+def test_noise_is_held_to_a_decibel(noise, lost):
+    lines = found(worse(0, noise)).regressions
+    assert lines == (
+        ["tflite int8 cpu: SQNR fell from 20.0 dB to 18.9 dB (p = 0.0005)"] if lost else []
+    )
+
+
+def test_a_loss_within_the_tolerance_passes_however_sure():
+    before, after = check_document(), worse(0, 1.2)
+    change = next(c for c in found(after, before).changes if c.measure == "sqnr_db")
+    assert change.evidence.p < baseline.CHANCE
+    assert change.verdict == "kept"
 
 
 def test_a_file_equal_to_the_bit_that_no_longer_is_has_regressed():
-    (line,) = regressions(check_document(), changed("sqnr_db", None))
-    assert "sqnr_db fell from inf dB to 20.0 dB" in line
+    (line,) = found(check_document(), worse(0, 0.0)).regressions
+    assert "SQNR fell from equal to the bit to 20.0 dB" in line
+    assert found(worse(0, 1e-6), worse(0, 0.0)).regressions == []
 
 
 def test_a_format_that_is_gone_has_regressed_and_a_new_one_has_not():
     fewer = check_document()
     del fewer["results"][1]
-    assert regressions(fewer, check_document()) == ["onnx int8 cpu was in the baseline and is gone"]
-    assert regressions(check_document(), fewer) == []
+    assert found(fewer).regressions == ["onnx int8 cpu was in the baseline and is gone"]
+    assert found(check_document(), fewer).regressions == []
 
 
-@pytest.mark.parametrize("key", ["images", "images_sha256"])
-def test_other_images_are_no_baseline(key):
-    other = copy.deepcopy(check_document())
-    other[key] = 99 if key == "images" else "1" * 64
-    with pytest.raises(UsageError, match="give both the same --evaluate"):
-        regressions(check_document(), other)
+@pytest.mark.parametrize(
+    ("before", "reason"),
+    [
+        (unpaired(check_document()), "the baseline's 100 images are not the 100 of this check"),
+        (of_old(check_document()), "the baseline is of an older edgenet"),
+    ],
+)
+def test_without_pairs_the_tolerance_alone_decides_and_that_is_told(before, reason):
+    comparison = found(worse(1), before)
+    assert not comparison.paired
+    assert comparison.rule.startswith(reason)
+    assert comparison.rule.endswith(baseline.RULE_UNPAIRED)
+    assert comparison.regressions == [
+        "tflite int8 cpu: top-1 fell from 74.00% to 73.00%",
+        "tflite int8 cpu: agreement fell from 0.9800 to 0.9700",
+    ]
+    assert comparison.unsure == []
+
+
+def test_without_labels_agreement_and_noise_are_compared():
+    document = worse(8)
+    document["labels"] = None
+    for result in document["results"]:
+        result["top1"] = None
+    comparison = found(document)
+    assert {change.measure for change in comparison.changes} == {"agreement", "sqnr_db"}
+    assert len(comparison.regressions) == 1
+
+
+def test_a_regression_fails_the_check():
+    document = worse(8)
+    judge(document, check_document())
+    assert document["passed"] is False
+    assert document["regressions"] == found(worse(8)).regressions
+    change = document["baseline"]["changes"][0]
+    assert (change["measure"], change["verdict"], change["lost"]) == ("top1", "worse", 8)
+    assert change["interval"][0] < -0.08 < change["interval"][1]
+    document = worse(1)
+    judge(document, check_document())
+    assert (document["passed"], document["regressions"]) == (True, [])
+
+
+def broken(key: str) -> dict[str, Any]:
+    document = check_document()
+    if key == "short":
+        document["results"][0]["noise"].pop()
+    elif key == "labels":
+        document["labels"] = [1]
+    else:
+        del document["results"][0][key]
+    return document
+
+
+@pytest.mark.parametrize("key", ["short", "labels", "answers", "agreement", "device_used"])
+def test_a_file_that_lacks_something_is_no_baseline(key, tmp_path):
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(broken(key)))
+    with pytest.raises(UsageError, match="is not a baseline: edgenet check BUNDLE --json"):
+        baseline.read(str(file))
+
+
+def test_a_baseline_of_an_older_edgenet_is_read(tmp_path):
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(of_old(check_document())))
+    assert baseline.read(str(file))["images"] == 100

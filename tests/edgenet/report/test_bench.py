@@ -33,6 +33,22 @@ def test_a_spoiled_result_is_marked_and_its_reason_told():
     assert any("! b onnx, threads 2: 64 threads share 2 cores" in row for row in rows)
 
 
+def test_who_computed_is_named_where_it_is_not_the_cpu():
+    document = bench_document()
+    document["results"][1].update(device_used="gpu", device_name="SwiftShader Device")
+    document["results"][1] = emulated(document["results"][1])
+    text = bench.text(document)
+    assert "gpu (SwiftShader Device)" in text
+    assert "Some CPU)" not in text
+
+
+@pytest.mark.parametrize(
+    ("images", "shown"), [(None, "–"), (0.46, "0.5"), (9.96, "10.0"), (76.4, "76")]
+)
+def test_few_images_a_second_are_not_none(images, shown):
+    assert bench.per_second(images) == shown
+
+
 def test_what_spoils_all_marks_all():
     document = bench_document()
     document["interference"]["warnings"] = ["other processes took 50% of the processors"]

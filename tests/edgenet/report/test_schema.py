@@ -48,9 +48,14 @@ def test_check_keeps_its_schema(capsys, tiny_bundle, texture_folder, labelled, t
         folder = tmp_path
         for name in ("000.png", "001.png"):
             (folder / name).write_bytes((texture_folder / name).read_bytes())
-    validator("check").validate(
-        printed(capsys, "check", tiny_bundle, "--evaluate", folder, "--json")
-    )
+    arguments = ["check", tiny_bundle, "--evaluate", folder, "--json"]
+    main([str(argument) for argument in arguments])
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(capsys.readouterr().out)
+    document = printed(capsys, *arguments, "--baseline", baseline)
+    assert document["baseline"]["paired"] is True
+    validator("check").validate(json.loads(baseline.read_text()))
+    validator("check").validate(document)
 
 
 def test_the_made_up_documents_of_other_tests_are_true_to_life():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from html import escape
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -14,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgenet.measure.baseline import RULE
+from edgenet.measure.check import judge
 from edgenet.report.html import bench, charts, check
 from tests.documents import bench_document, check_document, emulated, end_to_end, profile, sweep
 
@@ -94,6 +97,24 @@ def test_what_is_shown_is_escaped():
         assert "&lt;script&gt;" in text
 
 
+def test_paper_repeats_the_titles_of_a_table_and_keeps_short_ones_whole(page):
+    tables = re.findall(r"<table.*?</table>", page, re.DOTALL)
+    assert all("<thead><tr><th" in table for table in tables if "<th>" in table)
+    assert all(('class="long"' in table) == ("<th>kernel</th>" in table) for table in tables)
+
+
+def test_the_source_is_told_without_a_languages_signs():
+    document = check_document()
+    document["recipe"]["source"] = {"variant": "b0", "weights": {"file": "b0.h5", "sha256": "73e5"}}
+    assert "<td>variant: b0, weights: b0.h5 73e5</td>" in check_page(document)
+
+
+def test_formats_are_told_apart_without_colours():
+    lines = re.findall(r'<polyline [^>]*stroke-opacity=".8"/>', bench_page())
+    dashes = [re.search(r'stroke-dasharray="(.*?)"', line).group(1) for line in lines]
+    assert dashes == ["none", "6 3"]
+
+
 def test_the_summary_comes_first_and_names_the_verdict():
     text = check_page()
     assert text.index("the gate") < text.index("Accuracy, latency, size")
@@ -101,6 +122,26 @@ def test_the_summary_comes_first_and_names_the_verdict():
     failed.update(passed=False, regressions=["tflite int8 cpu: agreement fell"])
     assert '<b class="bad">failed</b>' in check_page(failed)
     assert "worse than the baseline: tflite int8 cpu: agreement fell" in check_page(failed)
+
+
+def test_the_reference_is_in_the_picture_of_accuracy_latency_and_size():
+    text = check_page()
+    assert text.count("<circle") == 3
+    row = "<td>tflite reference</td>" + "".join(
+        f'<td class="right">{cell}</td>' for cell in ("6.00", "75.0 %", "20.0")
+    )
+    assert row in text
+
+
+def test_a_reference_that_ran_elsewhere_is_a_line_without_a_time():
+    document = check_document()
+    for result in document["results"]:
+        result["device_used"] = "gpu"
+    text = check_page(document)
+    assert text.count("<circle") == 2
+    assert '<td>tflite reference</td><td class="right">–</td><td class="right">75.0 %</td>' in text
+    assert "<title>tflite reference</title></path>" in text
+    assert "a line without a time" in text
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -113,6 +154,19 @@ def test_what_is_no_hardware_is_in_no_picture(every):
     assert "Not on hardware" in text
     assert text.count("<circle") == (0 if every else 1)
     assert ("fastest" in text) is not every
+
+
+def test_what_changed_since_the_baseline_is_shown_with_the_rule():
+    document, before = check_document(), check_document()
+    before["results"][0]["sqnr_db"] = None
+    before["results"][0]["noise"] = [0.0] * before["images"]
+    judge(document, before)
+    text = check_page(document)
+    assert "Against the baseline" in text
+    assert "Against the baseline" not in check_page()
+    assert '<td>SQNR dB</td><td class="right">∞</td><td class="right">20.0</td>' in text
+    assert "<td>worse</td>" in text
+    assert escape(RULE) in text
 
 
 def test_the_parity_matrix_is_symmetric():

@@ -1,0 +1,86 @@
+"""The images that `check` compares on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from edgenet.bundle import InputSpec
+from edgenet.images import Batch, ImageFolder, Pixels, prepare
+from edgenet.photographs import crops
+
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Images:
+    """What to compare on: `count` images, in batches, and where they come from.
+
+    `name` and `pixels` give an image's name and the image, by its number; `digest` takes in what
+    was compared on.
+    """
+
+    batches: Iterator[Batch]
+    count: int
+    source: str
+    name: Callable[[int], str]
+    pixels: Callable[[int], Pixels]
+    digest: Any = field(default_factory=sha256)
+
+    def recorded(self) -> Iterator[Batch]:
+        """The batches, each of which enters the digest."""
+        for batch in self.batches:
+            self.digest.update(batch.images.tobytes())
+            yield batch
+
+
+def folder_of(spec: InputSpec, path: str, count: int | None = None) -> Images:
+    """The images of a folder, or `count` of them, as `spec` prepares them.
+
+    Raises:
+        UsageError: As `ImageFolder.open`.
+    """
+    folder = ImageFolder.open(path)
+    if count is not None:
+        folder = folder.sample(count)
+    return Images(
+        batches=folder.batches(spec, _CHUNK),
+        count=len(folder),
+        source=path,
+        name=lambda number: folder.names[number],
+        pixels=lambda number: prepare(
+            folder.paths[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
+        ),
+    )
+
+
+def crops_of(spec: InputSpec, count: int) -> Images:
+    """`count` crops of the photographs at hand.
+
+    Raises:
+        MissingExtraError: scikit-image, which has them, is not installed.
+    """
+    height, width = spec.shape[1:3]
+
+    @cache
+    def kept() -> list[Pixels]:
+        return list(crops(count, height, width))
+
+    return Images(
+        batches=_batches(crops(count, height, width)),
+        count=count,
+        source="crops of scikit-image's photographs",
+        name=lambda number: f"crop {number}",
+        pixels=lambda number: kept()[number],
+    )
+
+
+def _batches(images: Iterator[Pixels]) -> Iterator[Batch]:
+    while part := list(islice(images, _CHUNK)):
+        yield Batch(np.stack(part), names=(), labels=None)
