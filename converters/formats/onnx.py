@@ -401,9 +401,8 @@ class Builder:
                 "Transpose", [source], f"{operator.name}/channels_last", perm=[0, 2, 3, 1]
             )
         is_map = self._is_map(operator)
-        shape = self.constant(
-            f"{operator.name}/shape", np.array(self.graph.shapes[operator.output], np.int64)
-        )
+        # Whatever the batch: a session may ask for another.
+        shape = self.constant(f"{operator.name}/shape", np.array([-1, *operator.target], np.int64))
         if not is_map:
             self.emit("Reshape", [source, shape], operator.output, quantized)
             return

@@ -364,9 +364,10 @@ class Builder:
 
     @add.register
     def _(self, operator: Reshape) -> None:
-        shape = self.graph.shapes[operator.output]
+        # Whatever the batch: a session may ask for another.
+        shape = [-1, *operator.target]
         target = self.shape_constant(f"{operator.name}/shape", shape)
-        options = schema.ReshapeOptionsT(newShape=list(shape))
+        options = schema.ReshapeOptionsT(newShape=shape)
         inputs = [self.read(operator), target]
         self.emit(_Codes.RESHAPE, inputs, self.made(operator), options, _Options.ReshapeOptions)
 

@@ -2,7 +2,8 @@
 
 Rounding errors of different tensors add up nearly independently, so the noise of a run is the sum
 of its parts'. Each part is measured alone in the float network; a greedy choice takes the run that
-spares the most noise for its time, until the whole, measured again, is good enough.
+spares the most noise for its time, and as soon as one is enough the cheapest of those, until the
+whole, measured again, is good enough.
 """
 
 from __future__ import annotations
@@ -186,8 +187,15 @@ class _Parts:
             ]
             if not runs:
                 break
-            floats = max(runs, key=lambda run: self._worth(floats, run))
+            floats = self._best(floats, runs, goal)
         return None if floats == before else floats
+
+    def _best(self, floats: Floats, runs: Sequence[Floats], goal: float) -> Floats:
+        """The cheapest that meets the goal, else the one that spares the most for its time."""
+        enough = [run for run in runs if self.noise_left(run) <= goal]
+        if enough:
+            return min(enough, key=self.time)
+        return max(runs, key=lambda run: self._worth(floats, run))
 
     def _runs(self, floats: Floats) -> Iterator[Floats]:
         count = len(floats)

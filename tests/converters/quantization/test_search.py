@@ -140,18 +140,34 @@ def test_operators_of_segments():
     assert parts.operators(floats(parts, *range(6))) == {op.name for op in parts.graph.operators}
 
 
+def runs_of(parts: _Parts) -> list[tuple[bool, ...]]:
+    """Those that growth may choose from at first."""
+    runs = [run for run in parts._runs(parts.nothing) if run != parts.nothing]
+    return [run for run in runs if parts.float_share(run) <= _MOST_FLOAT]
+
+
 def test_growth_takes_the_run_that_spares_the_most_for_its_time():
     parts = by_hand()
-    grown = parts.grown(parts.nothing, 4094)
-    assert grown is not None
-    runs = [run for run in parts._runs(parts.nothing) if run != parts.nothing]
-    worths = [parts._worth(parts.nothing, run) for run in runs]
-    assert parts._worth(parts.nothing, grown) == max(worths)
+    runs = runs_of(parts)
+    # One run alone is not enough, so that the first is the best of all.
+    out_of_reach = min(parts.noise_left(run) for run in runs) - 1
+    first = parts._best(parts.nothing, runs, out_of_reach)
+    assert parts._worth(parts.nothing, first) == max(parts._worth(parts.nothing, r) for r in runs)
     everything = parts.grown(parts.nothing, 0)
     assert everything is not None
     assert parts.float_share(everything) <= _MOST_FLOAT
-    assert parts.noise_left(everything) < parts.noise_left(grown)
+    assert parts.noise_left(everything) <= parts.noise_left(first)
     assert parts.grown(everything, 0) is None
+
+
+@pytest.mark.parametrize("goal", [4094, 4000, 3000, 2000])
+def test_growth_ends_with_the_cheapest_run_that_is_enough(goal):
+    parts = by_hand()
+    enough = [run for run in runs_of(parts) if parts.noise_left(run) <= goal]
+    grown = parts.grown(parts.nothing, goal)
+    assert grown is not None
+    assert parts.time(grown) == min(parts.time(run) for run in enough)
+    assert parts.noise_left(grown) <= goal
 
 
 def test_shares_are_looked_into_where_there_is_noise():
