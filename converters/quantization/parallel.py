@@ -1,4 +1,4 @@
-"""Images through a function, a thread a core: engines and numpy compute outside Python's lock."""
+"""Items through a function, a thread a core: engines and numpy compute outside Python's lock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 # Each image under way may hold all its tensors: 2.5 GB of them for B7.
 _MOST_WORKERS = 4
@@ -18,10 +20,14 @@ Result = TypeVar("Result")
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], most: int = _MOST_WORKERS
 ) -> Iterator[Result]:
-    """What the function makes of each item, in order; at most so many are under way at a time."""
+    """What the function makes of each item, in order; at most so many are under way at a time.
+
+    Meanwhile numpy's products keep to the thread that asks for them: the threads of BLAS would take
+    the cores from these and wait for each other, spinning.
+    """
     workers = min(os.cpu_count() or 1, _MOST_WORKERS, most)
     pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         for item in items:
             pending.append(pool.submit(function, item))
             if len(pending) > workers:

@@ -11,6 +11,7 @@ from converters.graph import INPUT, PROBABILITIES, Graph, Linear, Operator
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
 from converters.quantization.moments import Moments
+from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
 from converters.quantization.recipe import UNCALIBRATED, Recipe, Rewrites
@@ -218,14 +219,12 @@ def _find_rewrites(graph: Graph, few: Sequence[Image], method: Method) -> Rewrit
 
 
 def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
-    return graph.with_operators(
-        [
-            ROUNDINGS[rounding](operator, observations.inputs[operator.name])
-            if isinstance(operator, Linear)
-            else operator
-            for operator in graph.operators
-        ]
-    )
+    def of(operator: Operator) -> Operator:
+        if not isinstance(operator, Linear):
+            return operator
+        return ROUNDINGS[rounding](operator, observations.inputs[operator.name])
+
+    return graph.with_operators(list(in_order(of, graph.operators)))
 
 
 def arrange(quantized: Quantized, recipe: Recipe) -> Quantized:

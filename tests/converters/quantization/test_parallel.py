@@ -8,6 +8,7 @@ from itertools import count, islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from converters.quantization import parallel
 from converters.quantization.parallel import in_order
@@ -65,3 +66,15 @@ def test_what_the_items_raise_is_passed_on():
 
     with pytest.raises(OSError, match="cut short"):
         list(in_order(lambda item: item, damaged()))
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_products_keep_to_their_thread_meanwhile():
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        for meanwhile in in_order(lambda _: blas_threads(), range(4)):
+            assert meanwhile == {1}
+        assert blas_threads() == {2}
