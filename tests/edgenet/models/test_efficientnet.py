@@ -54,27 +54,31 @@ def layer_shapes(model: keras.Model) -> list[tuple[str, list[tuple[int, ...]]]]:
 
 @dataclass(frozen=True)
 class Twins:
-    """A variant for images of 64 × 64, as keras.applications and as edgenet build it."""
+    """A variant as keras.applications and as edgenet build it, with the same weights."""
 
     name: str
     theirs: keras.Model
     ours: keras.Model
 
 
-@pytest.fixture(scope="module", params=B_VARIANTS)
-def twins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twins:
-    """With the same weights, by way of a file."""
-    name, weights = request.param, tmp_path_factory.mktemp("twins") / "reference.weights.h5"
-    reference = theirs(name, 64)
+def twins_of(name: str, size: int, folder: Path) -> Twins:
+    reference = theirs(name, size)
     liven(reference)
+    weights = folder / "reference.weights.h5"
     reference.save_weights(weights)
-    ours = efficientnet(name, input_size=64, classifier_activation=None)
+    ours = efficientnet(name, input_size=size, classifier_activation=None)
     ours.load_weights(weights)
-    weights.unlink()
     return Twins(name, reference, ours)
 
 
-def assert_equal(ours: keras.Model, reference: keras.Model) -> None:
+@pytest.fixture(scope="module", params=B_VARIANTS)
+def twins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """For images of 64 × 64."""
+    return twins_of(request.param, 64, tmp_path_factory.mktemp("twins"))
+
+
+def assert_equal(twins: Twins) -> None:
+    reference, ours = twins.theirs, twins.ours
     assert layer_shapes(ours) == layer_shapes(reference)
     assert ours.count_params() == reference.count_params()
     batch = images(2, reference.input_shape[1])
@@ -84,16 +88,12 @@ def assert_equal(ours: keras.Model, reference: keras.Model) -> None:
 
 
 def test_equal_weights_give_keras_applications_outputs(twins: Twins) -> None:
-    assert_equal(twins.ours, twins.theirs)
+    assert_equal(twins)
 
 
 @pytest.mark.slow
-def test_equal_weights_give_equal_outputs_for_odd_sizes(twins: Twins) -> None:
-    reference = theirs(twins.name, 75)
-    liven(reference)
-    ours = efficientnet(twins.name, input_size=75, classifier_activation=None)
-    ours.set_weights(reference.get_weights())
-    assert_equal(ours, reference)
+def test_equal_weights_give_equal_outputs_for_odd_sizes(twins: Twins, tmp_path: Path) -> None:
+    assert_equal(twins_of(twins.name, 75, tmp_path))
 
 
 def test_training_layers_are_those_of_keras_applications(twins: Twins) -> None:
