@@ -1,13 +1,15 @@
 # make demo   convert, time and run Lite0 in int8, with what is in the lock and nothing else
-# make test   every test; the real weights and photographs join where EDGENET_DATA or ../shared is
+# make test   every test, on two workers of 3 GB each (WORKERS=1: on one); the real weights and
+#             photographs join where EDGENET_DATA or ../shared is
 # make check  linter, formatter, types, import layers
 # make lock   resolve requirements.lock from pyproject.toml (UPGRADE=--upgrade: the newest of all)
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/stamp
-DEMO   := demo/lite0-int8
+PYTHON  ?= python3
+WORKERS ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/stamp
+DEMO    := demo/lite0-int8
 
 .PHONY: demo test check format lock wheel clean
 .DELETE_ON_ERROR:
@@ -17,8 +19,9 @@ demo: $(STAMP)
 	$(BIN)/edgenet bench $(DEMO)
 	$(BIN)/edgenet run $(DEMO) "$$($(BIN)/python -c 'import skimage; print(skimage.data_dir)')/chelsea.png"
 
+# A file stays with one worker, for its fixtures; tests/conftest.py hands out the long files first.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff check

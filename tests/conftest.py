@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,14 @@ def _convert(
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_NothingUnrun(), "nothing-unrun")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers get the files with slow tests first, so that none ends long after the other."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 class _NothingUnrun:

@@ -59,7 +59,7 @@ def test_similarity_is_one_with_itself_and_highest_within_a_class(
 
 @pytest.mark.slow
 def test_an_own_model_is_converted_and_answers(tmp_path: Path, texture_folder: Path) -> None:
-    first, *lines = run("convert_own_model.py", texture_folder / "003.png", tmp_path)
+    first, *lines = run("convert_own_model.py", texture_folder / "003.png", tmp_path, 96)
     assert first.endswith("own-int8: tflite, onnx, openvino")
     found = guesses(lines)
     assert set(found) == {"cat", "dog", "hedgehog"}

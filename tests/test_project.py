@@ -75,12 +75,17 @@ CONFTEST_CASES = {
 
 
 @pytest.mark.parametrize("body", CONFTEST_CASES.values(), ids=CONFTEST_CASES.keys())
-@pytest.mark.parametrize(("ci", "code"), [("true", 1), ("", 0)])
-def test_ci_fails_on_a_test_that_did_not_run(tmp_path: Path, body: str, ci: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("ci", "workers", "code"), [("true", "0", 1), ("true", "1", 1), ("", "0", 0)]
+)
+def test_ci_fails_on_a_test_that_did_not_run(
+    tmp_path: Path, body: str, ci: str, workers: str, code: int
+) -> None:
     (tmp_path / "test_passes.py").write_text("def test_ok(): ...")
     (tmp_path / "test_does_not.py").write_text(f"import pytest\n{body}\n")
+    options = ["-c", os.devnull, "--rootdir", tmp_path, "--numprocesses", workers]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "conftest", "-c", os.devnull, "--rootdir", tmp_path],
+        [sys.executable, "-m", "pytest", "-p", "conftest", *options],
         cwd=tmp_path,
         env=os.environ | {"CI": ci, "PYTHONPATH": str(ROOT / "tests"), "PYTEST_ADDOPTS": ""},
         capture_output=True,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from converters.pipeline import convert
 from edgenet.runtime import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,9 +64,8 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Lite0 with its published weights, in int8."""
     folder = tmp_path_factory.mktemp("lite0") / "bundle"
-    command = [sys.executable, "-m", "edgenet", "convert", "lite0", "--int8", "--to", "tflite"]
-    subprocess.run([*command, "-o", str(folder)], check=True, env=environment())
-    return folder
+    quick = {"calibration_images": 16, "effort": "fast"}
+    return convert("lite0", folder, precision="int8", formats=["tflite"], **quick).path
 
 
 def environment() -> dict[str, str]:

@@ -158,7 +158,8 @@ def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_p
     assert "decode ms" in bench(capsys, *asked)[1]
 
 
-def test_streams_are_measured_once_a_file(capsys, tiny_bundle):
+def test_streams_are_measured_once_a_file(capsys, monkeypatch, tiny_bundle):
+    monkeypatch.setattr("edgenet.measure.throughput._SECONDS", 0.01)
     asked = [tiny_bundle, *QUICK, "--threads", "1,2", "--streams", 2]
     streams = json.loads(bench(capsys, *asked, "--json")[1])["streams"]
     assert [(found["format"], found["count"], found["method"]) for found in streams] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -51,26 +52,51 @@ def layer_shapes(model: keras.Model) -> list[tuple[str, list[tuple[int, ...]]]]:
     ]
 
 
-@pytest.mark.parametrize("size", [64, pytest.param(75, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", B_VARIANTS)
-def test_equal_weights_give_keras_applications_outputs(
-    name: str, size: int, tmp_path: Path
-) -> None:
+@dataclass(frozen=True)
+class Twins:
+    """A variant as keras.applications and as edgenet build it, with the same weights."""
+
+    name: str
+    theirs: keras.Model
+    ours: keras.Model
+
+
+def twins_of(name: str, size: int, folder: Path) -> Twins:
     reference = theirs(name, size)
     liven(reference)
-    reference.save_weights(tmp_path / "reference.weights.h5")
+    weights = folder / "reference.weights.h5"
+    reference.save_weights(weights)
     ours = efficientnet(name, input_size=size, classifier_activation=None)
-    ours.load_weights(tmp_path / "reference.weights.h5")
+    ours.load_weights(weights)
+    return Twins(name, reference, ours)
+
+
+@pytest.fixture(scope="module", params=B_VARIANTS)
+def twins(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    """For images of 64 × 64."""
+    return twins_of(request.param, 64, tmp_path_factory.mktemp("twins"))
+
+
+def assert_equal(twins: Twins) -> None:
+    reference, ours = twins.theirs, twins.ours
     assert layer_shapes(ours) == layer_shapes(reference)
     assert ours.count_params() == reference.count_params()
-    batch = images(2, size)
+    batch = images(2, reference.input_shape[1])
     expected = reference(batch, training=False).numpy()
     assert np.abs(expected[0] - expected[1]).max() > 0.1
     np.testing.assert_allclose(ours(batch, training=False).numpy(), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", B_VARIANTS)
-def test_training_layers_are_those_of_keras_applications(name: str) -> None:
+def test_equal_weights_give_keras_applications_outputs(twins: Twins) -> None:
+    assert_equal(twins)
+
+
+@pytest.mark.slow
+def test_equal_weights_give_equal_outputs_for_odd_sizes(twins: Twins, tmp_path: Path) -> None:
+    assert_equal(twins_of(twins.name, 75, tmp_path))
+
+
+def test_training_layers_are_those_of_keras_applications(twins: Twins) -> None:
     def dropouts(model: keras.Model) -> list[tuple[str, float, object]]:
         return [
             (layer.name, pytest.approx(layer.rate), layer.noise_shape)
@@ -78,7 +104,7 @@ def test_training_layers_are_those_of_keras_applications(name: str) -> None:
             if isinstance(layer, keras.layers.Dropout)
         ]
 
-    assert dropouts(efficientnet(name, input_size=64)) == dropouts(theirs(name, 64))
+    assert dropouts(twins.ours) == dropouts(twins.theirs)
 
 
 @pytest.mark.parametrize("name", LITE_PARAMETERS)
