@@ -107,7 +107,11 @@ def _written(values: Floats) -> tuple[float, ...]:
 
 
 def rewrite_where_worth(
-    graph: Graph, images: Sequence[Image], rule: str, names: Sequence[str] = tuple(REWRITES)
+    graph: Graph,
+    images: Sequence[Image],
+    rule: str,
+    names: Sequence[str] = tuple(REWRITES),
+    options: int | None = None,
 ) -> Rewrites:
     """The rewrites that take away the most noise, as long as each is worth its time.
 
@@ -116,6 +120,7 @@ def rewrite_where_worth(
         images: Batches of 1, a few tens.
         rule: Of the ranges, a name of `converters.quantization.ranges.RULES`.
         names: Of `REWRITES`, which to try.
+        options: The first how many of a rewrite's to try; None for all.
     """
     sites = {site: name for name in names for site in REWRITES[name].candidates(graph)}
     if not sites:
@@ -134,6 +139,7 @@ def rewrite_where_worth(
         for site, (noise, gain) in _quietest(
             sites,
             plain.peaks,
+            options,
             lambda made: _Trial.of(_applied(graph, sites, made), seen, unseen, rule),
         ).items()
     }
@@ -149,11 +155,13 @@ def rewrite_where_worth(
 def _quietest(
     sites: Mapping[str, str],
     peaks: Mapping[str, Floats],
+    most: int | None,
     trial_of: Callable[[Mapping[str, Floats]], _Trial],
 ) -> Mapping[str, tuple[float, Floats]]:
     """By site, the least noise that any of its rewrite's options leaves there, and the gains."""
     found: dict[str, tuple[float, Floats]] = {}
-    for level in range(max((len(REWRITES[name].options) for name in sites.values()), default=0)):
+    counts = (len(REWRITES[name].options[:most]) for name in sites.values())
+    for level in range(max(counts, default=0)):
         options = {
             site: gains(peaks[site], *REWRITES[name].options[level], REWRITES[name].powers)
             for site, name in sites.items()

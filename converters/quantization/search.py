@@ -2,8 +2,7 @@
 
 Rounding errors of different tensors add up nearly independently, so the noise of a run is the sum
 of its parts'. Each part is measured alone in the float network; a greedy choice takes the run that
-spares the most noise for its time, and as soon as one is enough the cheapest of those, until the
-whole, measured again, is good enough.
+spares the most noise for its time, until the whole, measured again, is good enough.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 from converters.formats import EVERY_TENSOR
 from converters.graph import Graph
 from converters.quantization.correct import Segment, segments
-from converters.quantization.cost import QUANTIZER, spared_by_int8
+from converters.quantization.cost import BORDER, spared_by_int8
 from converters.quantization.quantize import Quantized, held_tensors, with_float
 from converters.quantization.simulate import Switchboard, logits, noise, simulated
 
@@ -148,7 +147,7 @@ class _Parts:
             for segment, is_crossed in zip(self.segments, crossed, strict=True)
             if is_crossed
         )
-        return self._sum(self._times, floats) + QUANTIZER * values
+        return self._sum(self._times, floats) + BORDER * values
 
     def float_share(self, floats: Floats) -> float:
         """The share of the products of convolutions and dense layers that are in float."""
@@ -174,28 +173,31 @@ class _Parts:
         ]
 
     def grown(self, floats: Floats, goal: float) -> Floats | None:
-        """With the runs added that spare the most noise for their time, until `goal` is met.
+        """With runs added that spare much noise for their time, until `goal` is met.
 
-        As far as it goes, where there is no more to add; None where there is nothing.
+        The run that spares the most for its time joins, again and again; but the last need not be
+        so large: after each step the cheapest run that would be enough is an end, too, and the
+        cheapest end is taken. As far as it goes, where nothing is enough; None where there is
+        nothing to add.
         """
-        before = floats
-        while floats == before or self.noise_left(floats) > goal:
-            runs = [
-                run
-                for run in self._runs(floats)
-                if self._spared(floats, run) > 0 and self.float_share(run) <= _MOST_FLOAT
-            ]
+        grown, ends = floats, list[Floats]()
+        while self.noise_left(grown) > goal:
+            runs = list(self._better(grown))
             if not runs:
                 break
-            floats = self._best(floats, runs, goal)
-        return None if floats == before else floats
+            enough = [run for run in runs if self.noise_left(run) <= goal]
+            ends += [min(enough, key=self.time)] if enough else []
+            worths = [self._worth(grown, run) for run in runs]
+            grown = runs[worths.index(max(worths))]
+        if ends:
+            return min(ends, key=self.time)
+        return None if grown == floats else grown
 
-    def _best(self, floats: Floats, runs: Sequence[Floats], goal: float) -> Floats:
-        """The cheapest that meets the goal, else the one that spares the most for its time."""
-        enough = [run for run in runs if self.noise_left(run) <= goal]
-        if enough:
-            return min(enough, key=self.time)
-        return max(runs, key=lambda run: self._worth(floats, run))
+    def _better(self, floats: Floats) -> Iterator[Floats]:
+        """With each run added that spares noise and leaves enough in int8."""
+        for run in self._runs(floats):
+            if self._spared(floats, run) > 0 and self.float_share(run) <= _MOST_FLOAT:
+                yield run
 
     def _runs(self, floats: Floats) -> Iterator[Floats]:
         count = len(floats)

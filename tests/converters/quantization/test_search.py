@@ -124,10 +124,10 @@ def test_time_is_what_int8_spares_and_every_border():
     spared = [0.75 * op.weights.size * 64 - 12 * 64 * op.bias.size for op in (first, second)]
     assert min(spared) > 0
     last = 5  # softmax hands out floats anyway: its classes go through a border unless in float
-    assert parts.time(parts.nothing) == 6 * last
-    pixels_border, between, behind = 6 * 8 * 8 * 3, 6 * 8 * 8 * 16, 6 * 8 * 8 * 4
-    assert parts.time(floats(parts, 1)) == spared[0] + pixels_border + between + 6 * last
-    assert parts.time(floats(parts, 1, 2)) == sum(spared) + pixels_border + behind + 6 * last
+    assert parts.time(parts.nothing) == 30 * last
+    pixels_border, between, behind = 30 * 8 * 8 * 3, 30 * 8 * 8 * 16, 30 * 8 * 8 * 4
+    assert parts.time(floats(parts, 1)) == spared[0] + pixels_border + between + 30 * last
+    assert parts.time(floats(parts, 1, 2)) == sum(spared) + pixels_border + behind + 30 * last
     assert parts.time(floats(parts, *range(6))) == sum(spared) + max(0, 0.75 * 20 - 12 * 5)
     share = parts.float_share(floats(parts, 1))
     products = [first.weights.size * 64, second.weights.size * 64, 4 * 5]
@@ -149,14 +149,16 @@ def runs_of(parts: _Parts) -> list[tuple[bool, ...]]:
 def test_growth_takes_the_run_that_spares_the_most_for_its_time():
     parts = by_hand()
     runs = runs_of(parts)
-    # One run alone is not enough, so that the first is the best of all.
-    out_of_reach = min(parts.noise_left(run) for run in runs) - 1
-    first = parts._best(parts.nothing, runs, out_of_reach)
-    assert parts._worth(parts.nothing, first) == max(parts._worth(parts.nothing, r) for r in runs)
+    # Out of reach of one run alone, so that the first is the best for its time.
+    goal = min(parts.noise_left(run) for run in runs) - 1
+    first = max(runs, key=lambda run: parts._worth(parts.nothing, run))
+    grown = parts.grown(parts.nothing, goal)
+    assert grown is not None
+    assert set(np.flatnonzero(first)) <= set(np.flatnonzero(grown))
     everything = parts.grown(parts.nothing, 0)
     assert everything is not None
     assert parts.float_share(everything) <= _MOST_FLOAT
-    assert parts.noise_left(everything) <= parts.noise_left(first)
+    assert parts.noise_left(everything) <= parts.noise_left(grown)
     assert parts.grown(everything, 0) is None
 
 
@@ -166,8 +168,8 @@ def test_growth_ends_with_the_cheapest_run_that_is_enough(goal):
     enough = [run for run in runs_of(parts) if parts.noise_left(run) <= goal]
     grown = parts.grown(parts.nothing, goal)
     assert grown is not None
-    assert parts.time(grown) == min(parts.time(run) for run in enough)
     assert parts.noise_left(grown) <= goal
+    assert parts.time(grown) <= min(parts.time(run) for run in enough)
 
 
 def test_shares_are_looked_into_where_there_is_noise():
