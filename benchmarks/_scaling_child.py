@@ -9,32 +9,40 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
 
-from benchmarks._common import end
+import edgenet
+from benchmarks._common import end, made_up_photo
 from converters.graph import Floats
 from edgenet import photographs
 from edgenet.measure.footprint import peak_rss_mb
+from edgenet.measure.latency import interleaved
 
 _SEED = 20
 # Of the images that set BatchNorm's moments: the weights do not depend on it, the memory does.
 _SIZE = 160
 _IMAGES = 8
 _RESIDUAL = 0.3
+# Of timing: at least so many runs, and so long.
+_RUNS, _SECONDS = 10, 1.0
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a bundle, and what its answers are worth against Keras's."""
+    """One file of a bundle, what its answers are worth against Keras's, and how fast it runs."""
 
     format: str
     bytes: int
     agreement: float
     sqnr_db: float | None
+    p50_ms: float
 
 
 @dataclass(frozen=True)
@@ -128,11 +136,24 @@ def convert(
         calibration_images=images,
         report=report,
     )
+    costs = perf_counter() - started, process_time(), peak_rss_mb()
+    times = _p50s(folder, formats)
     files = (
-        File(a.format, a.bytes, a.verified.agreement, a.verified.sqnr_db)
+        File(a.format, a.bytes, a.verified.agreement, a.verified.sqnr_db, times[a.format])
         for a in bundle.manifest.artifacts
     )
-    return Conversion(perf_counter() - started, process_time(), peak_rss_mb(), tuple(files))
+    return Conversion(*costs, tuple(files))
+
+
+def _p50s(bundle: Path, formats: Sequence[str]) -> dict[str, float]:
+    """Of each format, in turns, on all cores; in ms."""
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(edgenet.load(bundle, format)) for format in formats]
+        _, height, width, _ = sessions[0].info.input_shape
+        photo = made_up_photo(height, width)[None]
+        calls = [partial(session.run, photo) for session in sessions]
+        timings = interleaved(calls, runs=_RUNS, min_time=_SECONDS)
+    return {format: timing.p50_ms for format, timing in zip(formats, timings, strict=True)}
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What `convert` costs as networks grow: seconds and memory of every variant, B7 among them.
+"""What `convert` and `run` cost as networks grow: seconds, memory and p50 of every variant.
 
     python -m benchmarks.scaling [VARIANT...] [--precision int8] [--json] [--svg FILE]
 
 Published weights are not needed: they are random, with BatchNorm's moments taken from photographs,
 so that activations are of order one and int8 has something to keep. SQNR and agreement are against
 Keras, on 64 crops; a network that never learned has many near-ties. Each conversion, from the saved
-model to verified files, is a fresh process; `size` is parameters × resolution², B0's being 1.
+model to verified files, is a fresh process, which times the files afterwards, in turns; `size` is
+parameters × resolution², B0's being 1.
 """
 
 from __future__ import annotations
@@ -138,13 +139,13 @@ def _size(name: str) -> float:
 
 def _table(results: list[Result]) -> str:
     headers = ["variant", "px", "params M", "MACs G", "size", "precision", "s", "CPU s", "peak GB"]
-    headers += ["format", "MB", "agreement", "SQNR dB"]
+    headers += ["format", "MB", "agreement", "SQNR dB", "p50 ms"]
     rows = [
         [*(_head(result) if index == 0 else [""] * 9), *_cells(file)]
         for result in results
         for index, file in enumerate(result.conversion.files)
     ]
-    return render(headers, rows, "<>>>><>>><>>>")
+    return render(headers, rows, "<>>>><>>><>>>>")
 
 
 def _head(result: Result) -> list[str]:
@@ -167,6 +168,7 @@ def _cells(file: File) -> list[str]:
         number(file.bytes / 1e6, 1),
         number(file.agreement, 3),
         number(file.sqnr_db, 1),
+        number(file.p50_ms, 1),
     ]
 
 
@@ -201,7 +203,12 @@ def _drawn(results: list[Result]) -> str:
         Panel(title, across, {p: points(p, memory) for p in precisions})
         for title, memory in (("convert, seconds", False), ("convert, peak memory in GB", True))
     ]
-    return draw(panels)
+    runs: dict[str, list[Point]] = {}
+    for r in results:
+        for file in r.conversion.files:
+            point = (r.macs / 1e9, file.p50_ms, r.variant)
+            runs.setdefault(f"{file.format} {r.precision}", []).append(point)
+    return draw([*panels, Panel("run, p50 in ms", "MACs, G", runs)])
 
 
 if __name__ == "__main__":
