@@ -32,6 +32,9 @@ SILU_FLAT = -8.0
 # Far below zero the gate of a scaled SiLU is shut: its range may end there at this share of its
 # other end.
 _SCALED_LOW = -1.0
+# Ends that are as alike as this become the same, with zero as the middle level: OpenVINO's
+# convolutions are up to twice as fast on inputs that are held so.
+_ALIKE = 0.8
 
 
 class Role(Enum):
@@ -165,7 +168,10 @@ def choose(graph: Graph, statistics: Statistics, rule: str = DEFAULT_RULE) -> Re
 
 
 def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
-    """ReLU lives above zero, and what is clipped before SiLU or its gate cannot come out of it."""
+    """A range with the ends that the network itself sets, and about zero where it nearly is.
+
+    ReLU lives above zero, and what is clipped before SiLU or its gate cannot come out of it.
+    """
     low, high = ranges[tensor]
     role = role_of(graph, tensor)
     if role is Role.RECTIFIED:
@@ -178,4 +184,13 @@ def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
         factor = producer.inputs[0]
         if role_of(graph, factor) is Role.BEFORE_SCALED_SILU:
             return low, min(high, ranges[factor][1])
-    return low, high
+    return _centred(low, high) if role is Role.LINEAR else (low, high)
+
+
+def _centred(low: float, high: float) -> Range:
+    """The range, wider by as little as puts zero in its middle where it nearly is there."""
+    if min(-low, high) < _ALIKE * max(-low, high):
+        return low, high
+    # 128 levels are below zero and 127 above.
+    end = max(-low, high * 128 / 127)
+    return -end, end * 127 / 128

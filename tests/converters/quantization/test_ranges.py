@@ -150,6 +150,25 @@ def test_every_tensor_of_any_network_gets_parameters(graph):
             assert quantizations[operator.output].scale == 1 / 256
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "middle"),
+    [(-1.0, 1.0, True), (-0.9, 1.0, True), (-1.0, 0.85, True), (-0.7, 1.0, False), (0, 1, False)],
+)
+def test_zero_is_the_middle_level_of_sums_that_reach_as_far_on_both_sides(low, high, middle):
+    chain = Chain(4, 4).normalize().convolution(8)
+    tensor = chain.last
+    graph = simplify(chain.convolution(4).head())
+    assert role_of(graph, tensor) is Role.LINEAR
+    found = {op.output: statistics([low], [low], [high], [high]) for op in graph.operators}
+    recipe = choose(graph, found)
+    kept = recipe.ranges[tensor]
+    if not middle:
+        assert kept == pytest.approx((low, high))
+        return
+    assert kept[0] <= low < high <= kept[1] * (1 + 1e-9)
+    assert recipe.quantizations(graph)[tensor].zero_point == 128
+
+
 def test_an_unknown_rule_is_told_the_known():
     with pytest.raises(UsageError, match=f"'tails': take one of {', '.join(RULES)}"):
         choose(Chain(4, 4).normalize().head(), {}, "tails")
