@@ -11,19 +11,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.bisection.feed import Feed
+from converters.formats.pixel_groups import GROUPS, spread_like
 from converters.graph import Floats
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import sqnr_db
 
 # Weights rounded to 8 bits keep 30 dB and more; those of a rewritten operator are other numbers.
 _SAME_WEIGHTS_DB = 20.0
+# To (height, width, in, out) from TFLite's order of a convolution's weights, and from the others'.
+_CONVOLUTIONS = ((1, 2, 3, 0), (2, 3, 1, 0))
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,15 @@ def twin_constants(twin: Network | None, tensor: str, rounded: Sequence[Floats])
     if weights is None:
         return list(rounded)
     pairs = zip(found[1:], rounded[1:], strict=True)
-    return [weights, *(theirs.reshape(ours.shape) for theirs, ours in pairs)]
+    # A bias over groups of pixels is the same for each pixel.
+    return [weights, *(np.resize(theirs, ours.shape) for theirs, ours in pairs)]
 
 
 def aligned(steps: Sequence[Step], answer: int, twin: Network | None) -> tuple[Step, ...]:
-    """The steps as the twin calls them: the logits' tensor, and layers that their names don't tell.
+    """The steps as the twin has them: the logits' tensor, layers that their names don't tell, maps.
+
+    A map held in groups of pixels is the twin's map, and costs what that does: what the convolution
+    multiplies by zero is no work of the network's.
 
     Args:
         steps: A file's.
@@ -144,7 +151,7 @@ def aligned(steps: Sequence[Step], answer: int, twin: Network | None) -> tuple[S
         return tuple(steps)
     logits = twin.steps[twin.answer].tensor
     named = [
-        replace(step, tensor=logits) if number == answer else step
+        replace(step, tensor=logits) if number == answer else _ungrouped(step, twin)
         for number, step in enumerate(steps)
     ]
     layers = {step.tensor: step.layer for step in twin.steps}
@@ -154,16 +161,38 @@ def aligned(steps: Sequence[Step], answer: int, twin: Network | None) -> tuple[S
     )
 
 
+def _grouped(theirs: Floats, rounded: Floats) -> Floats | None:
+    """`theirs` as `rounded` holds them, where that is the convolution over groups of pixels."""
+    if theirs.ndim != 4 or rounded.ndim != 4:
+        return None
+    for our_axes, their_axes in product(_CONVOLUTIONS, repeat=2):
+        ours = rounded.transpose(our_axes)
+        spread = spread_like(theirs.transpose(their_axes), ours)
+        if spread is not None and _same(spread, ours):
+            return np.ascontiguousarray(spread.transpose(np.argsort(our_axes)))
+    return None
+
+
+def _same(theirs: Floats, rounded: Floats) -> bool:
+    ratio = sqnr_db(theirs.reshape(1, -1), rounded.reshape(1, -1))
+    return ratio is None or ratio >= _SAME_WEIGHTS_DB
+
+
+def _ungrouped(step: Step, twin: Network) -> Step:
+    tensor = step.tensor.removesuffix(GROUPS)
+    if tensor == step.tensor or tensor not in twin.index:
+        return step
+    return replace(step, tensor=tensor, macs=twin.steps[twin.index[tensor]].macs)
+
+
 def _matching(theirs: Floats, rounded: Floats) -> Floats | None:
     """`theirs` in the axes of `rounded`, where the one is the other but for its rounding."""
     if theirs.size != rounded.size:
-        return None
+        return _grouped(theirs, rounded)
     if theirs.ndim != rounded.ndim:
         theirs = theirs.reshape(rounded.shape)
     for axes in permutations(range(theirs.ndim)):
         turned = theirs.transpose(axes)
-        if turned.shape == rounded.shape:
-            ratio = sqnr_db(turned.reshape(1, -1), rounded.reshape(1, -1))
-            if ratio is None or ratio >= _SAME_WEIGHTS_DB:
-                return np.ascontiguousarray(turned, np.float32)
+        if turned.shape == rounded.shape and _same(turned, rounded):
+            return np.ascontiguousarray(turned, np.float32)
     return None

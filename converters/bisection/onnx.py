@@ -23,6 +23,7 @@ from converters.bisection.network import (
 )
 from converters.bisection.onnx_edit import Edit, Tap
 from converters.bisection.onnx_wiring import BORDERS, Wiring
+from converters.formats.pixel_groups import GROUPS
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
@@ -123,7 +124,7 @@ class OnnxNetwork(Network):
         """What the node makes, by its own name or that behind its quantizer, as the twin has it."""
         name, behind = node.output[0], self._wiring.behind(node.output[0])
         known = (name,) if self._twin is None else self._twin.index
-        return next((n for n in (name, behind) if n and n in known), name)
+        return next((n for n in (name, behind) if n and n.removesuffix(GROUPS) in known), name)
 
     def _step(self, node: Any, layer: str, shapes: dict[str, list[int]]) -> Step:
         name = node.output[0]

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from converters.graph import Convolution, Floats, Graph, Operator, Padding, Reshape, Shape
 from converters.quantization.recipe import Recipe
 
 CHANNELS = 4
+GROUPS = "/groups"
+"""What the name of a tensor ends with that holds another one's values in groups."""
 
 
 def with_pixel_groups(graph: Graph, recipe: Recipe | None) -> Graph:
@@ -38,7 +42,7 @@ def with_pixel_groups(graph: Graph, recipe: Recipe | None) -> Graph:
 def _surrounded(by_groups: Convolution, shapes: Mapping[str, Shape]) -> list[Operator]:
     """The convolution between what makes groups of pixels and what takes them apart."""
     (source,), result, name = by_groups.inputs, by_groups.output, by_groups.name
-    taken, made = f"{result}/groups/read", f"{result}/groups"
+    taken, made = f"{result}{GROUPS}/read", f"{result}{GROUPS}"
     _, height, width, channels = shapes[source]
     together = by_groups.weights.shape[2]
     groups = (height, width * channels // together, together)
@@ -73,7 +77,8 @@ def grouped(convolution: Convolution, source: Shape) -> Convolution | None:
         return None
     before = -(-pad.left // pixels)
     starts = [before * pixels - pad.left + stride * result for result in range(results)]
-    weights = _spread(convolution, starts, pixels, before)
+    groups = max((starts[-1] + convolution.weights.shape[1] - 1) // pixels, before) + 1
+    weights = _spread(convolution.weights, starts, groups, pixels)
     return replace(
         convolution,
         weights=weights,
@@ -84,11 +89,30 @@ def grouped(convolution: Convolution, source: Shape) -> Convolution | None:
     )
 
 
-def _spread(convolution: Convolution, starts: list[int], pixels: int, before: int) -> Floats:
+def spread_like(weights: Floats, spread: Floats) -> Floats | None:
+    """The weights, (height, width, in, out), at the places that rounded ones of theirs have.
+
+    Args:
+        weights: Of a convolution.
+        spread: Those of one over groups of pixels, (height, groups, n·in, results·out).
+
+    Returns:
+        Weights of the shape of `spread`; None where it can not be of such a convolution.
+    """
+    height, width, channels, out = weights.shape
+    groups, pixels, results = spread.shape[1], spread.shape[2] // channels, spread.shape[3] // out
+    shape = (height, groups * pixels, channels, results, out)
+    if spread.size != prod(shape) or groups * pixels < width or spread.shape[0] != height:
+        return None
+    windows = sliding_window_view(spread.reshape(shape), width, axis=1)
+    likeness = np.einsum("hscrow,hwco->rs", windows, weights)
+    return _spread(weights, likeness.argmax(axis=1).tolist(), groups, pixels)
+
+
+def _spread(weights: Floats, starts: list[int], groups: int, pixels: int) -> Floats:
     """The weights, (height, groups, n·in, results·out), of windows that start at these pixels."""
-    height, width, channels, out = convolution.weights.shape
-    groups = max((starts[-1] + width - 1) // pixels, before) + 1
+    height, width, channels, out = weights.shape
     spread = np.zeros((height, groups * pixels, channels, len(starts), out), np.float32)
     for result, start in enumerate(starts):
-        spread[:, start : start + width, :, result] = convolution.weights
+        spread[:, start : start + width, :, result] = weights
     return spread.reshape(height, groups, pixels * channels, -1)

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from converters.formats import onnx, tflite
-from converters.formats.pixel_groups import grouped, with_pixel_groups
+from converters.formats.pixel_groups import grouped, spread_like, with_pixel_groups
 from converters.graph import Convolution, Graph, Padding, Reshape
 from converters.passes import simplify
 from tests.converters.graphs import (
@@ -88,6 +88,24 @@ def test_rounded_weights_keep_their_scales():
     scales = np.linspace(0.1, 0.2, 16, dtype=np.float32)
     by_groups = grouped(replace(convolution, scales=scales), graph.shapes[convolution.inputs[0]])
     np.testing.assert_array_equal(by_groups.scales, np.tile(scales, 4))
+
+
+@given(kernel=st.integers(1, 7), stride=st.sampled_from([1, 2, 4]), data=st.data())
+def test_weights_find_the_places_of_their_rounded_ones(kernel, stride, data):
+    left = data.draw(st.integers(max(0, kernel - stride - 6), kernel - 1), "left")
+    right = kernel - stride - left
+    assume(right >= 0)
+    graph = network(16, kernel=(3, kernel), strides=(1, stride), padding=Padding(1, 1, left, right))
+    convolution = first_convolution(graph)
+    spread = grouped(convolution, graph.shapes[convolution.inputs[0]]).weights
+    rounded = np.round(spread / 0.01) * np.float32(0.01)
+    np.testing.assert_array_equal(spread_like(convolution.weights, rounded), spread)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3, 16), (1, 1, 12, 64), (3, 2, 11, 60), (3, 2, 12, 61)])
+def test_weights_of_another_convolution_have_no_places(shape):
+    weights = first_convolution(network(16)).weights[..., :15]
+    assert spread_like(weights, np.ones(shape, np.float32)) is None
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,9 @@ def test_few_images_do(graph, tmp_path, count):
     assert sqnr_db(float_answers(graph, images)[LOGITS], got) > 15
 
 
-@pytest.mark.parametrize(("count", "looked_at"), [(24, 24), (33, 17), (200, 29)])
+@pytest.mark.parametrize(("count", "looked_at"), [(24, 24), (33, 17), (200, 25)])
 def test_the_fast_effort_looks_at_fewer_images_and_rewrites(graph, count, looked_at):
-    assert images_of(batches(count)).at_most(32).count == looked_at
+    assert images_of(batches(count)).at_most(27).count == looked_at
     found = quantized(graph, count, effort="fast")
     assert found.images == looked_at
     assert "gating" not in found.recipe.rewrites
@@ -156,7 +156,7 @@ def test_the_fast_effort_looks_at_fewer_images_and_rewrites(graph, count, looked
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("count", [6, 13, 64, 200])
 def test_images_aside_set_nothing(effort, count):
-    held = {"fast": 12, "thorough": 36}[effort]
+    held = {"fast": 9, "thorough": 36}[effort]
     numbered = [np.full((1, 1, 1, 3), i, np.uint8) for i in range(count)]
 
     def numbers(images) -> list[int]:
