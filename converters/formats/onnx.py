@@ -215,11 +215,20 @@ class Builder:
         if not np.all(operator.scale == 1):
             inputs = [source, self.weight(f"{operator.name}/factor", scale)]
             source = self.node("Mul", inputs, f"{operator.name}/scaled")
+        name, added = f"{operator.name}/offset", self.weight
         if operator.inputs[0] == INPUT:
             # A row of them, or ONNX Runtime, which moves channels last, adds pixel by pixel.
             offset = np.tile(offset, (1, 1, self.graph.shapes[INPUT][2]))
-        inputs = [source, self.weight(f"{operator.name}/offset", offset)]
-        self.emit("Add", inputs, operator.output, quantized)
+            added = self.pixel_offset
+        self.emit("Add", [source, added(name, offset)], operator.output, quantized)
+
+    def pixel_offset(self, name: str, values: Floats) -> str:
+        """What is added to the pixels: in levels like them, or ONNX Runtime adds in float."""
+        if not self.quantizations or self.wide:
+            return self.weight(name, values)
+        held = Quantization.of_constants(values)
+        levels = self.constant(f"{name}/quantized", held.quantize(values))
+        return self.dequantized(levels, name, held)
 
     def _shifted_pixels(self, operator: Affine, quantization: Quantization) -> None:
         """Pixels are the levels themselves, whoever reads them."""

@@ -98,6 +98,9 @@ class _Builder(plain.Builder):
         levels = self.constant(f"{name}/quantized", held.quantize(values))
         return self.dequantized(levels, name, held)
 
+    def pixel_offset(self, name: str, values: Any) -> str:
+        return self.weight(name, values)
+
     def emit(
         self, kind: str, inputs: Sequence[str], tensor: str, quantized: bool, **attributes: Any
     ) -> None:

@@ -24,6 +24,8 @@ _SMALLEST_SCALE = 1e-12
 # Of what is always zero any step will do, but OpenVINO divides the bias before it by the step, and
 # refuses some 1e10.
 _IDLE_STEP = 1e-6
+# Ranges tried for constants: enough that three offsets come within 0.02 of a pixel's step.
+_WIDTHS = 2001
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,20 @@ class Quantization:
 
     @classmethod
     def of_constants(cls, values: Floats, bits: int = 8) -> Quantization:
-        """The parameters for constants: positive powers of two up to 2^7 apart are exact."""
+        """The parameters for constants: positive powers of two up to 2^7 apart are exact.
+
+        Others get, of the ranges up to twice as wide as theirs, the one whose levels come nearest.
+        """
         fractions, exponents = np.frexp(values)
         if bits == 8 and np.all(fractions == 0.5):
             return cls(float(np.exp2(exponents.max() - 8)), 0)
-        return cls.covering(float(values.min()), float(values.max()), bits)
+        low, high, distinct = float(values.min()), float(values.max()), np.unique(values)
+        widths = np.linspace(1, 2, _WIDTHS if bits == 8 else 1)
+        candidates = [cls.covering(low * width, high * width, bits) for width in widths]
+        return min(
+            candidates,
+            key=lambda held: np.square(held.dequantize(held.quantize(distinct)) - distinct).sum(),
+        )
 
     def scaled(self, factors: Floats) -> Quantization:
         """The parameters for what it holds times a factor for each channel."""

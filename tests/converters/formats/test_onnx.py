@@ -106,6 +106,18 @@ def test_activations_are_unsigned_and_follow_each_operator(models, precision, dt
     assert LOGITS not in quantized
 
 
+def test_onnx_runtime_computes_in_levels_throughout(models, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(models["int8"].SerializeToString(), options)
+    optimized = onnx.load(tmp_path / "optimized.onnx")
+    kinds = Counter(node.op_type for node in optimized.graph.node)
+    assert kinds["QLinearAdd"] == 1
+    computed = {kind for kind in kinds if not kind.startswith("QLinear")}
+    # The logits leave in float, through the operator that makes them, for their softmax.
+    assert computed <= {"Transpose", "Reshape", "Flatten", "QGemm", "Softmax", "QuantizeLinear"}
+
+
 def test_relu_is_the_saturation_of_the_quantizer(models):
     kinds = {p: Counter(node.op_type for node in models[p].graph.node) for p in PRECISIONS}
     assert kinds["fp32"]["Clip"] == 1

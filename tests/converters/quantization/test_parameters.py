@@ -92,6 +92,24 @@ def test_pixels_and_sigmoids_have_scales_of_their_own():
     assert (SIGMOID.low, SIGMOID.high) == (0, 255 / 256)
 
 
+@given(arrays.arrays(np.float32, 5, elements=st.floats(-(2.0**20), 2.0**20, width=32)))
+def test_constants_are_held_at_least_as_well_as_by_the_range_that_covers_them(values):
+    def error(held: Quantization) -> float:
+        return float(np.square(held.dequantize(held.quantize(values)) - values).sum())
+
+    covering = Quantization.covering(float(values.min()), float(values.max()))
+    assert error(Quantization.of_constants(values)) <= error(covering)
+
+
+def test_powers_of_two_and_a_mean_pixel_are_held_nearly_exactly():
+    powers = np.float32(2) ** np.arange(-3, 5)
+    held = Quantization.of_constants(powers)
+    assert np.array_equal(held.dequantize(held.quantize(powers)), powers)
+    mean = -np.float32([123.675, 116.28, 103.53])
+    held = Quantization.of_constants(mean)
+    assert np.abs(held.dequantize(held.quantize(mean)) - mean).max() < 0.02
+
+
 def linear(weights: Any, bias: Any) -> Linear:
     weights = np.asarray(weights, np.float32)
     return Dense("d", ("x",), "y", weights, np.asarray(bias, np.float32), "linear")
