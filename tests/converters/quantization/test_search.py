@@ -121,14 +121,15 @@ def test_noise_that_is_left():
 def test_time_is_what_int8_spares_and_every_border():
     parts = by_hand()
     first, second = (op for op in parts.graph.operators if isinstance(op, Convolution))
-    spared = [0.75 * op.weights.size * 64 - 12 * 64 * op.bias.size for op in (first, second)]
+    # Products, and three more bytes a weight, less the quantizers of each value.
+    spared = [(0.75 * 64 + 12) * op.weights.size - 12 * 64 * op.bias.size for op in (first, second)]
     assert min(spared) > 0
     last = 5  # softmax hands out floats anyway: its classes go through a border unless in float
     assert parts.time(parts.nothing) == 30 * last
     pixels_border, between, behind = 30 * 8 * 8 * 3, 30 * 8 * 8 * 16, 30 * 8 * 8 * 4
     assert parts.time(floats(parts, 1)) == spared[0] + pixels_border + between + 30 * last
     assert parts.time(floats(parts, 1, 2)) == sum(spared) + pixels_border + behind + 30 * last
-    assert parts.time(floats(parts, *range(6))) == sum(spared) + max(0, 0.75 * 20 - 12 * 5)
+    assert parts.time(floats(parts, *range(6))) == sum(spared) + (0.75 + 12) * 20 - 12 * 5
     share = parts.float_share(floats(parts, 1))
     products = [first.weights.size * 64, second.weights.size * 64, 4 * 5]
     assert share == pytest.approx(products[0] / sum(products))
