@@ -12,7 +12,8 @@ _OTHERS = (
     "Relu|Relu6|Sigmoid|Softmax|Tanh|Mean|Mul|Add|AddV2|Sub|Pad|Reshape|Cast|batchnorm|add|mul|"
     "sub|truediv|FusedBatchNormV3|Squeeze|swish|Shape|"
     "weights|bias|offset|factor|scale|scaled|sigmoid|axes|pads|padded|shape|values|float|quantized|"
-    "linear|levels|group|groups|ungroup|pooled|product|biased|beta|reshaped|channels_last|transposed|order"
+    "linear|levels|group|groups|ungroup|pooled|product|biased|beta|reshaped|channels_last|"
+    "transposed|order"
 )
 _SUFFIX = re.compile(rf"(?:(?P<linear>{_LINEAR})|{_OTHERS})(?:_?\d+)?")
 _BLOCK = re.compile(r"block\d+[a-z]+|stem|top|head")

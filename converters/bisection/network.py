@@ -189,10 +189,10 @@ def _matching(theirs: Floats, rounded: Floats) -> Floats | None:
     """`theirs` in the axes of `rounded`, where the one is the other but for its rounding."""
     if theirs.size != rounded.size:
         return _grouped(theirs, rounded)
-    if theirs.ndim != rounded.ndim:
-        theirs = theirs.reshape(rounded.shape)
+    # Axes of one value stand elsewhere in each format, and there may be more of them.
+    theirs, ours = theirs.squeeze(), rounded.squeeze()
     for axes in permutations(range(theirs.ndim)):
         turned = theirs.transpose(axes)
-        if turned.shape == rounded.shape and _same(turned, rounded):
-            return np.ascontiguousarray(turned, np.float32)
+        if turned.shape == ours.shape and _same(turned, ours):
+            return np.ascontiguousarray(turned.reshape(rounded.shape), np.float32)
     return None

@@ -35,15 +35,18 @@ class TestEveryFormat:
         network, theirs = frozen[family].pair(format, twin)
         truth = logits(theirs, textures)
         assert decibels(truth, logits(network, textures)) < 40
-        # The mean pixel keeps its levels where the twin does not say it as one constant.
-        assert decibels(truth, logits(network, textures, network.quantized)) > 70
+        # OpenVINO's twin has no row of mean pixels, so that ONNX's keeps the levels of its own.
+        levels_left = (family, format, twin) == ("b", "onnx", "openvino")
+        assert decibels(truth, logits(network, textures, network.quantized)) > (
+            70 if levels_left else 80
+        )
 
     def test_an_island_takes_noise_away(self, frozen, textures, family, format):
         network, theirs = frozen[family].pair(format, "tflite")
         truth = logits(theirs, textures)
-        early = network.quantized[: 3 * len(network.quantized) // 4]
+        early = network.quantized[: 5 * len(network.quantized) // 6]
         whole, island = (decibels(truth, logits(network, textures, r)) for r in ((), early))
-        assert whole + 0.5 < island < 80
+        assert whole + 1 < island < 80
 
     def test_each_step_alone_is_nearer_than_all_together(self, frozen, textures, family, format):
         network, theirs = frozen[family].pair(format, "tflite")
