@@ -10,7 +10,7 @@ differs from image to image is no shift, and is shrunk away.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,32 +22,10 @@ from converters.formats.onnx import build
 from converters.graph import INPUT, Activation, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
+from converters.quantization.segments import segments
 from converters.quantization.simulate import Image, runner, simulated
 
 Doubles = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Operators in a row that read one tensor from before, `source`, and hand on one, `result`."""
-
-    source: str
-    operators: tuple[Operator, ...]
-    result: str
-
-
-def segments(graph: Graph) -> tuple[Segment, ...]:
-    """The graph cut wherever only one tensor is alive."""
-    last_read = {name: i for i, op in enumerate(graph.operators) for name in op.inputs}
-    found: list[Segment] = []
-    start, source = 0, INPUT
-    alive = {INPUT}
-    for position, operator in enumerate(graph.operators):
-        alive = {n for n in (*alive, operator.output) if last_read.get(n, -1) > position}
-        if alive <= {operator.output}:
-            found.append(Segment(source, graph.operators[start : position + 1], operator.output))
-            start, source = position + 1, operator.output
-    return tuple(found)
 
 
 def correct_biases(

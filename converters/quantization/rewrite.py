@@ -19,7 +19,8 @@ from converters.quantization.cost import in_int8
 from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.ranges import choose
 from converters.quantization.recipe import Rewrites
-from converters.quantization.simulate import Image, Switchboard
+from converters.quantization.simulate import Image
+from converters.quantization.switchboard import Switchboard
 from edgenet.errors import UsageError
 
 # What a rewrite has to take away, in dB: so much for each hundredth of the network's time that it

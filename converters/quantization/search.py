@@ -17,10 +17,11 @@ import numpy as np
 
 from converters.formats import EVERY_TENSOR
 from converters.graph import Graph
-from converters.quantization.correct import Segment, segments
 from converters.quantization.cost import BORDER, spared_by_int8
 from converters.quantization.quantize import Quantized, held_tensors, with_float
-from converters.quantization.simulate import Switchboard, logits, noise, simulated
+from converters.quantization.segments import Segment, segments
+from converters.quantization.simulate import logits, noise, simulated
+from converters.quantization.switchboard import Switchboard
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4

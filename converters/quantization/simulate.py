@@ -6,7 +6,7 @@ agrees with the int8 kernels up to ties.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -26,10 +26,10 @@ def simulated(
     graph: Graph, held: Mapping[str, Quantization], outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The float model with these tensors, and the sigmoids inside a SiLU among them, in levels."""
-    return _replaced(graph, held, lambda name, owner: _rounding(name, name), outputs)
+    return replaced(graph, held, lambda name, owner: rounding(name, name), outputs)
 
 
-def _replaced(
+def replaced(
     graph: Graph,
     held: Mapping[str, Quantization],
     make: Callable[[str, str], Sequence[onnx.NodeProto]],
@@ -67,52 +67,13 @@ def _parameters(name: str, quantization: Quantization) -> Iterator[onnx.TensorPr
     yield numpy_helper.from_array(zeros, f"{name}/zero_point")
 
 
-def _rounding(name: str, result: str) -> Sequence[onnx.NodeProto]:
+def rounding(name: str, result: str) -> Sequence[onnx.NodeProto]:
+    """The nodes that take `name`/exact through the levels of `name`."""
     levels, parameters = f"{name}/quantized", [f"{name}/scale", f"{name}/zero_point"]
     return (
         helper.make_node("QuantizeLinear", [f"{name}/exact", *parameters], [levels], name=levels),
         helper.make_node("DequantizeLinear", [levels, *parameters], [result], name=f"{name}/held"),
     )
-
-
-class Switchboard:
-    """A float model in which the rounding of every tensor can be switched on, on some images.
-
-    One session answers for all choices: making one for each would take longer than to run it.
-    """
-
-    def __init__(
-        self, graph: Graph, held: Mapping[str, Quantization], images: Sequence[Image]
-    ) -> None:
-        made = {operator.output for operator in graph.operators}
-        self.held = [name for name in held if name in made]
-        self._images = images
-        model = _replaced(graph, {name: held[name] for name in self.held}, _switched)
-        for name in self.held:
-            switch = helper.make_tensor_value_info(f"{name}/on", onnx.TensorProto.BOOL, [])
-            model.graph.input.append(switch)
-        self._run = runner(model, [LOGITS])
-        self._reference = self._logits(())
-
-    def noise(self, tensors: Collection[str]) -> float:
-        """The share of the logits' energy that rounding these tensors alone makes of noise."""
-        return noise(self._logits(tensors), self._reference)
-
-    def _logits(self, tensors: Collection[str]) -> Floats:
-        switches = {f"{name}/on": np.array(name in tensors) for name in self.held}
-        answers = in_order(lambda image: self._run({INPUT: image, **switches}), self._images)
-        return np.concatenate([answer[LOGITS] for answer in answers])
-
-
-def _switched(name: str, owner: str) -> Sequence[onnx.NodeProto]:
-    branches = {}
-    for branch, nodes in (
-        ("then", _rounding(name, f"{name}/then")),
-        ("else", [helper.make_node("Identity", [f"{name}/exact"], [f"{name}/else"])]),
-    ):
-        value = helper.make_tensor_value_info(f"{name}/{branch}", onnx.TensorProto.FLOAT, None)
-        branches[f"{branch}_branch"] = helper.make_graph(nodes, f"{name}/{branch}", [], [value])
-    return [helper.make_node("If", [f"{owner}/on"], [name], name=f"{name}/if", **branches)]
 
 
 def runner(model: onnx.ModelProto, outputs: Sequence[str]) -> Runner:

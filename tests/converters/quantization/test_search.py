@@ -7,7 +7,6 @@ import pytest
 
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
-from converters.quantization.correct import segments
 from converters.quantization.quantize import with_float
 from converters.quantization.search import (
     _MOST_FLOAT,
@@ -17,6 +16,7 @@ from converters.quantization.search import (
     measure,
     return_to_float,
 )
+from converters.quantization.segments import segments
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels
 from tests.converters.quantization.networks import SIZE, deep_network, quantized, silu_network

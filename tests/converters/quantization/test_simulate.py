@@ -15,7 +15,7 @@ from converters.quantization.parallel import in_order
 from converters.quantization.parameters import SIGMOID
 from converters.quantization.quantize import held_tensors
 from converters.quantization.ranges import choose
-from converters.quantization.simulate import Switchboard, logits, noise, runner, simulated
+from converters.quantization.simulate import logits, noise, runner, simulated
 from tests.converters.graphs import float_answers, pixels, run_onnx
 from tests.converters.quantization.networks import SIZE, batches, quantized, silu_network
 
@@ -27,11 +27,6 @@ IMAGES = batches(4)
 @pytest.fixture(scope="module")
 def quantizations():
     return choose(GRAPH, calibrate(GRAPH, batches(8)).tensors).quantizations(GRAPH)
-
-
-@pytest.fixture(scope="module")
-def switchboard(quantizations):
-    return Switchboard(GRAPH, quantizations, IMAGES)
 
 
 def tensors(held):
@@ -78,22 +73,6 @@ def test_the_sigmoid_inside_a_silu_is_held_with_it(quantizations):
     assert f"{silu.output}/sigmoid/scale" in scales
     scale = np.frombuffer(scales[f"{silu.output}/sigmoid/scale"].raw_data, np.float32)
     assert scale == np.float32(SIGMOID.scale)
-
-
-@settings(max_examples=15)
-@given(data=st.data())
-def test_a_switchboard_measures_what_holding_the_same_tensors_does(
-    switchboard, quantizations, data
-):
-    chosen = data.draw(st.sets(st.sampled_from(switchboard.held)))
-    model = simulated(GRAPH, {name: quantizations[name] for name in chosen})
-    expected = noise(logits(model, IMAGES), logits(simulated(GRAPH, {}), IMAGES))
-    assert switchboard.noise(chosen) == pytest.approx(expected, rel=0.05, abs=1e-9)
-
-
-def test_with_every_switch_off_there_is_no_noise(switchboard):
-    assert switchboard.noise(()) == 0
-    assert set(switchboard.held) <= set(NAMES)
 
 
 def test_it_agrees_with_the_int8_file_up_to_ties():

@@ -1,0 +1,129 @@
+"""What rounding any tensors alone costs the logits, asked again and again of the same images.
+
+A session that can switch the rounding of each tensor on answers for all choices: making one for
+each would take longer than to run it. What lies before the first tensor that is rounded is the same
+every time, so further sessions take the network up on its way, from what is alive there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from converters.formats.onnx import channels_first
+from converters.graph import INPUT, LOGITS, Floats, Graph
+from converters.quantization.cost import in_int8
+from converters.quantization.parallel import in_order
+from converters.quantization.parameters import Quantization
+from converters.quantization.segments import segments
+from converters.quantization.simulate import (
+    Image,
+    Runner,
+    noise,
+    replaced,
+    rounding,
+    runner,
+    simulated,
+)
+
+# Each holds the weights of all that comes after it.
+_STAGES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """The network from the tensor `source` on, whose value for each image is in `feeds`."""
+
+    run: Runner
+    switches: Sequence[str]
+    feeds: Sequence[Mapping[str, Image | Floats]]
+
+    def logits(self, tensors: Collection[str]) -> Floats:
+        """With the rounding of these tensors switched on."""
+        switches = {f"{name}/on": np.array(name in tensors) for name in self.switches}
+        answers = in_order(lambda feed: self.run({**feed, **switches}), self.feeds)
+        return np.concatenate([answer[LOGITS] for answer in answers])
+
+
+class Switchboard:
+    """A float model in which the rounding of every tensor can be switched on, on some images."""
+
+    def __init__(
+        self, graph: Graph, held: Mapping[str, Quantization], images: Sequence[Image]
+    ) -> None:
+        made = {operator.output: place for place, operator in enumerate(graph.operators)}
+        self.held = [name for name in held if name in made]
+        places = {INPUT: -1, **{name: made[name] for name in _cuts(graph)}}
+        wanted = [LOGITS, *(name for name in places if name != INPUT)]
+        run = runner(simulated(graph, {}, wanted), wanted)
+        found = list(in_order(lambda image: run({INPUT: image}), images))
+        self._reference = np.concatenate([values[LOGITS] for values in found])
+        model = replaced(graph, {name: held[name] for name in self.held}, _switched, [LOGITS])
+        self._stages = []
+        for source, place in places.items():
+            switches = [name for name in self.held if made[name] > place]
+            tail = runner(_tail(model, graph, source, switches), [LOGITS])
+            values = images if source == INPUT else [values[source] for values in found]
+            self._stages.append(_Stage(tail, switches, [{source: value} for value in values]))
+
+    def noise(self, tensors: Collection[str]) -> float:
+        """The share of the logits' energy that rounding these tensors alone makes of noise."""
+        rounded = set(tensors) & set(self.held)
+        last = next(stage for stage in reversed(self._stages) if rounded.issubset(stage.switches))
+        return noise(last.logits(rounded), self._reference)
+
+
+def _switched(name: str, owner: str) -> Sequence[onnx.NodeProto]:
+    branches = {}
+    for branch, nodes in (
+        ("then", rounding(name, f"{name}/then")),
+        ("else", [helper.make_node("Identity", [f"{name}/exact"], [f"{name}/else"])]),
+    ):
+        value = helper.make_tensor_value_info(f"{name}/{branch}", TensorProto.FLOAT, None)
+        branches[f"{branch}_branch"] = helper.make_graph(nodes, f"{name}/{branch}", [], [value])
+    return [helper.make_node("If", [f"{owner}/on"], [name], name=f"{name}/if", **branches)]
+
+
+def _cuts(graph: Graph) -> Iterator[str]:
+    """The tensors that cut the graph in stages of nearly equal time."""
+    parts = segments(graph)
+    times = [sum(in_int8(graph, op) for op in segment.operators) for segment in parts]
+    stage = 1
+    for segment, passed in zip(parts[:-1], accumulate(times), strict=False):
+        if passed * _STAGES >= stage * sum(times):
+            yield segment.result
+            stage = int(passed * _STAGES / sum(times)) + 1
+
+
+def _tail(
+    model: onnx.ModelProto, graph: Graph, source: str, switches: Iterable[str]
+) -> onnx.ModelProto:
+    """What a model computes from one tensor on, which alone is alive there."""
+    nodes = list(model.graph.node)
+    inputs = list(model.graph.input)
+    if source != INPUT:
+        start = next(place for place, node in enumerate(nodes) if source in node.output)
+        nodes = nodes[start + 1 :]
+        shape = channels_first(graph.shapes[source])
+        inputs = [helper.make_tensor_value_info(source, TensorProto.FLOAT, shape)]
+    for name in switches:
+        inputs.append(helper.make_tensor_value_info(f"{name}/on", TensorProto.BOOL, []))
+    read = set(_read(nodes))
+    constants = [constant for constant in model.graph.initializer if constant.name in read]
+    body = helper.make_graph(nodes, source, inputs, model.graph.output, constants)
+    tail = helper.make_model(body, opset_imports=model.opset_import)
+    tail.ir_version = model.ir_version
+    return tail
+
+
+def _read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """The names that nodes read, in their branches too."""
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _read(attribute.g.node)
