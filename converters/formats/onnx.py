@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16, Nodes, channels_first
 from converters.formats.pixel_groups import with_pixel_groups
 from converters.graph import (
     INPUT,
@@ -37,6 +38,7 @@ from converters.graph import (
     Pad,
     Padding,
     Reshape,
+    Shape,
 )
 from converters.quantization.parameters import (
     BIAS_LIMIT,
@@ -49,10 +51,6 @@ from converters.quantization.parameters import (
 )
 from converters.quantization.recipe import Recipe, exact_shift
 
-# Opset 17 and IR version 8 are what ONNX Runtime 1.13 (2022) reads.
-OPSET, IR_VERSION = 17, 8
-# The first that quantize to 16 bits: ONNX 1.16 (2024).
-OPSET_16, IR_VERSION_16 = 21, 10
 _FUNCTIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softmax": "Softmax"}
 
 
@@ -73,11 +71,6 @@ def build(
     return builder.model(graph.outputs if outputs is None else outputs)
 
 
-def channels_first(shape: Sequence[int]) -> list[int]:
-    """The shape as ONNX holds it: maps are (batch, channels, height, width)."""
-    return [shape[0], shape[3], shape[1], shape[2]] if len(shape) == 4 else list(shape)
-
-
 def _as_depthwise(operator: Affine) -> Convolution:
     """Channels scaled by the one convolution that runs so in levels on several threads."""
     return Convolution(
@@ -93,26 +86,22 @@ def _as_depthwise(operator: Affine) -> Convolution:
     )
 
 
-class Builder:
+class Builder(Nodes):
     """Appends node by node; what another arrangement does otherwise, it overrides."""
 
-    # ONNX Runtime multiplies a map by a gate pixel by pixel; rows that are this wide go faster.
+    # ONNX Runtime multiplies a map by a gate pixel by pixel; in levels, rows that are this wide go
+    # faster.
     least_row = 20.0
     bias_limit = BIAS_LIMIT
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
+        super().__init__(precision)
         self.graph = graph
-        self.precision = precision
         self.quantizations = {} if recipe is None else recipe.quantizations(graph)
         self.float_operators = frozenset() if recipe is None else recipe.float_operators
         self.wide = recipe is not None and recipe.activation_bits == 16
-        # The tensors that went through levels under their own name.
-        self.held: set[str] = set()
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self.opset, self.ir_version = (
-            (OPSET_16, IR_VERSION_16) if self.wide else (OPSET, IR_VERSION)
-        )
+        if self.wide:
+            self.opset, self.ir_version = OPSET_16, IR_VERSION_16
         self.take_pixels()
 
     def take_pixels(self) -> None:
@@ -137,39 +126,6 @@ class Builder:
             self.requantize(name, f"{name}/quantized", through, self.quantizations[name])
         return through
 
-    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        """Appends a node, named as what it makes; returns that name."""
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        return output
-
-    def constant(self, name: str, values: Any) -> str:
-        """Adds a constant once; returns its name."""
-        self.constants.setdefault(
-            name, numpy_helper.from_array(np.asarray(values, order="C"), name)
-        )
-        return name
-
-    def weight(self, name: str, values: Any) -> str:
-        """A float constant; fp16 stores half of it and computes in float32."""
-        if self.precision != "fp16":
-            return self.constant(name, values.astype(np.float32))
-        return self.half(name, values)
-
-    def half(self, name: str, values: Any) -> str:
-        """A float constant that is stored in half precision."""
-        half = self.constant(f"{name}/half", values.astype(np.float16))
-        return self.node("Cast", [half], name, to=TensorProto.FLOAT)
-
-    def dequantized(self, levels: str, name: str, quantization: Quantization) -> str:
-        """Appends the reading of levels; returns the name of the values."""
-        return self.node("DequantizeLinear", [levels, *self._parameters(name, quantization)], name)
-
-    def _parameters(self, name: str, quantization: Quantization) -> tuple[str, str]:
-        return (
-            self.constant(f"{name}/scale", np.float32(quantization.scale)),
-            self.constant(f"{name}/zero_point", quantization.dtype(quantization.zero_point)),
-        )
-
     def emit(
         self, kind: str, inputs: Sequence[str], tensor: str, quantized: bool, **attributes: Any
     ) -> None:
@@ -179,13 +135,6 @@ class Builder:
             return
         source = self.node(kind, inputs, f"{tensor}/float", **attributes)
         self.requantize(source, f"{tensor}/quantized", tensor, self.quantizations[tensor])
-
-    def requantize(self, source: str, levels: str, result: str, quantization: Quantization) -> None:
-        """Sends values through levels; `result` can be read as held."""
-        parameters = self._parameters(result, quantization)
-        self.node("QuantizeLinear", [source, *parameters], levels)
-        self.node("DequantizeLinear", [levels, *parameters], result)
-        self.held.add(result)
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
@@ -215,16 +164,19 @@ class Builder:
         if not np.all(operator.scale == 1):
             inputs = [source, self.weight(f"{operator.name}/factor", scale)]
             source = self.node("Mul", inputs, f"{operator.name}/scaled")
-        name, added = f"{operator.name}/offset", self.weight
         if operator.inputs[0] == INPUT:
             # A row of them, or ONNX Runtime, which moves channels last, adds pixel by pixel.
             offset = np.tile(offset, (1, 1, self.graph.shapes[INPUT][2]))
-            added = self.pixel_offset
-        self.emit("Add", [source, added(name, offset)], operator.output, quantized)
+            added = self.pixel_offset(operator, offset)
+        else:
+            added = self.weight(f"{operator.name}/offset", offset)
+        self.emit("Add", [source, added], operator.output, quantized)
 
-    def pixel_offset(self, name: str, values: Floats) -> str:
-        """What is added to the pixels: in levels like them, or ONNX Runtime adds in float."""
-        if not self.quantizations or self.wide:
+    def pixel_offset(self, operator: Affine, values: Floats) -> str:
+        """What is added to pixels: where these are read in levels in such, to be added in them."""
+        name = f"{operator.name}/offset"
+        in_levels = map(self.quantized, self.graph.consumers[operator.output])
+        if self.wide or not any(in_levels):
             return self.weight(name, values)
         held = Quantization.of_constants(values)
         levels = self.constant(f"{name}/quantized", held.quantize(values))
@@ -345,8 +297,24 @@ class Builder:
         gate = f"{tensor}/sigmoid"
         if quantized:
             self.quantizations[gate] = sigmoid_like(self.quantizations[tensor])
+        elif source in self.held:
+            self._silu_of_levels(source, gate, tensor)
+            return
         self.emit("Sigmoid", [source], gate, quantized)
         self.emit("Mul", [source, gate], tensor, quantized)
+
+    def _silu_of_levels(self, source: str, gate: str, tensor: str) -> None:
+        """SiLU in float; another view of the values, which costs nothing, is their one reader.
+
+        ONNX Runtime dequantizes anew for each reader, and behind two it does not see SiLU.
+        """
+        shape = channels_first(self.graph.shapes[tensor])
+        flat = self.node("Flatten", [source], f"{tensor}/flat")
+        self.node("Sigmoid", [flat], gate)
+        product = self.node("Mul", [flat, gate], f"{tensor}/product")
+        # Whatever the batch: 0 takes the source's.
+        view = self.constant(f"{tensor}/shape", np.array([0, *shape[1:]], np.int64))
+        self.node("Reshape", [product, view], tensor)
 
     @add.register
     def _(self, operator: Add) -> None:
@@ -355,11 +323,30 @@ class Builder:
     @add.register
     def _(self, operator: Multiply) -> None:
         feature_map, gate = (self.graph.shapes[name] for name in operator.inputs)
-        if self.quantized(operator) and gate[2] == 1 and feature_map[2] >= self.least_row:
-            inputs = [self.read(operator), self._row(operator, feature_map[2])]
-            self.emit("Mul", inputs, operator.output, True)
-        else:
-            self._elementwise(operator, "Mul")
+        quantized = self.quantized(operator)
+        inputs = [self.read(operator), self.read(operator, 1)]
+        if gate[1:3] == (1, 1) != feature_map[1:3]:
+            if quantized and feature_map[2] >= self.least_row:
+                inputs[1] = self._row(operator, feature_map[2])
+            elif self.quantizations and not quantized:
+                inputs[1] = self._spread(operator, feature_map[1:3])
+        self.emit("Mul", inputs, operator.output, quantized)
+
+    def _spread(self, operator: Multiply, size: Shape) -> str:
+        """A gate for a whole map: in its blocked layout ONNX Runtime multiplies equal shapes only.
+
+        Resize has a kernel in that layout, unlike Expand, so that nothing leaves it on the way. A
+        file that is float throughout keeps to the plain product, which every accelerator takes.
+        """
+        factors = self.constant(f"spread/{size[0]}x{size[1]}", np.array([1, 1, *size], np.float32))
+        return self.node(
+            "Resize",
+            [self.read(operator, 1), "", factors],
+            f"{operator.output}/gate",
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
 
     def _row(self, operator: Multiply, width: int) -> str:
         """A gate for a whole row of pixels: the same levels again and again."""
@@ -386,7 +373,7 @@ class Builder:
 
     def flatten(self, pooled: str, tensor: str) -> None:
         """Flattens behind the quantizer, so that the pooling is one QLinear kernel."""
-        parameters = self._parameters(tensor, self.quantizations[tensor])
+        parameters = self.parameters(tensor, self.quantizations[tensor])
         levels = self.node("QuantizeLinear", [pooled, *parameters], f"{tensor}/levels")
         flat = self.node("Flatten", [levels], f"{tensor}/quantized")
         self.dequantized(flat, tensor, self.quantizations[tensor])
@@ -427,11 +414,4 @@ class Builder:
             helper.make_tensor_value_info(name, TensorProto.FLOAT, channels_first(shapes[name]))
             for name in outputs
         ]
-        body = helper.make_graph(
-            self.nodes, self.graph.name, inputs, values, list(self.constants.values())
-        )
-        model = helper.make_model(
-            body, opset_imports=[helper.make_opsetid("", self.opset)], producer_name="edgenet"
-        )
-        model.ir_version = self.ir_version
-        return model
+        return self.whole(self.graph.name, inputs, values)

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 
 from converters.formats import onnx as plain
+from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16
 from converters.graph import INPUT, LOGITS, Affine, Graph, Linear, Operator, Pad, Reshape
 from converters.quantization.parameters import PIXELS, Quantization
 from converters.quantization.recipe import Recipe
@@ -61,7 +62,7 @@ class _Builder(plain.Builder):
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe) -> None:
         super().__init__(graph, precision, recipe)
-        self.opset, self.ir_version = plain.OPSET_16, plain.IR_VERSION_16
+        self.opset, self.ir_version = OPSET_16, IR_VERSION_16
         self.quantizations[LOGITS] = Quantization.covering(*recipe.ranges[LOGITS], 16)
         head = graph.producers[LOGITS].inputs[0]
         self.before_logits = Quantization.covering(*recipe.ranges[head], 16)
@@ -98,8 +99,8 @@ class _Builder(plain.Builder):
         levels = self.constant(f"{name}/quantized", held.quantize(values))
         return self.dequantized(levels, name, held)
 
-    def pixel_offset(self, name: str, values: Any) -> str:
-        return self.weight(name, values)
+    def pixel_offset(self, operator: Affine, values: Any) -> str:
+        return self.weight(f"{operator.name}/offset", values)
 
     def emit(
         self, kind: str, inputs: Sequence[str], tensor: str, quantized: bool, **attributes: Any

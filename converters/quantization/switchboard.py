@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from converters.formats.onnx import channels_first
+from converters.formats.onnx_nodes import channels_first
 from converters.graph import INPUT, LOGITS, Floats, Graph
 from converters.quantization.cost import in_int8
 from converters.quantization.parallel import in_order

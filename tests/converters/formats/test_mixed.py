@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from converters.formats import LOWERINGS, lower
 from converters.formats.onnx import build as build_onnx
 from converters.formats.tflite import build as build_tflite
-from converters.graph import LOGITS, Convolution, Graph, Linear
+from converters.graph import LOGITS, Convolution, Graph, Linear, Multiply
 from converters.passes import simplify
 from converters.quantization.recipe import Recipe
 from edgenet.measure.accuracy import sqnr_db
@@ -184,6 +184,42 @@ def test_onnx_runtime_runs_an_island_as_float_kernels(graph, recipe, tmp_path):
     assert whole["QLinearConv"] - part["QLinearConv"] == 2
     assert part["DequantizeLinear"] - whole["DequantizeLinear"] == 1
     assert part["QuantizeLinear"] - whole["QuantizeLinear"] == 1
+
+
+@pytest.mark.parametrize("stem_is_float", [False, True])
+def test_onnx_adds_the_mean_pixel_in_levels_for_who_reads_levels(stem_is_float):
+    graph = network()
+    normalize, stem = graph.operators[:2]
+    recipe = recipe_of(graph, pixels(8, 17, 17), "min-max")
+    model = build_onnx(graph, "int8-mixed", mixed(recipe, [stem.name] if stem_is_float else []))
+    made = {node.output[0]: node.op_type for node in model.graph.node}
+    expected = None if stem_is_float else "DequantizeLinear"
+    assert made.get(f"{normalize.name}/offset") == expected
+
+
+def test_onnx_runtime_dequantizes_once_for_a_silu(graph, recipe, tmp_path):
+    """And runs it as one kernel."""
+    silu = island(graph)[1:2]
+    whole, part = (
+        optimized(build_onnx(graph, "int8-mixed", mixed(recipe, names)), tmp_path / "optimized")
+        for names in ((), silu)
+    )
+    assert part["QuickGelu"] == 1
+    assert part["Sigmoid"] == 0
+    assert part["DequantizeLinear"] - whole["DequantizeLinear"] == 1
+
+
+def test_onnx_runtime_multiplies_a_float_gate_in_its_blocked_layout(graph, recipe, tmp_path):
+    """From the depthwise convolution to the one behind the gate, only one map changes layout."""
+    operators = list(graph.operators)
+    names = [operator.name for operator in operators]
+    gated = next(op for op in operators if isinstance(op, Multiply))
+    project = graph.consumers[gated.output][0].name
+    block = names[names.index(island(graph)[2]) : names.index(project) + 1]
+    model = build_onnx(graph, "int8-mixed", mixed(recipe, block))
+    kinds = optimized(model, tmp_path / "optimized")
+    assert kinds["Upsample"] == 1
+    assert kinds["ReorderInput"] == 1
 
 
 def test_openvino_leaves_a_float_convolution_alone(graph, recipe, tmp_path):

@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 
-from converters.formats.onnx import (
+from converters.formats.onnx import build
+from converters.formats.onnx_nodes import (
     IR_VERSION,
     IR_VERSION_16,
     OPSET,
     OPSET_16,
-    build,
     channels_first,
 )
 from converters.graph import INPUT, LOGITS, Graph, Linear
