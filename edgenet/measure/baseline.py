@@ -107,7 +107,7 @@ def read(path: str) -> Document:
         raise UsageError(f"cannot read the baseline {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{path} is not a baseline: edgenet check BUNDLE --json > {path} writes one"
+            f"{path} is not a baseline: give what edgenet check BUNDLE --json printed"
         ) from error
     return document
 
