@@ -216,7 +216,12 @@ def _find_rewrites(graph: Graph, few: Sequence[Image], method: Method) -> Rewrit
     names = [name for name in _TRIED[method.effort] if name not in method.without]
     if names:
         rewrites |= rewrite_where_worth(
-            rewritten(graph, rewrites), few, method.rule, names, _OPTIONS.get(method.effort)
+            rewritten(graph, rewrites),
+            few,
+            method.rule,
+            names,
+            _OPTIONS.get(method.effort),
+            "correction" not in method.without,
         )
     return rewrites
 

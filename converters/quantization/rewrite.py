@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -113,6 +114,7 @@ def rewrite_where_worth(
     rule: str,
     names: Sequence[str] = tuple(REWRITES),
     options: int | None = None,
+    corrected: bool = True,
 ) -> Rewrites:
     """The rewrites that take away the most noise, as long as each is worth its time.
 
@@ -122,12 +124,14 @@ def rewrite_where_worth(
         rule: Of the ranges, a name of `converters.quantization.ranges.RULES`.
         names: Of `REWRITES`, which to try.
         options: The first how many of a rewrite's to try; None for all.
+        corrected: Whether biases will make up for what rounding shifts.
     """
     sites = {site: name for name in names for site in REWRITES[name].candidates(graph)}
     if not sites:
         return {}
     seen, unseen = images[::2], images[1::2] or images
-    plain = _Trial.of(graph, seen, unseen, rule)
+    trial_of = partial(_Trial.of, seen=seen, unseen=unseen, rule=rule, corrected=corrected)
+    plain = trial_of(graph)
     left = plain.switches.noise(plain.switches.held)
     before = {site: plain.noise_of(site) for site in sites}
     worth = {
@@ -141,7 +145,7 @@ def rewrite_where_worth(
             sites,
             plain.peaks,
             options,
-            lambda made: _Trial.of(_applied(graph, sites, made), seen, unseen, rule),
+            lambda made: trial_of(_applied(graph, sites, made)),
         ).items()
     }
     made: dict[str, dict[str, tuple[float, ...]]] = {}
@@ -212,10 +216,18 @@ class _Trial:
     switches: Switchboard
 
     @classmethod
-    def of(cls, graph: Graph, seen: Sequence[Image], unseen: Sequence[Image], rule: str) -> _Trial:
+    def of(
+        cls,
+        graph: Graph,
+        seen: Sequence[Image],
+        unseen: Sequence[Image],
+        rule: str,
+        corrected: bool,
+    ) -> _Trial:
         """With ranges from the images `seen`, to measure on those `unseen`."""
         tensors = calibrate(graph, seen, moments=False).tensors
-        switches = Switchboard(graph, choose(graph, tensors, rule).quantizations(graph), unseen)
+        held = choose(graph, tensors, rule).quantizations(graph)
+        switches = Switchboard(graph, held, unseen, corrected)
         return cls(graph, {name: found.peaks for name, found in tensors.items()}, switches)
 
     def noise_of(self, site: str) -> float:

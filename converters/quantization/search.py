@@ -1,8 +1,9 @@
 """Which operators return to float: runs of them, chosen by the noise they add against their time.
 
 Rounding errors of different tensors add up nearly independently, so the noise of a run is the sum
-of its parts'. Each part is measured alone in the float network; a greedy choice takes the run that
-spares the most noise for its time, until the whole, measured again, is good enough.
+of its parts'. Each part is measured alone in the float network, less what a bias will make up for;
+a greedy choice takes the run that spares the most noise for its time, until the whole, measured
+again, is good enough.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from converters.quantization.switchboard import Switchboard
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
+# Where the noise is so many times under the goal, less is tried in float once more.
+_TO_SPARE = 1.05
 # Segments; six make a block.
 _LONGEST_RUN = 16
 # Spans that add less than this share of all noise are not looked into.
@@ -70,21 +73,28 @@ def return_to_float(
         return best
     report(f"{decibels(best.noise):.1f} dB in int8 throughout: looking for what to leave in float")
     parts = _Parts.of(quantized)
-    # The whole is not quite the sum of its parts.
-    excess = parts.excess(best.noise, parts.nothing)
+
+    def tried(floats: Floats) -> Mixed:
+        mixed = with_float(quantized, parts.operators(floats))
+        found = Mixed(mixed, measure(mixed), parts.float_share(floats))
+        report(
+            f"{len(mixed.recipe.float_operators)} operators in float, {found.float_share:.0%} of "
+            f"the products: {decibels(found.noise):.1f} dB"
+        )
+        return found
+
     floats = parts.nothing
     while best.noise > goal:
-        more = parts.grown(floats, goal / excess)
+        # The whole is not quite the sum of its parts.
+        more = parts.grown(floats, goal / parts.excess(best.noise, floats))
         if more is None:
-            break
-        floats = more
-        mixed = with_float(quantized, parts.operators(floats))
-        best = Mixed(mixed, measure(mixed), parts.float_share(floats))
-        excess = parts.excess(best.noise, floats)
-        report(
-            f"{len(mixed.recipe.float_operators)} operators in float, {best.float_share:.0%} of "
-            f"the products: {decibels(best.noise):.1f} dB"
-        )
+            return best
+        floats, best = more, tried(more)
+    if best.noise * _TO_SPARE < goal:
+        fewer = parts.grown(parts.nothing, goal / parts.excess(best.noise, floats))
+        if fewer is not None and parts.time(fewer) < parts.time(floats):
+            found = tried(fewer)
+            return found if found.noise <= goal else best
     return best
 
 
@@ -108,7 +118,8 @@ class _Parts:
         graph = quantized.graph
         held = held_tensors(graph, quantized.recipe, EVERY_TENSOR)
         # To rank parts takes fewer images than to tell what is kept.
-        switches = Switchboard(graph, held, quantized.aside[::2])
+        images = quantized.aside[::2]
+        switches = Switchboard(graph, held, images, quantized.recipe.corrected)
         cut = segments(graph)
         groups = []
         for segment in cut:

@@ -26,13 +26,13 @@ def simulated(
     graph: Graph, held: Mapping[str, Quantization], outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The float model with these tensors, and the sigmoids inside a SiLU among them, in levels."""
-    return replaced(graph, held, lambda name, owner: rounding(name, name), outputs)
+    return replaced(graph, held, lambda name, owner: rounding(name, f"{name}/exact", name), outputs)
 
 
 def replaced(
     graph: Graph,
     held: Mapping[str, Quantization],
-    make: Callable[[str, str], Sequence[onnx.NodeProto]],
+    make: Callable[[str, str], Iterable[onnx.NodeProto]],
     outputs: Sequence[str] | None = None,
 ) -> onnx.ModelProto:
     """The float model with nodes made behind each held tensor, from `TENSOR/exact` to `TENSOR`.
@@ -67,12 +67,14 @@ def _parameters(name: str, quantization: Quantization) -> Iterator[onnx.TensorPr
     yield numpy_helper.from_array(zeros, f"{name}/zero_point")
 
 
-def rounding(name: str, result: str) -> Sequence[onnx.NodeProto]:
-    """The nodes that take `name`/exact through the levels of `name`."""
-    levels, parameters = f"{name}/quantized", [f"{name}/scale", f"{name}/zero_point"]
+def rounding(name: str, source: str, result: str) -> Sequence[onnx.NodeProto]:
+    """The nodes that take a value through the levels of the tensor `name`."""
+    levels, parameters = f"{result}/quantized", [f"{name}/scale", f"{name}/zero_point"]
     return (
-        helper.make_node("QuantizeLinear", [f"{name}/exact", *parameters], [levels], name=levels),
-        helper.make_node("DequantizeLinear", [levels, *parameters], [result], name=f"{name}/held"),
+        helper.make_node("QuantizeLinear", [source, *parameters], [levels], name=levels),
+        helper.make_node(
+            "DequantizeLinear", [levels, *parameters], [result], name=f"{result}/held"
+        ),
     )
 
 

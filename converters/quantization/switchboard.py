@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from converters.formats.onnx_nodes import channels_first
-from converters.graph import INPUT, LOGITS, Floats, Graph
+from converters.graph import INPUT, LOGITS, Activation, Floats, Graph, Unscaled
 from converters.quantization.cost import in_int8
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
@@ -28,7 +29,6 @@ from converters.quantization.simulate import (
     replaced,
     rounding,
     runner,
-    simulated,
 )
 
 # Each holds the weights of all that comes after it.
@@ -51,19 +51,33 @@ class _Stage:
 
 
 class Switchboard:
-    """A float model in which the rounding of every tensor can be switched on, on some images."""
+    """A float model in which the rounding of every tensor can be switched on, on some images.
+
+    With `corrected`, what rounding shifts the mean of a channel by is taken back where a bias will:
+    on a map that is read by what is linear in it.
+    """
 
     def __init__(
-        self, graph: Graph, held: Mapping[str, Quantization], images: Sequence[Image]
+        self,
+        graph: Graph,
+        held: Mapping[str, Quantization],
+        images: Sequence[Image],
+        corrected: bool = True,
     ) -> None:
         made = {operator.output: place for place, operator in enumerate(graph.operators)}
         self.held = [name for name in held if name in made]
+        quantizations = {name: held[name] for name in self.held}
+        shifted = [name for name in self.held if corrected and _has_means(graph, name)]
         places = {INPUT: -1, **{name: made[name] for name in _cuts(graph)}}
-        wanted = [LOGITS, *(name for name in places if name != INPUT)]
-        run = runner(simulated(graph, {}, wanted), wanted)
+        sources = [LOGITS, *(name for name in places if name != INPUT)]
+        shifts = [f"{name}/shift" for name in shifted]
+        run = runner(_watched(graph, quantizations, shifted, sources), [*sources, *shifts])
         found = list(in_order(lambda image: run({INPUT: image}), images))
         self._reference = np.concatenate([values[LOGITS] for values in found])
-        model = replaced(graph, {name: held[name] for name in self.held}, _switched, [LOGITS])
+        model = replaced(graph, quantizations, partial(_switched, set(shifted)), [LOGITS])
+        for name in shifted:
+            shift = np.mean([values[f"{name}/shift"] for values in found], axis=0)
+            model.graph.initializer.append(numpy_helper.from_array(shift, f"{name}/shift"))
         self._stages = []
         for source, place in places.items():
             switches = [name for name in self.held if made[name] > place]
@@ -78,11 +92,53 @@ class Switchboard:
         return noise(last.logits(rounded), self._reference)
 
 
-def _switched(name: str, owner: str) -> Sequence[onnx.NodeProto]:
+def _has_means(graph: Graph, tensor: str) -> bool:
+    """Whether biases make up for a tensor's means: not for vectors, nor where a curve follows."""
+    shape = graph.shapes[tensor]
+    curved = any(isinstance(op, Activation | Unscaled) for op in graph.consumers[tensor])
+    return len(shape) == 4 and shape[1] * shape[2] > 1 and not curved
+
+
+def _watched(
+    graph: Graph,
+    held: Mapping[str, Quantization],
+    shifted: Sequence[str],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """The float model, which tells by how much rounding a tensor would lower each channel."""
+
+    def make(name: str, owner: str) -> Iterator[onnx.NodeProto]:
+        exact, rounded, lost = f"{name}/exact", f"{name}/rounded", f"{name}/lost"
+        yield helper.make_node("Identity", [exact], [name])
+        if name != owner:
+            yield from rounding(name, exact, rounded)
+            return
+        source = exact
+        producer = graph.producers[name]
+        if isinstance(producer, Activation) and producer.function == "silu":
+            source = f"{name}/product"
+            factors = [producer.inputs[0], f"{name}/sigmoid/rounded"]
+            yield helper.make_node("Mul", factors, [source])
+        yield from rounding(name, source, rounded)
+        yield helper.make_node("Sub", [exact, rounded], [lost])
+        yield helper.make_node("ReduceMean", [lost], [f"{name}/shift"], axes=[0, 2, 3], keepdims=1)
+
+    model = replaced(graph, {name: held[name] for name in shifted}, make, outputs)
+    for name in shifted:
+        shift = helper.make_tensor_value_info(f"{name}/shift", TensorProto.FLOAT, None)
+        model.graph.output.append(shift)
+    return model
+
+
+def _switched(shifted: Collection[str], name: str, owner: str) -> Sequence[onnx.NodeProto]:
+    exact, rounded, then = f"{name}/exact", f"{name}/rounded", f"{name}/then"
+    held = list(rounding(name, exact, rounded if name in shifted else then))
+    if name in shifted:
+        held.append(helper.make_node("Add", [rounded, f"{name}/shift"], [then]))
     branches = {}
     for branch, nodes in (
-        ("then", rounding(name, f"{name}/then")),
-        ("else", [helper.make_node("Identity", [f"{name}/exact"], [f"{name}/else"])]),
+        ("then", held),
+        ("else", [helper.make_node("Identity", [exact], [f"{name}/else"])]),
     ):
         value = helper.make_tensor_value_info(f"{name}/{branch}", TensorProto.FLOAT, None)
         branches[f"{branch}_branch"] = helper.make_graph(nodes, f"{name}/{branch}", [], [value])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converters.graph import INPUT, LOGITS, Activation, Convolution, Padding
 from converters.quantization.calibrate import calibrate
 from converters.quantization.ranges import choose
-from converters.quantization.simulate import logits, noise, simulated
+from converters.quantization.simulate import logits, noise, runner, simulated
 from converters.quantization.switchboard import Switchboard
 from tests.converters.quantization.networks import batches, deep_network, silu_network
 
@@ -23,7 +26,7 @@ def held_of(graph):
 
 
 HELD = {name: held_of(graph) for name, graph in GRAPHS.items()}
-BOARDS = {name: Switchboard(graph, HELD[name], IMAGES) for name, graph in GRAPHS.items()}
+BOARDS = {name: Switchboard(graph, HELD[name], IMAGES, False) for name, graph in GRAPHS.items()}
 REFERENCES = {name: logits(simulated(graph, {}), IMAGES) for name, graph in GRAPHS.items()}
 
 
@@ -51,6 +54,45 @@ def test_each_tensor_alone(name):
 def test_with_every_switch_off_there_is_no_noise(name):
     assert BOARDS[name].noise(()) < 1e-10
     assert set(BOARDS[name].held) <= {op.output for op in GRAPHS[name].operators}
+
+
+def means(graph, held, tensor):
+    """Of each channel, over the images."""
+    run = runner(simulated(graph, held, [tensor]), [tensor])
+    return np.mean([run({INPUT: image})[tensor].mean(axis=(0, 2, 3)) for image in IMAGES], axis=0)
+
+
+def test_what_a_bias_makes_up_for_is_no_noise():
+    """The bias of the one reader takes the means back, where a shift is a shift everywhere."""
+    graph, board = GRAPHS["silu"], Switchboard(GRAPHS["silu"], HELD["silu"], IMAGES)
+    tensors = [
+        tensor
+        for tensor in board.held
+        if isinstance(reader := graph.consumers[tensor][0], Convolution)
+        and len(graph.consumers[tensor]) == 1
+        and reader.padding == Padding()
+        and not reader.depthwise
+    ]
+    assert tensors
+    for tensor in tensors:
+        held = {tensor: HELD["silu"][tensor]}
+        lost = means(graph, {}, tensor) - means(graph, held, tensor)
+        reader = graph.consumers[tensor][0]
+        made_up = replace(reader, bias=reader.bias + lost @ reader.weights.sum(axis=(0, 1)))
+        corrected = graph.with_operators(
+            [made_up if op is reader else op for op in graph.operators]
+        )
+        expected = noise(logits(simulated(corrected, held), IMAGES), REFERENCES["silu"])
+        assert board.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-9)
+
+
+def test_vectors_and_what_a_curve_follows_keep_their_shift():
+    graph, board = GRAPHS["silu"], Switchboard(GRAPHS["silu"], HELD["silu"], IMAGES)
+    curved = [op.inputs[0] for op in graph.operators if isinstance(op, Activation)]
+    kept = [name for name in (*curved, LOGITS) if name in board.held]
+    assert kept
+    for tensor in kept:
+        assert board.noise([tensor]) == pytest.approx(BOARDS["silu"].noise([tensor]), rel=0.01)
 
 
 def test_it_takes_the_network_up_on_its_way():
