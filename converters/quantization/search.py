@@ -26,8 +26,10 @@ from converters.quantization.switchboard import Switchboard
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
-# Where the noise is so many times under the goal, less is tried in float once more.
+# Where the noise is so many times under the goal, less is tried in float.
 _TO_SPARE = 1.05
+# Seven seconds each for B0.
+_MOST_TRIES = 6
 # Segments; six make a block.
 _LONGEST_RUN = 16
 # Spans that add less than this share of all noise are not looked into.
@@ -68,34 +70,33 @@ def return_to_float(
         goal: The noise wanted, as a share of the logits' energy.
         report: Told of what was tried.
     """
-    best = Mixed(quantized, measure(quantized), 0.0)
-    if best.noise <= goal:
-        return best
-    report(f"{decibels(best.noise):.1f} dB in int8 throughout: looking for what to leave in float")
+    found = Mixed(quantized, measure(quantized), 0.0)
+    if found.noise <= goal:
+        return found
+    report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
     parts = _Parts.of(quantized)
-
-    def tried(floats: Floats) -> Mixed:
+    floats = parts.nothing
+    enough: tuple[Mixed, Floats] | None = None
+    for _ in range(_MOST_TRIES):
+        # The whole is not quite the sum of its parts.
+        wanted = goal / parts.excess(found.noise, floats)
+        start = floats
+        if found.noise <= goal:
+            enough = found, floats
+            if found.noise * _TO_SPARE >= goal:
+                break
+            start = parts.nothing
+        more = parts.grown(start, wanted)
+        if more is None or (enough and parts.time(more) >= parts.time(enough[1])):
+            break
+        floats = more
         mixed = with_float(quantized, parts.operators(floats))
         found = Mixed(mixed, measure(mixed), parts.float_share(floats))
         report(
             f"{len(mixed.recipe.float_operators)} operators in float, {found.float_share:.0%} of "
             f"the products: {decibels(found.noise):.1f} dB"
         )
-        return found
-
-    floats = parts.nothing
-    while best.noise > goal:
-        # The whole is not quite the sum of its parts.
-        more = parts.grown(floats, goal / parts.excess(best.noise, floats))
-        if more is None:
-            return best
-        floats, best = more, tried(more)
-    if best.noise * _TO_SPARE < goal:
-        fewer = parts.grown(parts.nothing, goal / parts.excess(best.noise, floats))
-        if fewer is not None and parts.time(fewer) < parts.time(floats):
-            found = tried(fewer)
-            return found if found.noise <= goal else best
-    return best
+    return found if enough is None or found.noise <= goal else enough[0]
 
 
 Floats = tuple[bool, ...]
