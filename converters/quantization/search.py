@@ -65,6 +65,8 @@ def return_to_float(
 ) -> Mixed:
     """Returns runs of operators to float until the noise is small enough, or too much is in float.
 
+    What is enough with something to spare is followed by tries with less in float.
+
     Args:
         quantized: In int8 throughout.
         goal: The noise wanted, as a share of the logits' energy.
