@@ -7,7 +7,7 @@ network, cost the logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -132,8 +132,9 @@ def rewrite_where_worth(
     seen, unseen = images[::2], images[1::2] or images
     trial_of = partial(_Trial.of, seen=seen, unseen=unseen, rule=rule, corrected=corrected)
     plain = trial_of(graph)
-    left = plain.switches.noise(plain.switches.held)
-    before = {site: plain.noise_of(site) for site in sites}
+    left, peaks = plain.switches.noise(plain.switches.held), plain.peaks
+    before = dict(plain.noises(sites))
+    del plain  # Its sessions hold the weights of a network several times.
     worth = {
         site: _worth(graph, REWRITES[name].apply(graph, {site: _ones(graph, site)}))
         for site, name in sites.items()
@@ -143,7 +144,7 @@ def rewrite_where_worth(
         site: (before[site] - noise, gain)
         for site, (noise, gain) in _quietest(
             sites,
-            plain.peaks,
+            peaks,
             options,
             lambda made: trial_of(_applied(graph, sites, made)),
         ).items()
@@ -171,11 +172,9 @@ def _quietest(
             site: gains(peaks[site], *REWRITES[name].options[level], REWRITES[name].powers)
             for site, name in sites.items()
         }
-        trial = trial_of(options)
-        for site, gain in options.items():
-            noise = trial.noise_of(site)
+        for site, noise in trial_of(options).noises(options):
             if site not in found or noise < found[site][0]:
-                found[site] = noise, gain
+                found[site] = noise, options[site]
     return found
 
 
@@ -229,6 +228,10 @@ class _Trial:
         held = choose(graph, tensors, rule).quantizations(graph)
         switches = Switchboard(graph, held, unseen, corrected)
         return cls(graph, {name: found.peaks for name, found in tensors.items()}, switches)
+
+    def noises(self, sites: Iterable[str]) -> Iterator[tuple[str, float]]:
+        """By site, what `noise_of` says."""
+        return ((site, self.noise_of(site)) for site in sites)
 
     def noise_of(self, site: str) -> float:
         """Of a tensor and of those between it and the operator with weights, or SiLU, before."""
