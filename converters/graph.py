@@ -188,6 +188,11 @@ class Activation(Operator):
     function: Function
 
 
+def is_silu(operator: Operator) -> bool:
+    """Whether an operator is x * sigmoid(x)."""
+    return isinstance(operator, Activation) and operator.function == "silu"
+
+
 @dataclass(frozen=True, eq=False)
 class Add(Operator):
     """The sum of two tensors of the same shape."""

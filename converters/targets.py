@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from converters.formats import formats_of
-from converters.graph import Activation, Graph
+from converters.graph import Graph, is_silu
 from edgenet.errors import UsageError
 
 _QUALCOMM_SOCS = ("SM8450", "SM8550", "SM8650", "SM8750")
@@ -56,7 +56,7 @@ class Target:
 
     def precision_for(self, graph: Graph) -> str:
         """The precision that a network gets if the user names none."""
-        silu = any(isinstance(op, Activation) and op.function == "silu" for op in graph.operators)
+        silu = any(map(is_silu, graph.operators))
         return self.smooth if silu else self.precisions[0]
 
     def require_precision(self, precision: str) -> None:

@@ -173,7 +173,7 @@ class Builder(Nodes):
         self.emit("Add", [source, added], operator.output, quantized)
 
     def pixel_offset(self, operator: Affine, values: Floats) -> str:
-        """What is added to pixels: where these are read in levels in such, to be added in them."""
+        """What is added to pixels: in levels where the sum is, or ONNX Runtime adds in float."""
         name = f"{operator.name}/offset"
         in_levels = map(self.quantized, self.graph.consumers[operator.output])
         if self.wide or not any(in_levels):
@@ -318,21 +318,21 @@ class Builder(Nodes):
 
     @add.register
     def _(self, operator: Add) -> None:
-        self._elementwise(operator, "Add")
+        self.emit("Add", self._both(operator), operator.output, self.quantized(operator))
 
     @add.register
     def _(self, operator: Multiply) -> None:
         feature_map, gate = (self.graph.shapes[name] for name in operator.inputs)
         quantized = self.quantized(operator)
-        inputs = [self.read(operator), self.read(operator, 1)]
+        inputs = self._both(operator)
         if gate[1:3] == (1, 1) != feature_map[1:3]:
             if quantized and feature_map[2] >= self.least_row:
-                inputs[1] = self._row(operator, feature_map[2])
+                inputs[1] = self._row(inputs[1], feature_map[2])
             elif self.quantizations and not quantized:
-                inputs[1] = self._spread(operator, feature_map[1:3])
+                inputs[1] = self._spread(inputs[1], operator, feature_map[1:3])
         self.emit("Mul", inputs, operator.output, quantized)
 
-    def _spread(self, operator: Multiply, size: Shape) -> str:
+    def _spread(self, gate: str, operator: Multiply, size: Shape) -> str:
         """A gate for a whole map: in its blocked layout ONNX Runtime multiplies equal shapes only.
 
         Resize has a kernel in that layout, unlike Expand, so that nothing leaves it on the way. A
@@ -341,23 +341,22 @@ class Builder(Nodes):
         factors = self.constant(f"spread/{size[0]}x{size[1]}", np.array([1, 1, *size], np.float32))
         return self.node(
             "Resize",
-            [self.read(operator, 1), "", factors],
+            [gate, "", factors],
             f"{operator.output}/gate",
             mode="nearest",
             coordinate_transformation_mode="asymmetric",
             nearest_mode="floor",
         )
 
-    def _row(self, operator: Multiply, width: int) -> str:
+    def _row(self, source: str, width: int) -> str:
         """A gate for a whole row of pixels: the same levels again and again."""
-        gate = self.read(operator, 1).removesuffix("/dequantized")
+        gate = source.removesuffix("/dequantized")
         shape = self.constant(f"row/{width}", np.array([1, 1, 1, width], np.int64))
         levels = self.node("Expand", [f"{gate}/quantized", shape], f"{gate}/row/quantized")
         return self.dequantized(levels, f"{gate}/row", self.quantizations[gate])
 
-    def _elementwise(self, operator: Operator, kind: str) -> None:
-        inputs = [self.read(operator, which) for which in range(2)]
-        self.emit(kind, inputs, operator.output, self.quantized(operator))
+    def _both(self, operator: Operator) -> list[str]:
+        return [self.read(operator, which) for which in range(2)]
 
     @add.register
     def _(self, operator: GlobalAverage) -> None:

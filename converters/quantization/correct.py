@@ -22,6 +22,7 @@ from converters.formats.onnx import build
 from converters.graph import INPUT, Activation, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
+from converters.quantization.ranges import is_vector
 from converters.quantization.segments import segments
 from converters.quantization.simulate import Image, runner, simulated
 
@@ -68,8 +69,7 @@ def correct_biases(
 
 
 def _has_means(graph: Graph, operator: Operator) -> bool:
-    shape = graph.shapes[operator.output]
-    return isinstance(operator, Linear) and len(shape) == 4 and shape[1] * shape[2] > 1
+    return isinstance(operator, Linear) and not is_vector(graph, operator.output)
 
 
 def _tap(graph: Graph, operator: Operator) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from math import prod
 
-from converters.graph import Activation, Convolution, Graph, Linear, Operator
+from converters.graph import Convolution, Graph, Linear, Operator, is_silu
 
 _QUANTIZER = 6.0
 # A value that passes between int8 and float is also moved, where the engine holds float maps in
@@ -28,8 +28,7 @@ def in_int8(graph: Graph, operator: Operator) -> float:
     """The time of an operator in int8."""
     values = prod(graph.shapes[operator.output])
     if not isinstance(operator, Linear):
-        silu = isinstance(operator, Activation) and operator.function == "silu"
-        return _QUANTIZER * values * (2 if silu else 1)
+        return _QUANTIZER * values * (2 if is_silu(operator) else 1)
     product = 1.0 if _is_depthwise(operator) else _INT8_PRODUCT
     multiplied = product * operator.macs(graph.shapes[operator.output])
     return multiplied + _REQUANTIZED * values + _BYTE * operator.weights.size

@@ -21,6 +21,7 @@ from converters.graph import (
     Multiply,
     Operator,
     Unscaled,
+    is_silu,
 )
 from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.recipe import Range, Recipe
@@ -60,11 +61,11 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.GATE
     if isinstance(producer, Unscaled):
         return Role.BEFORE_SIGMOID
-    if _is_vector(graph, tensor) or isinstance(producer, Affine):
+    if is_vector(graph, tensor) or isinstance(producer, Affine):
         return Role.VECTOR
     if _rectifies(producer):
         return Role.RECTIFIED
-    if isinstance(producer, Activation) and producer.function == "silu":
+    if is_silu(producer):
         return Role.SILU
     readers = graph.consumers[tensor]
     if any(isinstance(reader, Unscaled) for reader in readers):
@@ -80,7 +81,8 @@ def _all_compute(readers: Sequence[Operator], function: str) -> bool:
     return bool(functions) and all(found == function for found in functions)
 
 
-def _is_vector(graph: Graph, tensor: str) -> bool:
+def is_vector(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor has one value a channel and image."""
     shape = graph.shapes[tensor]
     return len(shape) == 2 or tuple(shape[1:3]) == (1, 1)
 

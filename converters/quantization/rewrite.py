@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from converters.graph import Activation, Floats, Graph, Linear
+from converters.graph import Floats, Graph, Linear, is_silu
 from converters.quantization import gating, silu
 from converters.quantization.calibrate import calibrate, channel_peaks
 from converters.quantization.cost import in_int8
@@ -239,8 +239,7 @@ class _Trial:
         while ahead:
             name = ahead.pop()
             producer = self.graph.producers[name]
-            is_silu = isinstance(producer, Activation) and producer.function == "silu"
-            if not isinstance(producer, Linear) and not (is_silu and name != site):
+            if not isinstance(producer, Linear) and not (is_silu(producer) and name != site):
                 tensors.update(producer.inputs)
                 ahead.extend(producer.inputs)
         return self.switches.noise(tensors)

@@ -24,6 +24,7 @@ from converters.graph import (
     Multiply,
     Operator,
     Unscaled,
+    is_silu,
 )
 
 
@@ -37,7 +38,7 @@ def candidates(graph: Graph) -> tuple[str, ...]:
 
 
 def _can_scale(graph: Graph, operator: Operator) -> bool:
-    if not isinstance(operator, Activation) or operator.function != "silu":
+    if not is_silu(operator):
         return False
     convolution = graph.producers[operator.inputs[0]]
     return (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from converters.formats.onnx import build
-from converters.graph import INPUT, LOGITS, Activation, Floats, Graph
+from converters.graph import INPUT, LOGITS, Floats, Graph, is_silu
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization, sigmoid_like
 
@@ -42,8 +42,7 @@ def replaced(
     model = build(graph, "fp32", outputs=outputs)
     levels = {name: (name, quantization) for name, quantization in held.items()}
     for operator in graph.operators:
-        silu = isinstance(operator, Activation) and operator.function == "silu"
-        if silu and operator.output in held:
+        if is_silu(operator) and operator.output in held:
             name = operator.output
             levels[f"{name}/sigmoid"] = (name, sigmoid_like(held[name]))
     nodes: list[onnx.NodeProto] = []

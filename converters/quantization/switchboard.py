@@ -17,10 +17,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from converters.formats.onnx_nodes import channels_first
-from converters.graph import INPUT, LOGITS, Activation, Floats, Graph, Unscaled
+from converters.graph import INPUT, LOGITS, Activation, Floats, Graph, Unscaled, is_silu
 from converters.quantization.cost import in_int8
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
+from converters.quantization.ranges import is_vector
 from converters.quantization.segments import segments
 from converters.quantization.simulate import (
     Image,
@@ -67,7 +68,7 @@ class Switchboard:
         made = {operator.output: place for place, operator in enumerate(graph.operators)}
         self.held = [name for name in held if name in made]
         quantizations = {name: held[name] for name in self.held}
-        shifted = [name for name in self.held if corrected and _has_means(graph, name)]
+        shifted = [name for name in self.held if corrected and _is_made_up_for(graph, name)]
         places = {INPUT: -1, **{name: made[name] for name in _cuts(graph)}}
         sources = [LOGITS, *(name for name in places if name != INPUT)]
         shifts = [f"{name}/shift" for name in shifted]
@@ -88,15 +89,16 @@ class Switchboard:
     def noise(self, tensors: Collection[str]) -> float:
         """The share of the logits' energy that rounding these tensors alone makes of noise."""
         rounded = set(tensors) & set(self.held)
+        if not rounded:
+            return 0.0
         last = next(stage for stage in reversed(self._stages) if rounded.issubset(stage.switches))
         return noise(last.logits(rounded), self._reference)
 
 
-def _has_means(graph: Graph, tensor: str) -> bool:
+def _is_made_up_for(graph: Graph, tensor: str) -> bool:
     """Whether biases make up for a tensor's means: not for vectors, nor where a curve follows."""
-    shape = graph.shapes[tensor]
     curved = any(isinstance(op, Activation | Unscaled) for op in graph.consumers[tensor])
-    return len(shape) == 4 and shape[1] * shape[2] > 1 and not curved
+    return not curved and not is_vector(graph, tensor)
 
 
 def _watched(
@@ -115,7 +117,7 @@ def _watched(
             return
         source = exact
         producer = graph.producers[name]
-        if isinstance(producer, Activation) and producer.function == "silu":
+        if is_silu(producer):
             source = f"{name}/product"
             factors = [producer.inputs[0], f"{name}/sigmoid/rounded"]
             yield helper.make_node("Mul", factors, [source])
@@ -149,11 +151,12 @@ def _cuts(graph: Graph) -> Iterator[str]:
     """The tensors that cut the graph in stages of nearly equal time."""
     parts = segments(graph)
     times = [sum(in_int8(graph, op) for op in segment.operators) for segment in parts]
+    length = sum(times) / _STAGES
     stage = 1
     for segment, passed in zip(parts[:-1], accumulate(times), strict=False):
-        if passed * _STAGES >= stage * sum(times):
+        if passed >= stage * length:
             yield segment.result
-            stage = int(passed * _STAGES / sum(times)) + 1
+            stage = int(passed / length) + 1
 
 
 def _tail(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -21,39 +22,46 @@ GRAPHS = {"deep": deep_network(), "silu": silu_network()}
 IMAGES = batches(4)
 
 
-def held_of(graph):
+@cache
+def held_of(name):
+    graph = GRAPHS[name]
     return choose(graph, calibrate(graph, batches(8)).tensors).quantizations(graph)
 
 
-HELD = {name: held_of(graph) for name, graph in GRAPHS.items()}
-BOARDS = {name: Switchboard(graph, HELD[name], IMAGES, False) for name, graph in GRAPHS.items()}
-REFERENCES = {name: logits(simulated(graph, {}), IMAGES) for name, graph in GRAPHS.items()}
+@cache
+def board_of(name, corrected=False):
+    return Switchboard(GRAPHS[name], held_of(name), IMAGES, corrected)
+
+
+@cache
+def reference_of(name):
+    return logits(simulated(GRAPHS[name], {}), IMAGES)
 
 
 @settings(max_examples=30)
 @given(name=st.sampled_from(sorted(GRAPHS)), data=st.data())
 def test_it_measures_what_holding_the_same_tensors_does(name, data):
-    board = BOARDS[name]
-    chosen = data.draw(st.sets(st.sampled_from(board.held), max_size=3))
-    model = simulated(GRAPHS[name], {tensor: HELD[name][tensor] for tensor in chosen})
-    expected = noise(logits(model, IMAGES), REFERENCES[name])
+    board = board_of(name)
+    chosen = data.draw(st.sets(st.sampled_from(board.held)))
+    model = simulated(GRAPHS[name], {tensor: held_of(name)[tensor] for tensor in chosen})
+    expected = noise(logits(model, IMAGES), reference_of(name))
     assert board.noise(chosen) == pytest.approx(expected, rel=0.05, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_each_tensor_alone(name):
     """So every stage answers."""
-    board = BOARDS[name]
+    board = board_of(name)
     for tensor in board.held:
-        model = simulated(GRAPHS[name], {tensor: HELD[name][tensor]})
-        expected = noise(logits(model, IMAGES), REFERENCES[name])
+        model = simulated(GRAPHS[name], {tensor: held_of(name)[tensor]})
+        expected = noise(logits(model, IMAGES), reference_of(name))
         assert board.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_with_every_switch_off_there_is_no_noise(name):
-    assert BOARDS[name].noise(()) < 1e-10
-    assert set(BOARDS[name].held) <= {op.output for op in GRAPHS[name].operators}
+    assert board_of(name).noise(()) == 0
+    assert set(board_of(name).held) <= {op.output for op in GRAPHS[name].operators}
 
 
 def means(graph, held, tensor):
@@ -64,7 +72,7 @@ def means(graph, held, tensor):
 
 def test_what_a_bias_makes_up_for_is_no_noise():
     """The bias of the one reader takes the means back, where a shift is a shift everywhere."""
-    graph, board = GRAPHS["silu"], Switchboard(GRAPHS["silu"], HELD["silu"], IMAGES)
+    graph, board = GRAPHS["silu"], board_of("silu", corrected=True)
     tensors = [
         tensor
         for tensor in board.held
@@ -75,27 +83,27 @@ def test_what_a_bias_makes_up_for_is_no_noise():
     ]
     assert tensors
     for tensor in tensors:
-        held = {tensor: HELD["silu"][tensor]}
+        held = {tensor: held_of("silu")[tensor]}
         lost = means(graph, {}, tensor) - means(graph, held, tensor)
         reader = graph.consumers[tensor][0]
         made_up = replace(reader, bias=reader.bias + lost @ reader.weights.sum(axis=(0, 1)))
         corrected = graph.with_operators(
             [made_up if op is reader else op for op in graph.operators]
         )
-        expected = noise(logits(simulated(corrected, held), IMAGES), REFERENCES["silu"])
+        expected = noise(logits(simulated(corrected, held), IMAGES), reference_of("silu"))
         assert board.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-9)
 
 
 def test_vectors_and_what_a_curve_follows_keep_their_shift():
-    graph, board = GRAPHS["silu"], Switchboard(GRAPHS["silu"], HELD["silu"], IMAGES)
+    graph, board = GRAPHS["silu"], board_of("silu", corrected=True)
     curved = [op.inputs[0] for op in graph.operators if isinstance(op, Activation)]
     kept = [name for name in (*curved, LOGITS) if name in board.held]
     assert kept
     for tensor in kept:
-        assert board.noise([tensor]) == pytest.approx(BOARDS["silu"].noise([tensor]), rel=0.01)
+        assert board.noise([tensor]) == pytest.approx(board_of("silu").noise([tensor]), rel=0.01)
 
 
 def test_it_takes_the_network_up_on_its_way():
-    switches = [set(stage.switches) for stage in BOARDS["deep"]._stages]
+    switches = [set(stage.switches) for stage in board_of("deep")._stages]
     assert len(switches) == 4
     assert all(later < earlier for earlier, later in pairwise(switches))

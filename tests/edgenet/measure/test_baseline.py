@@ -155,7 +155,8 @@ def broken(key: str) -> dict[str, Any]:
 def test_a_file_that_lacks_something_is_no_baseline(key, tmp_path):
     file = tmp_path / "baseline.json"
     file.write_text(json.dumps(broken(key)))
-    with pytest.raises(UsageError, match="not a baseline: give what edgenet check BUNDLE --json"):
+    expected = "is not a baseline: give what edgenet check BUNDLE --json"
+    with pytest.raises(UsageError, match=expected):
         baseline.read(str(file))
 
 
