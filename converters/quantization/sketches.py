@@ -1,7 +1,8 @@
 """Range rules that weigh a sketch of a tensor's values: least squares and least information lost.
 
 Both are the field's, here on both sides of zero: each end is shrunk towards zero by the factors of
-a grid, and of all pairs of ends the best is taken; of equals, the widest.
+a grid, and of all pairs of ends the best is taken; of equals, the widest. No end is drawn past the
+median: what is left of values all far on one side of zero would be one level, without divergence.
 """
 
 from __future__ import annotations
@@ -87,12 +88,16 @@ def _divergence(shares: Shares, first: int, end: int) -> float:
 
 def _best(statistics: TensorStatistics, cost: Callable[[float, float], float]) -> Range:
     low, high = _extremes(statistics)
-    return min(product(_shrunk(low, -1), _shrunk(high, 1)), key=lambda ends: cost(*ends))
+    median = float(np.median(statistics.sample))
+    lows, highs = _shrunk(low, -1, median), _shrunk(high, 1, median)
+    return min(product(lows, highs), key=lambda ends: cost(*ends))
 
 
-def _shrunk(end: float, side: int) -> list[float]:
+def _shrunk(end: float, side: int, median: float) -> list[float]:
     """The candidates for an end, the widest first: one beyond zero is not drawn towards it."""
-    return [float(end * factor) for factor in _FACTORS] if end * side > 0 else [end]
+    if end * side <= 0:
+        return [end]
+    return [shrunk for shrunk in (end * _FACTORS).tolist() if (shrunk - median) * side >= 0]
 
 
 def _extremes(statistics: TensorStatistics) -> Range:

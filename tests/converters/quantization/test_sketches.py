@@ -87,6 +87,15 @@ def test_what_lies_on_one_side_is_kept_whole(rule):
 
 
 @pytest.mark.parametrize("rule", SKETCHES)
+@pytest.mark.parametrize("side", [-1, 1])
+def test_what_lies_far_on_one_side_does_not_end_in_one_level(rule, side):
+    """Clipped to its smallest value it loses no divergence, for nothing is left to diverge."""
+    values = side * drawn(238922, "exponential", 26.375, 10.75)
+    low, high = rule(Role.LINEAR, statistics(values))
+    assert low <= np.median(values) <= high
+
+
+@pytest.mark.parametrize("rule", SKETCHES)
 def test_one_outlier_is_clipped_and_the_other_end_stays(rule):
     found = with_outlier(UNIFORM, 6.0)
     low, high = rule(Role.LINEAR, found)
