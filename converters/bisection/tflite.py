@@ -15,6 +15,7 @@ from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
 from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
 from converters.bisection.tflite_edit import LEVELS, Edit, dequantized, is_constant
+from converters.bisection.tflite_products import merge_scales, multiplies_floats
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
@@ -37,6 +38,7 @@ class TfliteNetwork(Network):
         self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
     ) -> None:
         self._model = _read(path)
+        merge_scales(self._model)
         self._graph = self._model.subgraphs[0]
         self._twin = twin
         self._operators = [
@@ -136,7 +138,8 @@ class TfliteNetwork(Network):
             tensor=self._tensor_name(operator),
             elements=int(prod(output.shape)),
             macs=macs,
-            quantized=output.type in LEVELS,
+            quantized=output.type in LEVELS
+            or (code in _LINEAR and multiplies_floats(self._model, operator)),
         )
 
     def _feed(self, preprocessing: Preprocessing | None) -> Feed:

@@ -97,8 +97,9 @@ class Edit:
             else:
                 inputs.append(self._as_float(index))
         output = int(operator.outputs[0])
-        self._floats[output] = self._tensor(output, _FLOAT32, "float")
-        self._append(operator, inputs, self._floats[output])
+        if self._graph.tensors[output].type != _FLOAT32:
+            self._floats[output] = self._tensor(output, _FLOAT32, "float")
+        self._append(operator, inputs, self.value(output))
 
     def shadow(self, operator: Any) -> int:
         """Adds an int8 operator a second time, on rounded float inputs; returns what it makes."""

@@ -2,8 +2,9 @@
 
 The input is uint8 with its own scale and zero point, so that reading pixels and subtracting a whole
 mean are one operator. In int8 every tensor between the normalized pixels and the logits is held in
-int8; only softmax runs in float, on the logits that leave in float too. Where the recipe has an
-operator compute in float, what passes between it and the others is converted once for all readers.
+int8. The logits are sums of int8 products that leave as floats: in 256 levels the first two of
+every seventieth photo are equal (B0). Softmax runs in float. Where the recipe has an operator
+compute in float, what passes between it and the others is converted once for all readers.
 """
 
 from __future__ import annotations
@@ -79,7 +80,13 @@ def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
 
 
 class Builder:
-    """Appends operator by operator; another arrangement overrides what it does otherwise."""
+    """Appends operator by operator; another arrangement overrides what it does otherwise.
+
+    Attributes:
+        integers: Whether all that can be held in levels is, the logits too.
+    """
+
+    integers = False
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
@@ -281,10 +288,42 @@ class Builder:
 
     @add.register
     def _(self, operator: Dense) -> None:
+        if self._multiplies_floats(operator):
+            self._multiplied_in_levels(operator)
+            return
         inputs = [self.read(operator), *self._constants(operator, (1, 0), 0)]
         options = schema.FullyConnectedOptionsT(fusedActivationFunction=_FUSED[operator.function])
         output = self.made(operator)
         self.emit(_Codes.FULLY_CONNECTED, inputs, output, options, _Options.FullyConnectedOptions)
+
+    def _multiplies_floats(self, operator: Dense) -> bool:
+        """Whether it makes floats of products in int8, its input rounded for each image."""
+        if not self.quantized(operator):
+            return self.precision == "dynamic"
+        if self.integers or self.quantizations[operator.output].bits != 8:
+            return False
+        return not any(self.quantized(reader) for reader in self.graph.consumers[operator.output])
+
+    def _multiplied_in_levels(self, operator: Dense) -> None:
+        """Its scales come after: tflite-runtime 2.14 knows one here, not one for each channel."""
+        name, function = operator.name, _FUSED[operator.function]
+        scales = own_scales(operator)
+        levels = quantize_weights(operator, scales).transpose(1, 0)
+        inputs = [
+            self.form(operator.inputs[0], False),
+            self.file.constant(f"{name}/weights", levels, np.ones(1, np.float32)),
+            self.constant(f"{name}/bias", operator.bias / scales),
+        ]
+        products = self.file.tensor(
+            f"{name}/products", self.graph.shapes[operator.output], np.float32
+        )
+        options = schema.FullyConnectedOptionsT(asymmetricQuantizeInputs=True)
+        kind = _Options.FullyConnectedOptions
+        self.emit(_Codes.FULLY_CONNECTED, inputs, products, options, kind)
+        scale = self.constant(f"{name}/scales", scales)
+        output = self.tensor(operator.output, False)
+        multiply = schema.MulOptionsT(fusedActivationFunction=function)
+        self.emit(_Codes.MUL, [products, scale], output, multiply, _Options.MulOptions)
 
     def _constants(
         self, operator: Linear, axes: tuple[int, ...], channel_axis: int
@@ -314,10 +353,9 @@ class Builder:
         scales = own_scales(operator)
         levels = quantize_weights(operator, scales).transpose(axes)
         held = self.file.constant(f"{name}/quantized", levels, scales, channel_axis)
-        # XNNPACK has no such depthwise kernel, and LiteRT has a slow one; dense layers with a scale
-        # for each channel are beyond tflite-runtime 2.14.
-        multiplies = isinstance(operator, Convolution) and not operator.depthwise
-        if self.precision == "dynamic" and multiplies:
+        # XNNPACK has no such depthwise kernel, and LiteRT has a slow one.
+        depthwise = isinstance(operator, Convolution) and operator.depthwise
+        if self.precision == "dynamic" and not depthwise:
             return held
         return self._widened(name, held, levels.shape)
 

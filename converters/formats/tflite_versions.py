@@ -35,8 +35,9 @@ _BY_TYPE: dict[int, tuple[int, dict[int, int]]] = {
         },
     ),
 }
-# A convolution that reads floats and has int8 weights with a scale for each channel.
-_HYBRID_CONVOLUTION = 5
+# Those that read floats and have int8 weights: a convolution with a scale for each channel, and a
+# dense layer that rounds what it reads about any zero point.
+_HYBRID = {_Codes.CONV_2D: 5, _Codes.FULLY_CONNECTED: 9}
 _DEQUANTIZE_BY_CHANNEL = 5
 _QUANTIZE_TO_INT16 = 2
 
@@ -54,7 +55,7 @@ def version(code: int, inputs: list[int], output: int, by_channel: bool) -> int:
         return _QUANTIZE_TO_INT16
     if code == _Codes.DEQUANTIZE and by_channel:
         return _DEQUANTIZE_BY_CHANNEL
-    if code == _Codes.CONV_2D and inputs[:2] == [_Types.FLOAT32, _Types.INT8]:
-        return _HYBRID_CONVOLUTION
+    if code in _HYBRID and inputs[:2] == [_Types.FLOAT32, _Types.INT8]:
+        return _HYBRID[code]
     most, others = _BY_TYPE[inputs[0]]
     return others.get(code, most)

@@ -38,6 +38,8 @@ def _built(builder: Builder) -> bytes:
 
 
 class _LevelsBuilder(Builder):
+    integers = True
+
     def _normalized(self, operator: Affine) -> None:
         if exact_shift(operator) is None or not self.quantizations:
             super()._normalized(operator)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from converters.bisection.compare import forward, logits, own
+from converters.formats import lower
+from converters.graph import Linear
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.bisection.conftest import FAMILIES, FORMATS, opened
 from tests.converters.graphs import ENGINES
@@ -119,3 +121,21 @@ def test_what_is_float_already_can_not_return(frozen, textures, format):
     assert decibels(truth, logits(network, textures)) < 40
     # The weights in float are stored in half.
     assert decibels(truth, logits(network, textures, network.quantized)) > 60
+
+
+def test_products_of_levels_with_floats_return_too(frozen, textures, tmp_path):
+    """XNNPACK rounds what they read; maps by channel have no such products and stay as they are."""
+    single = frozen["b"]
+    twin = opened("tflite", single.file("tflite", "fp32"))
+    (path,) = lower(single.graph, "tflite", "dynamic", None, tmp_path)
+    network = opened("tflite", path, twin)
+    linear = {op.name for op in single.graph.operators if isinstance(op, Linear)}
+    by_channel = {name for name in linear if name.endswith("dwconv")}
+    layers = {network.steps[number].layer for number in network.quantized}
+    assert by_channel
+    assert layers == linear - by_channel
+    truth = logits(twin, textures)
+    rounded, returned = (
+        decibels(truth, logits(network, textures, r)) for r in ((), network.quantized)
+    )
+    assert rounded + 3 < returned

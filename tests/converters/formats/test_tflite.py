@@ -54,13 +54,18 @@ def read(file: bytes) -> Any:
     return schema.Model.GetRootAs(file)
 
 
-def weights_of(model: Any, graph: Graph, suffix: str = "") -> list[Any]:
-    names = {f"{op.name}/weights{suffix}" for op in graph.operators if isinstance(op, Linear)}
+def weights_of(model: Any, graph: Graph) -> dict[str, Any]:
+    """The constants that hold the weights, by the operator's name."""
     subgraph = model.Subgraphs(0)
     tensors = [subgraph.Tensors(index) for index in range(subgraph.TensorsLength())]
-    found = [tensor for tensor in tensors if tensor.Name().decode() in names]
-    assert len(found) == len(names)
-    return found
+    constants = [t for t in tensors if not model.Buffers(t.Buffer()).DataIsNone()]
+    found = {
+        operator.name: [t for t in constants if t.Name().decode().startswith(prefix)]
+        for operator in graph.operators
+        if isinstance(operator, Linear) and (prefix := f"{operator.name}/weights")
+    }
+    assert all(len(tensors) == 1 for tensors in found.values())
+    return {name: tensor for name, (tensor,) in found.items()}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -91,26 +96,52 @@ def test_the_file_is_of_the_schema(files, precision):
     ] == [LOGITS, PROBABILITIES]
 
 
-@pytest.mark.parametrize(("precision", "dtype", "suffix"), [
-    ("fp32", "FLOAT32", ""), ("fp16", "FLOAT16", "/half"), ("int8", "INT8", ""),
-    ("w8", "INT8", "/quantized"), ("dynamic", "INT8", "/quantized"), ("w8a16", "INT8", ""),
+@pytest.mark.parametrize(("precision", "dtype"), [
+    ("fp32", "FLOAT32"), ("fp16", "FLOAT16"), ("int8", "INT8"), ("w8", "INT8"),
+    ("dynamic", "INT8"), ("w8a16", "INT8"),
 ])  # fmt: skip
-def test_weights_are_of_the_precision(files, graph, precision, dtype, suffix):
+def test_weights_are_of_the_precision(files, graph, precision, dtype):
     from ai_edge_litert.schema_py_generated import TensorType
 
-    for tensor in weights_of(read(files[precision]), graph, suffix):
+    for tensor in weights_of(read(files[precision]), graph).values():
         assert tensor.Type() == getattr(TensorType, dtype)
 
 
-@pytest.mark.parametrize(
-    ("precision", "suffix"), [("int8", ""), ("w8", "/quantized"), ("w8a16", "")]
-)
-def test_int8_weights_have_a_symmetric_scale_for_each_channel(files, graph, precision, suffix):
-    for tensor in weights_of(read(files[precision]), graph, suffix):
+@pytest.mark.parametrize("precision", ["int8", "w8", "dynamic", "w8a16"])
+def test_int8_weights_have_a_symmetric_scale_for_each_channel(files, graph, precision):
+    after = {graph.producers[LOGITS].name} if precision in ("int8", "dynamic") else set()
+    for name, tensor in weights_of(read(files[precision]), graph).items():
         quantization = tensor.Quantization()
         channels = tensor.Shape(quantization.QuantizedDimension())
-        assert quantization.ScaleLength() == channels
+        assert quantization.ScaleLength() == (1 if name in after else channels)
         assert not quantization.ZeroPointAsNumpy().any()
+
+
+@pytest.mark.parametrize("precision", ["int8", "dynamic"])
+def test_logits_are_products_of_levels_scaled_in_float(files, graph, precision):
+    """Held in levels, the first two answers would be equal too often."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator as Codes
+
+    weights = weights_of(read(files[precision]), graph)[graph.producers[LOGITS].name]
+    assert weights.Quantization().ScaleAsNumpy() == 1
+    assert readers(files[precision], weights.Name().decode()) == [Codes.FULLY_CONNECTED]
+    names = [detail["name"] for detail in opened(files[precision]).get_tensor_details()]
+    assert f"{LOGITS}/quantized" not in names
+
+
+@pytest.mark.parametrize("function", ["relu", "relu6"])
+def test_a_last_layer_with_a_function_has_it_after_its_scales(function):
+    chain = Chain(8, 8).normalize().convolution(8, (3, 3))
+    graph = simplify(chain.head(16))
+    last = graph.producers[LOGITS]
+    last = replace(last, weights=5 * last.weights, function=function)
+    graph = graph.with_operators([last if op.output == LOGITS else op for op in graph.operators])
+    recipe = recipe_of(graph, pixels(4, 8, 8))
+    shown = pixels(4, 8, 8, seed=1)
+    wanted, made = (answers(build(graph, p, recipe), shown) for p in ("fp32", "int8"))
+    assert wanted.min() == 0
+    assert (wanted.max() == 6) == (function == "relu6")
+    np.testing.assert_allclose(made, wanted, atol=0.05 * wanted.max())
 
 
 @pytest.mark.parametrize("precision", ["int8", "w8", "dynamic", "w8a16"])
@@ -128,6 +159,11 @@ def opened(file: bytes) -> Any:
     interpreter = Interpreter(model_content=file, num_threads=1)
     interpreter.allocate_tensors()
     return interpreter
+
+
+def answers(file: bytes, images: np.ndarray) -> np.ndarray:
+    runner = opened(file).get_signature_runner()
+    return np.concatenate([runner(image=image[None])[LOGITS] for image in images])
 
 
 def left_out(interpreter: Any) -> int:
@@ -164,16 +200,17 @@ def readers(file: bytes, tensor: str) -> list[int]:
     ]
 
 
-def test_w8_widens_its_weights_and_dynamic_multiplies_maps_in_int8_but_depthwise(files, graph):
+def test_w8_widens_its_weights_and_dynamic_multiplies_in_int8_but_depthwise(files, graph):
     from ai_edge_litert.schema_py_generated import BuiltinOperator as Codes
 
     for operator in graph.operators:
         if isinstance(operator, Linear):
-            multiplies = isinstance(operator, Convolution) and not operator.depthwise
-            kind = Codes.CONV_2D if multiplies else Codes.DEQUANTIZE
-            held = f"{operator.name}/weights/quantized"
-            assert readers(files["w8"], held) == [Codes.DEQUANTIZE]
-            assert readers(files["dynamic"], held) == [kind]
+            kind = Codes.FULLY_CONNECTED
+            if isinstance(operator, Convolution):
+                kind = Codes.DEQUANTIZE if operator.depthwise else Codes.CONV_2D
+            for precision, expected in (("w8", Codes.DEQUANTIZE), ("dynamic", kind)):
+                held = weights_of(read(files[precision]), graph)[operator.name].Name().decode()
+                assert readers(files[precision], held) == [expected]
 
 
 def test_w8a16_is_int16_around_a_middle_zero_with_biases_of_int64(files, graph):
