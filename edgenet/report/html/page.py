@@ -27,7 +27,7 @@ p{margin:6px 0 10px}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:4px 10px 4px 0;text-align:left;border-bottom:1px solid var(--line);
 white-space:nowrap;vertical-align:top}
-th{color:var(--soft);font-weight:600}
+th{color:var(--soft);font-weight:600;white-space:normal;text-wrap:balance;vertical-align:bottom}
 .right{text-align:right}
 .bar{position:relative;min-width:84px}
 .bar i{position:absolute;left:0;top:4px;bottom:4px;background:var(--bar);border-radius:2px}
