@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
 from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
-from converters.bisection.tflite_edit import LEVELS, Edit, dequantized, is_constant
+from converters.bisection.tflite_edit import LEVELS, Edit, code_of, dequantized, is_constant
 from converters.bisection.tflite_products import merge_scales, multiplies_floats
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -101,8 +101,7 @@ class TfliteNetwork(Network):
         ]
 
     def _code(self, operator: Any) -> int:
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+        return code_of(self._model, operator)
 
     def _made(self, number: int) -> int:
         return int(self._operators[number].outputs[0])

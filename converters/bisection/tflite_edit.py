@@ -21,6 +21,12 @@ LEVELS = {_Types.INT8: np.int8, _Types.UINT8: np.uint8, _Types.INT16: np.int16}
 """The types of quantized tensors of activations."""
 
 
+def code_of(model: Any, operator: Any) -> int:
+    """The builtin operator; files from before 2020 have it in the one-byte field alone."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+
 def is_constant(model: Any, tensors: Sequence[Any], index: int, numeric: bool = False) -> bool:
     """Whether a tensor is a constant; `numeric` leaves out axes, shapes and the like."""
     if index < 0:
