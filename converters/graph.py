@@ -204,6 +204,23 @@ class Multiply(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class Capped(Multiply):
+    """A map times a gate where that is not above `most`, else `most`, which is above zero.
+
+    See `converters.quantization.piecewise`, as for `Excess`.
+    """
+
+    most: float
+
+
+@dataclass(frozen=True, eq=False)
+class Excess(Operator):
+    """What a map has above a threshold, which is above zero: max(x - threshold, 0)."""
+
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
 class GlobalAverage(Operator):
     """The mean over height and width: (batch, channels), or with 1, 1 between to `keep` the map."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from converters.bisection.network import (
     twin_constants,
 )
 from converters.bisection.onnx_edit import Edit, Tap
-from converters.bisection.onnx_wiring import BORDERS, Wiring
+from converters.bisection.onnx_wiring import BORDERS, Bounds, Wiring
 from converters.formats.pixel_groups import GROUPS
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -32,6 +32,7 @@ from edgenet.runtime.devices import cpu_threads
 _LINEAR = ("Conv", "Gemm", "MatMul")
 _CLIPS = ("Relu", "Clip")
 _RELU6 = [0.0, 6.0]
+_BOUNDS: Mapping[str, Bounds] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 _PASSING = (*BORDERS, "Softmax", "Reshape", "Identity")
 # What goes wrong is raised, so nothing below FATAL needs printing too.
 _FATAL_ONLY = 4
@@ -103,13 +104,16 @@ class OnnxNetwork(Network):
                 edit.kept(node)
             elif name in chosen:
                 tensor = self.steps[step].tensor
-                function = "linear" if self._twin is None else self._twin.function(tensor)
-                edit.returned(node, self._float_constants(node, tensor), function)
+                edit.returned(node, self._float_constants(node, tensor), self._bounds(node, tensor))
             elif self.steps[step].quantized:
                 edit.kept(node)
             else:
                 edit.float_step(node)
         return edit
+
+    def _bounds(self, node: Any, tensor: str) -> Bounds:
+        function = "linear" if self._twin is None else self._twin.function(tensor)
+        return _BOUNDS[function] if function in _BOUNDS else self._wiring.bounds(node)
 
     def _float_constants(self, node: Any, tensor: str) -> dict[str, Floats]:
         names = self._wiring.weights(node)

@@ -12,10 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from converters.bisection.onnx_wiring import Wiring
+from converters.bisection.onnx_wiring import Bounds, Wiring
 from converters.graph import Floats
-
-_UPPER = {"relu": None, "relu6": 6.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +54,13 @@ class Edit:
         self._nodes.append(added)
         self._floats[node.output[0]] = node.output[0]
 
-    def returned(self, node: Any, constants: Mapping[str, Floats], function: str) -> None:
+    def returned(self, node: Any, constants: Mapping[str, Floats], bounds: Bounds) -> None:
         """Adds an int8 node as a float one.
 
         Args:
             node: The node; what it reads from other float nodes it reads past their quantizers.
             constants: Its constants in float, by the names under which it reads them.
-            function: "relu" or "relu6" where its quantizer's saturation stood for that.
+            bounds: Of what it makes, where its quantizer's saturation stood for them.
         """
         added = deepcopy(node)
         for place, name in enumerate(node.input):
@@ -73,8 +71,8 @@ class Edit:
         self._nodes.append(added)
         output = node.output[0]
         self._floats[output] = output
-        if function in _UPPER and node.op_type not in ("Relu", "Clip"):
-            self._floats[output] = self._clipped(output, _UPPER[function])
+        if bounds != (None, None) and node.op_type not in ("Relu", "Clip"):
+            self._floats[output] = self._clipped(output, bounds)
 
     def shadow(self, node: Any) -> Tap:
         """Adds an int8 node a second time, behind quantizers that read what is float now."""
@@ -144,12 +142,13 @@ class Edit:
             self._made[output] = output
         return output
 
-    def _clipped(self, name: str, upper: float | None) -> str:
+    def _clipped(self, name: str, bounds: Bounds) -> str:
         output = f"{name}/clipped"
-        bounds = [self._constant("clip/low", np.float32(0))]
-        if upper is not None:
-            bounds.append(self._constant(f"clip/{upper}", np.float32(upper)))
-        self._nodes.append(helper.make_node("Clip", [name, *bounds], [output], name=output))
+        # A name left empty is an input left out.
+        ends = [
+            "" if end is None else self._constant(f"clip/{end}", np.float32(end)) for end in bounds
+        ]
+        self._nodes.append(helper.make_node("Clip", [name, *ends], [output], name=output))
         return output
 
     def _constant(self, name: str, values: Any) -> str:

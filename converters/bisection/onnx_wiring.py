@@ -14,6 +14,9 @@ from converters.graph import Floats
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 BORDERS = (QUANTIZE, DEQUANTIZE)
 
+Bounds = tuple[float | None, float | None]
+"""The smallest and the largest value that a tensor takes; None where there is none."""
+
 
 class Wiring:
     """Who makes and who reads each tensor of a graph, and what lies between two quantizers."""
@@ -93,6 +96,32 @@ class Wiring:
         """The QuantizeLinear that reads a tensor, or None."""
         found = (node for node in self.readers.get(name, ()) if node.op_type == QUANTIZE)
         return next(found, None)
+
+    def held(self, name: str) -> tuple[float, float] | None:
+        """The ends of the levels that a tensor is rounded to, or None."""
+        node = self.quantizer(name)
+        if node is None or len(node.input) < 3:
+            return None
+        scale, zero = (self.values(parameter) for parameter in node.input[1:])
+        levels = np.iinfo(zero.dtype)
+        low, high = ((end - float(zero)) * float(scale) for end in (levels.min, levels.max))
+        return low, high
+
+    def bounds(self, node: Any) -> Bounds:
+        """Where the levels of what a node makes are meant to cut it off.
+
+        That is so where a map is held in two pieces: of two products of the same tensors the finer
+        ends at its last level, and a sum with a constant whose levels start at zero does so too.
+        """
+        held = self.held(node.output[0])
+        if held is None:
+            return None, None
+        if node.op_type == "Mul":
+            others = [n for n in self.readers[node.input[0]] if n.input == node.input]
+            ends = [ends[1] for n in others if (ends := self.held(n.output[0]))]
+            return None, held[1] if held[1] < max(ends) else None
+        starts = node.op_type == "Add" and bool(self.weights(node)) and held[0] == 0
+        return 0.0 if starts else None, None
 
     def behind(self, name: str) -> str | None:
         """What the DequantizeLinear behind a tensor's quantizer makes, or None."""

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
 from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
-from converters.bisection.tflite_edit import LEVELS, Edit, code_of, dequantized, is_constant
+from converters.bisection.tflite_edit import (
+    LEVELS,
+    Edit,
+    code_of,
+    dequantized,
+    ends_of_products,
+    is_constant,
+)
 from converters.bisection.tflite_products import merge_scales, multiplies_floats
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -40,6 +47,7 @@ class TfliteNetwork(Network):
         self._model = _read(path)
         merge_scales(self._model)
         self._graph = self._model.subgraphs[0]
+        self._ends = ends_of_products(self._model)
         self._twin = twin
         self._operators = [
             operator for operator in self._graph.operators if self._code(operator) not in _BORDERS
@@ -81,7 +89,8 @@ class TfliteNetwork(Network):
         for operator in self._graph.operators:
             number = self._place.get(id(operator))
             if number is not None and number in chosen:
-                edit.returned(operator, self._float_constants(number))
+                end = self._ends.get(id(operator))
+                edit.returned(operator, self._float_constants(number), end)
             else:
                 edit.kept(operator, self._code(operator))
         return edit

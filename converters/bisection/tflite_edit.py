@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -17,7 +17,11 @@ _Codes = schema.BuiltinOperator
 _Types = schema.TensorType
 _FLOAT32 = _Types.FLOAT32
 _BIAS_TYPES = {_Types.INT32: np.int32, _Types.INT64: np.int64}
-LEVELS = {_Types.INT8: np.int8, _Types.UINT8: np.uint8, _Types.INT16: np.int16}
+LEVELS: Mapping[int, type[np.integer[Any]]] = {
+    _Types.INT8: np.int8,
+    _Types.UINT8: np.uint8,
+    _Types.INT16: np.int16,
+}
 """The types of quantized tensors of activations."""
 
 
@@ -58,6 +62,38 @@ def _scaled(tensor: Any) -> bool:
     return parameters is not None and parameters.scale is not None and len(parameters.scale) > 0
 
 
+def ends_of_products(model: Any) -> dict[int, float]:
+    """By an operator's id, the largest value of products that are meant to end there.
+
+    Where a map is held in two pieces the same tensors are multiplied twice, and the finer product
+    ends at its last level.
+    """
+    graph = model.subgraphs[0]
+    products: dict[tuple[int, ...], list[Any]] = {}
+    for operator in graph.operators:
+        made = graph.tensors[operator.outputs[0]]
+        if code_of(model, operator) == _Codes.MUL and made.type in LEVELS:
+            products.setdefault(tuple(map(int, operator.inputs)), []).append(operator)
+    ends = {
+        id(operator): _end(graph.tensors[operator.outputs[0]])
+        for operators in products.values()
+        for operator in operators
+    }
+    coarsest = {key: max(ends[id(op)] for op in found) for key, found in products.items()}
+    return {
+        id(operator): ends[id(operator)]
+        for key, operators in products.items()
+        for operator in operators
+        if ends[id(operator)] < coarsest[key]
+    }
+
+
+def _end(tensor: Any) -> float:
+    parameters = tensor.quantization
+    last = np.iinfo(LEVELS[tensor.type]).max
+    return float((last - parameters.zeroPoint[0]) * parameters.scale[0])
+
+
 class Edit:
     """A copy of a file that grows operator by operator; the file itself stays as it is.
 
@@ -93,8 +129,13 @@ class Edit:
             return
         self._append(operator, [self._as_held(index) for index in operator.inputs])
 
-    def returned(self, operator: Any, constants: Sequence[Floats]) -> None:
-        """Adds an int8 operator as a float one, its quantized constants replaced in order."""
+    def returned(
+        self, operator: Any, constants: Sequence[Floats], end: float | None = None
+    ) -> None:
+        """Adds an int8 operator as a float one, its quantized constants replaced in order.
+
+        What it makes ends at `end`, where that is given.
+        """
         pending = iter(constants)
         inputs = []
         for index in map(int, operator.inputs):
@@ -106,6 +147,8 @@ class Edit:
         if self._graph.tensors[output].type != _FLOAT32:
             self._floats[output] = self._tensor(output, _FLOAT32, "float")
         self._append(operator, inputs, self.value(output))
+        if end is not None:
+            self._floats[output] = self._ended(output, end)
 
     def shadow(self, operator: Any) -> int:
         """Adds an int8 operator a second time, on rounded float inputs; returns what it makes."""
@@ -160,6 +203,13 @@ class Edit:
         self._graph.tensors[index].buffer = len(self._model.buffers) - 1
         return index
 
+    def _ended(self, like: int, end: float) -> int:
+        most = self._constant(like, np.array([end], np.float32))
+        self._graph.tensors[most].shape = np.array([1], np.int32)
+        ended = self._tensor(like, _FLOAT32, "ended")
+        self._add(_Codes.MINIMUM, 1, [self._floats[like], most], ended)
+        return ended
+
     def _append(self, operator: Any, inputs: Sequence[int], output: int | None = None) -> None:
         added = copy(operator)
         added.inputs = np.array(inputs, np.int32)
@@ -168,14 +218,16 @@ class Edit:
         self._graph.operators.append(added)
 
     def _border(self, code: int, source: int, output: int) -> None:
-        version = 2 if code == _Codes.DEQUANTIZE else 1
+        self._add(code, 2 if code == _Codes.DEQUANTIZE else 1, [source], output)
+
+    def _add(self, code: int, version: int, inputs: Sequence[int], output: int) -> None:
         self._model.operatorCodes.append(
             schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=version)
         )
         self._graph.operators.append(
             schema.OperatorT(
                 opcodeIndex=len(self._model.operatorCodes) - 1,
-                inputs=np.array([source], np.int32),
+                inputs=np.array(inputs, np.int32),
                 outputs=np.array([output], np.int32),
             )
         )

@@ -27,8 +27,10 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Capped,
     Convolution,
     Dense,
+    Excess,
     Floats,
     GlobalAverage,
     Graph,
@@ -178,6 +180,10 @@ class Builder(Nodes):
         in_levels = map(self.quantized, self.graph.consumers[operator.output])
         if self.wide or not any(in_levels):
             return self.weight(name, values)
+        return self.in_levels(name, values)
+
+    def in_levels(self, name: str, values: Floats) -> str:
+        """A constant for what computes in levels of 8 bits."""
         held = Quantization.of_constants(values)
         levels = self.constant(f"{name}/quantized", held.quantize(values))
         return self.dequantized(levels, name, held)
@@ -273,7 +279,7 @@ class Builder(Nodes):
         """int8 weights with a scale for each output channel, dequantized."""
         name = f"{operator.name}/weights"
         inputs = [
-            self.constant(f"{name}/quantized", levels.transpose(axes)),
+            self.weight_levels(f"{name}/quantized", levels.transpose(axes)),
             self.constant(f"{name}/scale", scales),
             # All zero, and said: ONNX Runtime up to 1.23 wants them beside scales by channel.
             self.constant(f"{name}/zero_point", np.zeros(scales.size, np.int8)),
@@ -322,15 +328,40 @@ class Builder(Nodes):
 
     @add.register
     def _(self, operator: Multiply) -> None:
+        self.emit("Mul", self._factors(operator), operator.output, self.quantized(operator))
+
+    @add.register
+    def _(self, operator: Capped) -> None:
+        factors, tensor = self._factors(operator), operator.output
+        if self.quantized(operator):
+            # Its levels end at `most`.
+            self.emit("Mul", factors, tensor, True)
+            return
+        product = self.node("Mul", factors, f"{tensor}/product")
+        most = self.constant(f"{operator.name}/most", np.float32(operator.most))
+        self.node("Min", [product, most], tensor)
+
+    @add.register
+    def _(self, operator: Excess) -> None:
+        source, tensor, name = self.read(operator), operator.output, f"{operator.name}/offset"
+        offset = np.array([-operator.threshold], np.float32)
+        if self.quantized(operator):
+            # Its levels start at zero.
+            self.emit("Add", [source, self.in_levels(name, offset)], tensor, True)
+            return
+        shifted = self.node("Add", [source, self.constant(name, offset)], f"{tensor}/shifted")
+        self.node("Relu", [shifted], tensor)
+
+    def _factors(self, operator: Multiply) -> list[str]:
+        """The map, and the gate in the form that multiplies it fastest."""
         feature_map, gate = (self.graph.shapes[name] for name in operator.inputs)
-        quantized = self.quantized(operator)
         inputs = self._both(operator)
         if gate[1:3] == (1, 1) != feature_map[1:3]:
-            if quantized and feature_map[2] >= self.least_row:
+            if self.quantized(operator) and feature_map[2] >= self.least_row:
                 inputs[1] = self._row(inputs[1], feature_map[2])
-            elif self.quantizations and not quantized:
+            elif self.quantizations and not self.quantized(operator):
                 inputs[1] = self._spread(inputs[1], operator, feature_map[1:3])
-        self.emit("Mul", inputs, operator.output, quantized)
+        return inputs
 
     def _spread(self, gate: str, operator: Multiply, size: Shape) -> str:
         """A gate for a whole map: in its blocked layout ONNX Runtime multiplies equal shapes only.
@@ -351,9 +382,13 @@ class Builder(Nodes):
     def _row(self, source: str, width: int) -> str:
         """A gate for a whole row of pixels: the same levels again and again."""
         gate = source.removesuffix("/dequantized")
+        row = f"{gate}/row"
+        if row in self.held:
+            return row
+        self.held.add(row)
         shape = self.constant(f"row/{width}", np.array([1, 1, 1, width], np.int64))
-        levels = self.node("Expand", [f"{gate}/quantized", shape], f"{gate}/row/quantized")
-        return self.dequantized(levels, f"{gate}/row", self.quantizations[gate])
+        levels = self.node("Expand", [f"{gate}/quantized", shape], f"{row}/quantized")
+        return self.dequantized(levels, row, self.quantizations[gate])
 
     def _both(self, operator: Operator) -> list[str]:
         return [self.read(operator, which) for which in range(2)]

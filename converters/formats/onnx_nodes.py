@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from converters.quantization.parameters import Quantization
@@ -30,6 +32,7 @@ class Nodes:
         self.opset, self.ir_version = OPSET, IR_VERSION
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
+        self._levels: dict[tuple[tuple[int, ...], bytes], str] = {}
         # The tensors that went through levels under their own name.
         self.held: set[str] = set()
 
@@ -44,6 +47,11 @@ class Nodes:
             name, numpy_helper.from_array(np.asarray(values, order="C"), name)
         )
         return name
+
+    def weight_levels(self, name: str, values: NDArray[np.int8]) -> str:
+        """Adds weights, those that two operators have under the first's name; returns that."""
+        key = values.shape, sha256(values.tobytes()).digest()
+        return self.constant(self._levels.setdefault(key, name), values)
 
     def weight(self, name: str, values: Any) -> str:
         """A float constant; fp16 stores half of it and computes in float32."""

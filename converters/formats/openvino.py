@@ -23,8 +23,10 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Capped,
     Convolution,
     Dense,
+    Excess,
     Floats,
     GlobalAverage,
     Graph,
@@ -213,6 +215,19 @@ class _Builder:
         return self.named(
             ops.multiply(*(self.tensors[name] for name in operator.inputs)), operator.output
         )
+
+    @lowered.register
+    def _(self, operator: Capped) -> Any:
+        factors = (self.tensors[name] for name in operator.inputs)
+        product = self.named(ops.multiply(*factors), f"{operator.name}/product")
+        most = self.constant(f"{operator.name}/most", np.float32(operator.most))
+        return self.named(ops.minimum(product, most), operator.output)
+
+    @lowered.register
+    def _(self, operator: Excess) -> Any:
+        offset = self.constant(f"{operator.name}/offset", np.float32(-operator.threshold))
+        shifted = self.named(ops.add(self.source(operator), offset), f"{operator.name}/shifted")
+        return self.named(ops.relu(shifted), operator.output)
 
     @lowered.register
     def _(self, operator: GlobalAverage) -> Any:

@@ -25,8 +25,10 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Capped,
     Convolution,
     Dense,
+    Excess,
     Floats,
     Function,
     GlobalAverage,
@@ -387,6 +389,29 @@ class Builder:
     def _(self, operator: Multiply) -> None:
         first, second = (self.read(operator, which) for which in range(2))
         self._binary(_Codes.MUL, first, second, self.made(operator))
+
+    @add.register
+    def _(self, operator: Capped) -> None:
+        first, second = (self.read(operator, which) for which in range(2))
+        if self.quantized(operator):
+            # Its levels end at `most`.
+            self._binary(_Codes.MUL, first, second, self.made(operator))
+            return
+        shape = self.graph.shapes[operator.output]
+        product = self.file.tensor(f"{operator.output}/product", shape, np.float32)
+        self._binary(_Codes.MUL, first, second, product)
+        most = self.constant(f"{operator.name}/most", np.array([operator.most]))
+        options = schema.MaximumMinimumOptionsT()
+        kind = _Options.MaximumMinimumOptions
+        self.emit(_Codes.MINIMUM, [product, most], self.made(operator), options, kind)
+
+    @add.register
+    def _(self, operator: Excess) -> None:
+        offset = np.array([-operator.threshold], np.float32)
+        constant = self._vector(f"{operator.name}/offset", offset, self.quantized(operator))
+        inputs = [self.read(operator), constant]
+        options = schema.AddOptionsT(potScaleInt16=False, fusedActivationFunction=_FUSED["relu"])
+        self.emit(_Codes.ADD, inputs, self.made(operator), options, _Options.AddOptions)
 
     @add.register
     def _(self, operator: GlobalAverage) -> None:

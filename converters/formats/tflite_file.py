@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import flatbuffers
@@ -52,6 +53,7 @@ class TFLiteFile:
         self._model.buffers = [AlignedBuffer()]
         self._graph = schema.SubGraphT(name=name, tensors=[], operators=[], inputs=[], outputs=[])
         self._codes: dict[tuple[int, int], int] = {}
+        self._buffers: dict[bytes, int] = {}
 
     def tensor(
         self,
@@ -79,15 +81,19 @@ class TFLiteFile:
         axis: int = 0,
         zero_point: int = 0,
     ) -> int:
-        """Adds a constant, where quantized with a scale for each slice along `axis`."""
+        """Adds a constant, where quantized with a scale for each slice along `axis`.
+
+        Constants of the same bytes share them.
+        """
         values = np.ascontiguousarray(values)
-        self._model.buffers.append(AlignedBuffer(data=values.reshape(-1).view(np.uint8)))
+        data = values.reshape(-1).view(np.uint8)
+        buffer = self._buffers.setdefault(sha256(data.tobytes()).digest(), len(self._model.buffers))
+        if buffer == len(self._model.buffers):
+            self._model.buffers.append(AlignedBuffer(data=data))
         parameters = None
         if scales is not None:
             parameters = _parameters(scales, np.full(scales.size, zero_point, np.int64), axis)
-        return self._add(
-            name, values.shape, _TYPES[values.dtype], len(self._model.buffers) - 1, parameters
-        )
+        return self._add(name, values.shape, _TYPES[values.dtype], buffer, parameters)
 
     def _add(
         self, name: str, shape: Sequence[int], kind: int, buffer: int, quantization: Any

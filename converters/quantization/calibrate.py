@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from converters.formats.onnx import build
-from converters.graph import INPUT, Floats, Graph, Linear
+from converters.graph import INPUT, Floats, Graph, Linear, Operator
 from converters.quantization.moments import Moments, MomentSampler
 from converters.quantization.parallel import in_order
 from converters.quantization.simulate import Image, runner
@@ -58,8 +58,7 @@ def calibrate(
     graph: Graph,
     images: Iterable[Image],
     progress: Callable[[int], None] = lambda done: None,
-    *,
-    moments: bool = True,
+    operators: Sequence[Operator] | None = None,
 ) -> Observations:
     """Runs the float graph and observes every tensor that an operator makes.
 
@@ -67,10 +66,12 @@ def calibrate(
         graph: The frozen graph.
         images: Arrays of the graph's input shape, uint8; read once, few at a time.
         progress: Told how many have been seen.
-        moments: Whether to observe the inputs of operators with weights, for their rounding.
+        operators: Those with weights that are to be rounded: their inputs are observed as well.
+            None takes the graph's.
     """
     names = [operator.output for operator in graph.operators]
-    linear = [operator for operator in graph.operators if isinstance(operator, Linear) and moments]
+    weighted = graph.operators if operators is None else operators
+    linear = [operator for operator in weighted if isinstance(operator, Linear)]
     samplers = {operator.name: MomentSampler(operator) for operator in linear}
     run = runner(build(graph, "fp32", outputs=names), names)
 

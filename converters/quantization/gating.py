@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from converters.graph import Affine, Convolution, Floats, Graph, Multiply, Operator
+from converters.graph import Affine, Capped, Convolution, Floats, Graph, Multiply, Operator
 
 
 def candidates(graph: Graph) -> tuple[str, ...]:
@@ -21,6 +21,7 @@ def candidates(graph: Graph) -> tuple[str, ...]:
         operator.output
         for operator in graph.operators
         if isinstance(operator, Multiply)
+        and not isinstance(operator, Capped)
         and graph.shapes[operator.inputs[1]][1:3] == (1, 1)
         and operator.output not in graph.outputs
         and all(isinstance(reader, Convolution) for reader in graph.consumers[operator.output])
@@ -34,7 +35,7 @@ def gated(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
         if operator.output in chosen:
             feature_map, gate = operator.inputs
             gain = chosen[operator.output]
-            scaled = f"{operator.output}_gain"
+            scaled = f"{operator.output}/factor"
             operators.append(Affine(scaled, (gate,), scaled, gain, np.zeros_like(gain)))
             operators.append(replace(operator, inputs=(feature_map, scaled)))
         elif isinstance(operator, Convolution) and operator.inputs[0] in chosen:

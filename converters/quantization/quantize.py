@@ -18,11 +18,12 @@ from converters.quantization.recipe import UNCALIBRATED, Recipe, Rewrites
 from converters.quantization.rewrite import (
     REWRITES,
     equalize_streams,
-    rewrite_where_worth,
+    restored,
     rewritten,
 )
+from converters.quantization.rewrite_search import rewrite_where_worth
 from converters.quantization.rounding import round_weights
-from converters.quantization.silu import merged, restored
+from converters.quantization.silu import merged
 from converters.quantization.simulate import Image
 from edgenet.errors import UsageError
 
@@ -40,9 +41,10 @@ _HELD = {"fast": 9, "thorough": 36}
 EFFORTS = tuple(_HELD)
 # What "fast" leaves out costs B0 half a decibel, and is three quarters of the time.
 _MOST_IMAGES = {"fast": 27}
-_TRIED = {"fast": ("silu",), "thorough": tuple(REWRITES)}
+_TRIED = {"fast": ("silu", "piecewise"), "thorough": tuple(REWRITES)}
 _OPTIONS = {"fast": 1}
 _NARROW = ("int8", "int8-mixed")
+_PIECES = "piecewise"
 DEFAULT_EFFORT = "thorough"
 
 
@@ -166,11 +168,14 @@ def quantize(
     else:
         _require_replayable(replayed, precision)
         rewrites = replayed.rewrites
+    # The pieces of a map meet the same weights, rounded for the whole.
+    whole = rewritten(graph, {name: made for name, made in rewrites.items() if name != _PIECES})
     graph = rewritten(graph, rewrites)
     observations = calibrate(
         graph,
         split.others,
         lambda done: _report_progress(report, done, split.count),
+        whole.operators,
     )
     if replayed is None:
         recipe = replace(
@@ -183,7 +188,10 @@ def quantize(
         recipe = replayed
         recipe.require_operators(graph)
     report("rounding weights and correcting biases")
-    rounded = _rounded(graph, observations, recipe.rounding)
+    rounded = rewritten(
+        _rounded(whole, observations, recipe.rounding),
+        {name: made for name, made in rewrites.items() if name == _PIECES},
+    )
     seen = observations.images + images.count - split.count
     return arrange(Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen), recipe)
 
@@ -258,30 +266,17 @@ def arrange(quantized: Quantized, recipe: Recipe) -> Quantized:
 
 
 def with_float(quantized: Quantized, operators: Collection[str]) -> Quantized:
-    """The same with these operators in float; what was scaled for int8 alone is no more."""
-    graph, recipe = quantized.graph, quantized.recipe
-    spare = [
-        site
-        for site in recipe.rewrites.get("silu", {})
-        if all(op.name in operators for op in _around(graph, site))
-    ]
-    graph, rounded = restored(graph, spare), restored(quantized.rounded, spare)
-    left = {op.name for op in graph.operators}
-    silu = {s: g for s, g in recipe.rewrites.get("silu", {}).items() if s not in spare}
-    others = {name: made for name, made in recipe.rewrites.items() if name != "silu"}
+    """The same with these operators in float; what was rewritten for int8 alone is no more."""
+    recipe = quantized.recipe
+    graph, rewrites = restored(quantized.graph, recipe.rewrites, operators)
+    rounded, _ = restored(quantized.rounded, recipe.rewrites, operators)
     recipe = replace(
         recipe,
         ranges={name: ends for name, ends in recipe.ranges.items() if name in graph.shapes},
-        float_operators=frozenset(operators) & left,
-        rewrites=others | ({"silu": silu} if silu else {}),
+        float_operators=frozenset(operators) & {op.name for op in graph.operators},
+        rewrites=rewrites,
     )
     return arrange(replace(quantized, graph=graph, rounded=rounded), recipe)
-
-
-def _around(graph: Graph, site: str) -> tuple[Operator, ...]:
-    """What makes a scaled SiLU, and what reads it."""
-    product = graph.producers[site]
-    return (graph.producers[product.inputs[0]], product, *graph.consumers[site])
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:

@@ -15,7 +15,9 @@ from converters.graph import (
     PROBABILITIES,
     Activation,
     Affine,
+    Capped,
     Convolution,
+    Excess,
     Graph,
     Linear,
     Multiply,
@@ -51,6 +53,7 @@ class Role(Enum):
     SILU = "the output of SiLU"
     BEFORE_SIGMOID = "what only the gate of a scaled SiLU reads"
     BEFORE_SCALED_SILU = "what a convolution makes for a scaled SiLU"
+    PIECE = "a piece of a gated map that is cut at a threshold, and that map"
     LINEAR = "residual sums, projections and gated maps"
 
 
@@ -68,6 +71,8 @@ def role_of(graph: Graph, tensor: str) -> Role:
     if is_silu(producer):
         return Role.SILU
     readers = graph.consumers[tensor]
+    if isinstance(producer, Capped | Excess) or any(isinstance(op, Excess) for op in readers):
+        return Role.PIECE
     if any(isinstance(reader, Unscaled) for reader in readers):
         return Role.BEFORE_SCALED_SILU
     if _all_compute(readers, "silu"):
@@ -109,8 +114,8 @@ def percentile(role: Role, statistics: TensorStatistics) -> Range:
 def by_role(role: Role, statistics: TensorStatistics) -> Range:
     """Each role its own balance; the default.
 
-    Vectors and gates are never clipped. Before SiLU nothing below `SILU_FLAT` matters. Elsewhere
-    the end lies between the mean tail and the extreme, at their geometric mean.
+    Vectors, gates and pieces are never clipped. Before SiLU nothing below `SILU_FLAT` matters.
+    Elsewhere the end lies between the mean tail and the extreme, at their geometric mean.
     """
     low, high = min_max(role, statistics)
     low_tail, high_tail = percentile(role, statistics)

@@ -27,6 +27,7 @@ from converters.graph import (
     PROBABILITIES,
     Activation,
     Affine,
+    Capped,
     GlobalAverage,
     Graph,
     Operator,
@@ -37,7 +38,7 @@ from converters.quantization.parameters import PIXELS, Quantization, sigmoid_lik
 from edgenet.errors import UsageError
 
 Range = tuple[float, float]
-# By kind and tensor, a gain for each channel; see `converters.quantization.rewrite`.
+# By kind and tensor, gains or what else a kind takes; see `converters.quantization.rewrite`.
 Rewrites = Mapping[str, Mapping[str, tuple[float, ...]]]
 
 # ONNX Runtime refuses to average when the input's step, shared out over the map, is 256 times the
@@ -83,7 +84,7 @@ class Recipe:
             document["float_operators"] = sorted(self.float_operators)
         if self.rewrites:
             document["rewrites"] = {
-                name: {tensor: list(gains) for tensor, gains in sorted(made.items())}
+                name: {tensor: list(values) for tensor, values in sorted(made.items())}
                 for name, made in sorted(self.rewrites.items())
             }
         return document
@@ -172,6 +173,10 @@ class Recipe:
         if shift is not None and bits == 8:
             chosen[normalize.output] = Quantization(1.0, shift)
         for operator in graph.operators:
+            if operator.output in chosen and isinstance(operator, Capped):
+                low, high = self.ranges[operator.output]
+                ends = low, min(high, operator.most)
+                chosen[operator.output] = Quantization.covering(*ends, bits)
             if operator.output in chosen and _is_bounded(operator, bits):
                 chosen[operator.output] = sigmoid_like(chosen[operator.output])
             if isinstance(operator, Pad | Reshape) and operator.inputs[0] in chosen:
@@ -271,16 +276,16 @@ def _rewrites(value: Any) -> Rewrites:
     _require(isinstance(value, Mapping), "rewrites", "an object")
     for name, made in value.items():
         _require(isinstance(made, Mapping), f"rewrites.{name}", "an object")
-        for tensor, gains in made.items():
-            good = isinstance(gains, list) and all(_is_gain(gain) for gain in gains)
+        for tensor, values in made.items():
+            good = isinstance(values, list) and all(map(_is_positive, values))
             _require(good, f"rewrites.{name}.{tensor}", "a list of numbers above zero")
     return {
-        name: {tensor: tuple(map(float, gains)) for tensor, gains in made.items()}
+        name: {tensor: tuple(map(float, values)) for tensor, values in made.items()}
         for name, made in value.items()
     }
 
 
-def _is_gain(value: Any) -> bool:
+def _is_positive(value: Any) -> bool:
     return type(value) in (float, int) and isfinite(value) and value > 0
 
 

@@ -2,14 +2,14 @@
 
 Rounding errors of different tensors add up nearly independently, so the noise of a run is the sum
 of its parts'. Each part is measured alone in the float network, less what a bias will make up for;
-a greedy choice takes the run that spares the most noise for its time, until the whole, measured
-again, is good enough.
+a greedy choice takes the run that spares the most noise for its time, until the sum is good enough.
+The whole is measured then, corrects the parts, and is chosen anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import prod
@@ -17,18 +17,17 @@ from math import prod
 import numpy as np
 
 from converters.formats import EVERY_TENSOR
-from converters.graph import Graph
-from converters.quantization.cost import BORDER, spared_by_int8
+from converters.graph import Graph, Operator
+from converters.quantization.cost import BORDER, in_int8, spared_by_int8
 from converters.quantization.quantize import Quantized, held_tensors, with_float
+from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
 from converters.quantization.simulate import logits, noise, simulated
 from converters.quantization.switchboard import Switchboard
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
-# Where the noise is so many times under the goal, less is tried in float.
-_TO_SPARE = 1.05
-# Seven seconds each for B0.
+# Six seconds each for B0.
 _MOST_TRIES = 6
 # Segments; six make a block.
 _LONGEST_RUN = 16
@@ -65,40 +64,39 @@ def return_to_float(
 ) -> Mixed:
     """Returns runs of operators to float until the noise is small enough, or too much is in float.
 
-    What is enough with something to spare is followed by tries with less in float.
+    What a choice turns out to leave corrects what its parts are taken for, and the next is made.
 
     Args:
         quantized: In int8 throughout.
         goal: The noise wanted, as a share of the logits' energy.
         report: Told of what was tried.
+
+    Returns:
+        Of what was tried and is enough the cheapest; where nothing is, the quietest.
     """
     found = Mixed(quantized, measure(quantized), 0.0)
     if found.noise <= goal:
         return found
     report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
     parts = _Parts.of(quantized)
-    floats = parts.nothing
-    enough: tuple[Mixed, Floats] | None = None
+    parts = parts.corrected(found.noise, parts.nothing)
+    tried = {parts.nothing: found}
     for _ in range(_MOST_TRIES):
-        # The whole is not quite the sum of its parts.
-        wanted = goal / parts.excess(found.noise, floats)
-        start = floats
-        if found.noise <= goal:
-            enough = found, floats
-            if found.noise * _TO_SPARE >= goal:
-                break
-            start = parts.nothing
-        more = parts.grown(start, wanted)
-        if more is None or (enough and parts.time(more) >= parts.time(enough[1])):
+        floats = parts.grown(parts.nothing, goal)
+        if floats is None or floats in tried:
             break
-        floats = more
         mixed = with_float(quantized, parts.operators(floats))
         found = Mixed(mixed, measure(mixed), parts.float_share(floats))
         report(
             f"{len(mixed.recipe.float_operators)} operators in float, {found.float_share:.0%} of "
             f"the products: {decibels(found.noise):.1f} dB"
         )
-    return found if enough is None or found.noise <= goal else enough[0]
+        parts = parts.corrected(found.noise, floats)
+        tried[floats] = found
+    enough = [floats for floats, mixed in tried.items() if mixed.noise <= goal]
+    if enough:
+        return tried[min(enough, key=parts.time)]
+    return min(tried.values(), key=lambda mixed: mixed.noise)
 
 
 Floats = tuple[bool, ...]
@@ -108,10 +106,12 @@ Floats = tuple[bool, ...]
 class _Parts:
     """A graph's segments; `inner` is the noise of what each holds inside, `border` of its result.
 
-    Both are shares of the logits' energy, one a segment.
+    Both are shares of the logits' energy, one a segment. `plain` is the graph without rewrites,
+    which are undone in float.
     """
 
     graph: Graph
+    plain: Graph
     segments: tuple[Segment, ...]
     inner: Sequence[float]
     border: Sequence[float]
@@ -130,7 +130,8 @@ class _Parts:
             groups.append([name for name in made if name != segment.result])
             groups.append([name for name in made if name == segment.result])
         shares = _shares(groups, switches.noise)
-        return cls(graph, cut, shares[::2], shares[1::2])
+        plain, _ = restored(graph, quantized.recipe.rewrites, {op.name for op in graph.operators})
+        return cls(graph, plain, cut, shares[::2], shares[1::2])
 
     @property
     def nothing(self) -> Floats:
@@ -146,13 +147,26 @@ class _Parts:
 
     def noise_left(self, floats: Floats) -> float:
         """The noise of what is still held in int8: a border between two in float is not."""
-        joined = [a and b for a, b in pairwise((*floats, True))]
         inner = sum(n for n, is_float in zip(self.inner, floats, strict=True) if not is_float)
-        return inner + sum(n for n, inside in zip(self.border, joined, strict=True) if not inside)
+        borders = zip(self.border, _inside(floats), strict=True)
+        return inner + sum(n for n, inside in borders if not inside)
 
-    def excess(self, measured: float, floats: Floats) -> float:
-        """How many times the sum of what is left is measured, of parts that may be silent."""
-        return measured / max(self.noise_left(floats), float(np.finfo(float).tiny))
+    def corrected(self, measured: float, floats: Floats) -> _Parts:
+        """With the parts that are left beside `floats` as noisy as was measured, together.
+
+        The multiplicative correction of algebraic reconstruction (Gordon, Bender and Herman 1970):
+        what is in every choice that is noisier than expected becomes noisier itself.
+        """
+        # Parts may be silent.
+        ratio = measured / max(self.noise_left(floats), float(np.finfo(float).tiny))
+        inner = [
+            n * (1 if is_float else ratio) for n, is_float in zip(self.inner, floats, strict=True)
+        ]
+        border = [
+            n * (1 if inside else ratio)
+            for n, inside in zip(self.border, _inside(floats), strict=True)
+        ]
+        return replace(self, inner=inner, border=border)
 
     def time(self, floats: Floats) -> float:
         """What they cost, in products in float."""
@@ -173,19 +187,35 @@ class _Parts:
         return sum(n for n, is_float in zip(of_segments, floats, strict=True) if is_float)
 
     @cached_property
+    def _plain_operators(self) -> Mapping[str, Operator]:
+        return {operator.name: operator for operator in self.plain.operators}
+
+    @cached_property
     def _products(self) -> list[float]:
+        shapes = self.plain.shapes
         return [
-            sum(op.macs(self.graph.shapes[op.output]) for op in segment.operators)
+            sum(op.macs(shapes[op.output]) for op in self._left(segment))
             for segment in self.segments
         ]
 
     @cached_property
     def _times(self) -> list[float]:
-        """What each segment takes longer in float."""
+        """What each segment takes longer in float, where rewrites take no time any more."""
         return [
-            sum(spared_by_int8(self.graph, operator) for operator in segment.operators)
+            sum(spared_by_int8(self.plain, operator) for operator in self._left(segment))
+            - sum(
+                in_int8(self.graph, operator)
+                for operator in segment.operators
+                if operator.name not in self._plain_operators
+            )
             for segment in self.segments
         ]
+
+    def _left(self, segment: Segment) -> Iterator[Operator]:
+        """The operators of a segment as they are without rewrites."""
+        for operator in segment.operators:
+            if operator.name in self._plain_operators:
+                yield self._plain_operators[operator.name]
 
     def grown(self, floats: Floats, goal: float) -> Floats | None:
         """With runs added that spare much noise for their time, until `goal` is met.
@@ -228,6 +258,11 @@ class _Parts:
         # network keeps the noise that it spares in the balance.
         least = sum(self._products) / 300
         return self._spared(floats, run) / max(self.time(run) - self.time(floats), least)
+
+
+def _inside(floats: Floats) -> list[bool]:
+    """Whether the result of each segment passes between two in float; the last's is handed out."""
+    return [one and other for one, other in pairwise((*floats, True))]
 
 
 def _shares(

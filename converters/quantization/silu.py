@@ -68,21 +68,27 @@ def scaled(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
 
 
 def _scaled_name(source: str) -> str:
-    return f"{source}_scaled"
+    return f"{source}/scaled"
 
 
 def _taken_apart(silu: Operator, gain: Floats) -> Iterator[Operator]:
-    (source,), gate = silu.inputs, f"{silu.output}_gate"
+    (source,), gate = silu.inputs, f"{silu.output}/sigmoid"
     product = _scaled_name(source)
     zeros = np.zeros_like(gain)
     undo = (1 / gain).astype(np.float32)
-    yield Unscaled(f"{silu.name}_unscaled", (product,), source, undo, zeros)
-    yield Activation(f"{silu.name}_gate", (source,), gate, "sigmoid")
+    yield Unscaled(f"{silu.name}/unscaled", (product,), source, undo, zeros)
+    yield Activation(f"{silu.name}/sigmoid", (source,), gate, "sigmoid")
     yield Multiply(silu.name, (product, gate), silu.output)
 
 
 def _making(operator: Linear, gain: Floats, output: str) -> Linear:
     return replace(operator.scaled(gain, np.zeros_like(gain)), output=output)
+
+
+def within(graph: Graph, site: str) -> tuple[Operator, ...]:
+    """What makes a scaled SiLU, and what reads it."""
+    product = graph.producers[site]
+    return (graph.producers[product.inputs[0]], product, *graph.consumers[site])
 
 
 def restored(graph: Graph, sites: Collection[str]) -> Graph:
@@ -144,4 +150,4 @@ def _unscaled(graph: Graph, site: str) -> Unscaled:
 def _whole(product: Operator, unscaled: Unscaled) -> Iterator[Operator]:
     silu, gain = f"{product.output}/unscaled", (1 / unscaled.scale).astype(np.float32)
     yield Activation(product.name, (unscaled.output,), silu, "silu")
-    yield Affine(f"{product.name}_gain", (silu,), product.output, gain, np.zeros_like(gain))
+    yield Affine(f"{product.name}/factor", (silu,), product.output, gain, np.zeros_like(gain))

@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from converters.formats.onnx_nodes import channels_first
-from converters.graph import INPUT, LOGITS, Activation, Floats, Graph, Unscaled, is_silu
+from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, Unscaled, is_silu
 from converters.quantization.cost import in_int8
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
@@ -97,7 +97,7 @@ class Switchboard:
 
 def _is_made_up_for(graph: Graph, tensor: str) -> bool:
     """Whether biases make up for a tensor's means: not for vectors, nor where a curve follows."""
-    curved = any(isinstance(op, Activation | Unscaled) for op in graph.consumers[tensor])
+    curved = any(isinstance(op, Activation | Unscaled | Excess) for op in graph.consumers[tensor])
     return not curved and not is_vector(graph, tensor)
 
 

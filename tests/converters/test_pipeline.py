@@ -245,7 +245,11 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
     "no format": ({"formats": []}, UsageError, "tflite, onnx, openvino"),
     "unknown rule": ({"range_rule": "magic"}, UsageError, "by-role, min-max"),
     "unknown rounding": ({"rounding": "up"}, UsageError, "least-squares, nearest"),
-    "unknown step": ({"without": ["sleep"]}, UsageError, "streams, silu, gating, correction"),
+    "unknown step": (
+        {"without": ["sleep"]},
+        UsageError,
+        "streams, silu, gating, piecewise, correction",
+    ),
     "unknown effort": ({"effort": "some"}, UsageError, "take one of fast, thorough"),
     "no such recipe": ({"recipe": "gone.json"}, UsageError, "cannot read the recipe gone.json"),
     "no recipe": ({"recipe": "two.txt"}, UsageError, "two.txt is not JSON"),

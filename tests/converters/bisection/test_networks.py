@@ -10,9 +10,11 @@ import pytest
 from converters.bisection.compare import forward, logits, own
 from converters.formats import lower
 from converters.graph import Linear
+from converters.quantization.piecewise import candidates, cut
 from edgenet.measure.accuracy import sqnr_db
-from tests.converters.bisection.conftest import FAMILIES, FORMATS, opened
-from tests.converters.graphs import ENGINES
+from tests.converters.bisection.conftest import FAMILIES, FORMATS, Frozen, opened
+from tests.converters.graphs import ENGINES, recipe_of
+from tests.networks import Textures
 
 
 def nothing(done: int) -> None:
@@ -104,6 +106,24 @@ def test_rewritten_weights_are_kept(frozen, textures, format):
     network = opened(format, other.file(format, "int8"), theirs)
     truth = 2 * logits(theirs, textures)
     # What is left is the rounding of those weights.
+    assert 30 < decibels(truth, logits(network, textures, network.quantized)) < 80
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pieces_of_a_map_end_in_float_where_their_levels_did(frozen, textures, format, tmp_path):
+    whole = frozen["b"]
+    sites = candidates(whole.graph)
+    graph = cut(whole.graph, dict.fromkeys(sites, np.float32([0.25])))
+    recipe = recipe_of(graph, Textures.make(40, seed=3).images)
+    assert max(recipe.ranges[site][1] for site in sites) > 0.5
+    twin = opened("tflite", whole.file("tflite", "fp32"))
+    network = opened(format, Frozen(graph, recipe, tmp_path).file(format, "int8"), twin)
+    assert {s.layer for s in network.steps if s.macs} == {
+        op.name for op in whole.graph.operators if op.macs(whole.graph.shapes[op.output])
+    }
+    truth = logits(twin, textures)
+    assert decibels(truth, logits(network, textures)) < 40
+    # The twin has no weights for pieces, so that those keep their rounding.
     assert 30 < decibels(truth, logits(network, textures, network.quantized)) < 80
 
 

@@ -300,6 +300,30 @@ def test_a_sigmoid_for_each_class(tmp_path, format, precision):
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_weights_that_two_operators_share_are_in_the_file_once(tmp_path, format):
+    chain = Chain(8, 8).normalize().convolution(64).convolution(64).convolution(64)
+    *_, first, second = chain.operators
+    graph = chain.head()
+    shared = graph.with_operators(
+        [
+            replace(op, weights=first.weights) if op.name == second.name else op
+            for op in graph.operators
+        ]
+    )
+    images = pixels(4, 8, 8)
+    sizes = []
+    for number, one in enumerate((graph, shared)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        recipe = recipe_of(one, images)
+        sizes.append(sum(f.stat().st_size for f in lower(one, format, "int8", recipe, folder)))
+        before = float_answers(one, images)[LOGITS]
+        found = answers(one, format, "int8", recipe, images, folder)[LOGITS]
+        assert sqnr_db(before, found) > 25
+    assert sizes[0] - sizes[1] >= 0.9 * first.weights.size
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_pixels_go_in_as_they_are(networks, tmp_path, format):
     """Lite's mean is a zero point, so int8 reads pixels without a rounding of its own."""
     graph, recipe = networks["lite"].graph, networks["lite"].recipe

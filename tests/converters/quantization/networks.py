@@ -42,6 +42,19 @@ def silu_network(seed: int = 0) -> Graph:
     return lopsided(simplify(chain.head()), seed)
 
 
+def loud_network() -> Graph:
+    """A gated map of 16 channels, one of them 32 times as loud and read as much more quietly."""
+    chain = Chain(SIZE, SIZE, seed=3).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")
+    chain.convolution(16).activation("silu").convolution(kernel=(3, 3), depthwise=True)
+    graph = simplify(chain.activation("silu").gate().convolution(6).head())
+    (site,) = gating.candidates(graph)
+    source, loudness = _convolution_before(graph, site), np.ones(16, np.float32)
+    loudness[0] = 32
+    return graph.with_operators(
+        [_rescaled(operator, source, site, loudness) for operator in graph.operators]
+    )
+
+
 def lopsided(graph: Graph, seed: int) -> Graph:
     """Channels behind SiLU 1 to 64 times as loud, and read with weights as much smaller."""
     random = np.random.default_rng(seed)

@@ -132,7 +132,7 @@ def test_moments_are_of_what_operators_with_weights_read_and_can_be_left_out():
     graph, images = silu_network(), batches(2)
     linear = {operator.name for operator in graph.operators if isinstance(operator, Linear)}
     assert set(calibrate(graph, images).inputs) == linear
-    assert calibrate(graph, images, moments=False).inputs == {}
+    assert calibrate(graph, images, operators=()).inputs == {}
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -1,4 +1,4 @@
-"""Rewrites keep the float answers, are made where they take noise away, and nowhere else."""
+"""Rewrites keep the float answers, and are undone where nothing is left in int8."""
 
 from __future__ import annotations
 
@@ -7,38 +7,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.graph import Graph
+from converters.graph import LOGITS, Graph
 from converters.passes import simplify
-from converters.quantization.calibrate import calibrate
 from converters.quantization.equalize import streams
-from converters.quantization.ranges import choose
 from converters.quantization.recipe import Rewrites
 from converters.quantization.rewrite import (
     REWRITES,
     equalize_streams,
     gains,
-    rewrite_where_worth,
+    restored,
     rewritten,
 )
-from converters.quantization.simulate import logits, noise, simulated
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import batches, silu_network
 
 NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
-# Of `silu_network`: one where every kind of rewrite is worth its time.
-LOPSIDED = 2
 
 
 def everywhere(graph: Graph, seed: int) -> Rewrites:
     """Every rewrite at every place, by random factors."""
     random = np.random.default_rng(seed)
 
-    def drawn(channels: int) -> tuple[float, ...]:
-        return tuple(random.uniform(0.5, 8, channels).tolist())
+    def drawn(count: int) -> tuple[float, ...]:
+        return tuple(random.uniform(0.5, 8, count).tolist())
 
     made = {
-        name: {site: drawn(graph.shapes[site][-1]) for site in rewrite.candidates(graph)}
+        name: {site: drawn(rewrite.count(graph, site)) for site in rewrite.candidates(graph)}
         for name, rewrite in REWRITES.items()
     }
     return made | {"streams": {stream.name: drawn(stream.channels) for stream in streams(graph)}}
@@ -68,41 +63,28 @@ def test_gains_lift_the_quiet_and_leave_the_loudest(peaks, exponent, largest):
     assert np.all(np.diff(found[order]) <= 0)
 
 
-def int8_noise(graph: Graph) -> float:
-    """With ranges from some images, on others."""
-    recipe = choose(graph, calibrate(graph, batches(16)).tensors)
-    unseen = batches(16, seed=1)
-    found = logits(simulated(graph, recipe.quantizations(graph)), unseen)
-    return noise(found, logits(simulated(graph, {}), unseen))
+def test_what_is_in_float_is_rewritten_no_more():
+    graph = silu_network()
+    rewrites = everywhere(graph, 0)
+    other = rewritten(graph, rewrites)
+    names = {operator.name for operator in other.operators}
+    found, left = restored(other, rewrites, names)
+    # Both leave only what costs nothing: gains of gates and of streams.
+    assert set(left) == {"gating", "streams"}
+    assert [op.name for op in found.operators if op.name not in names] == []
+    images = pixels(3, *graph.input_shape[1:3])
+    before, after = (float_answers(g, images) for g in (graph, found))
+    assert relative_error(before[LOGITS], after[LOGITS]) < 2e-4
+    (first, *others) = rewrites["silu"]
+    within = {op.name for op in REWRITES["silu"].within(other, first)}
+    _, left = restored(other, rewrites, within)
+    assert set(left["silu"]) == set(others)
+    assert left["piecewise"] == rewrites["piecewise"]
+    assert restored(other, rewrites, ())[1] == rewrites
 
 
-def test_what_is_chosen_takes_noise_away():
-    graph = silu_network(LOPSIDED)
-    made = rewrite_where_worth(graph, batches(16, seed=2), "by-role")
-    assert set(made) == {"silu", "gating"}
-    assert int8_noise(rewritten(graph, made)) < int8_noise(graph)
-
-
-@pytest.mark.parametrize("name", REWRITES)
-def test_only_what_is_named_is_tried(name):
-    made = rewrite_where_worth(silu_network(LOPSIDED), batches(16, seed=2), "by-role", [name])
-    assert set(made) == {name}
-
-
-def test_where_channels_are_alike_nothing_is_worth_its_time():
-    """Copies of one channel: there is no quiet one to lift."""
-    chain = Chain(16, 16).normalize().convolution(8, (3, 3))
-    convolution = chain.operators[-1]
-    convolution.weights[:] = convolution.weights[..., :1]
-    convolution.bias[:] = convolution.bias[:1]
-    graph = simplify(chain.activation("silu").convolution(4).head())
-    assert REWRITES["silu"].candidates(graph)
-    assert rewrite_where_worth(graph, batches(8), "by-role") == {}
-
-
-def test_networks_without_a_place_are_left_alone():
+def test_networks_without_streams_are_left_alone():
     graph = simplify(Chain(8, 8).normalize().convolution(4, function="relu6").head())
-    assert rewrite_where_worth(graph, batches(4, size=8), "by-role") == {}
     assert equalize_streams(graph, batches(4, size=8)) == {}
 
 
@@ -120,9 +102,10 @@ def test_every_stream_is_equalized_by_factors_that_a_recipe_keeps_as_they_are():
     ("rewrites", "said"),
     [
         ({"tripling": {}}, "no rewrite is called 'tripling': take one of streams, silu"),
-        ({"silu": {"nowhere": (1.0,)}}, "no silu of 1 channels can be made at 'nowhere'"),
-        ({"gating": {"t1": (1.0,) * 8}}, "no gating of 8 channels can be made at 't1'"),
-        ({"streams": {"t3": (1.0,) * 5}}, "no streams of 5 channels can be made at 't3'"),
+        ({"silu": {"nowhere": (1.0,)}}, "no silu by 1 values can be made at 'nowhere'"),
+        ({"gating": {"t1": (1.0,) * 8}}, "no gating by 8 values can be made at 't1'"),
+        ({"piecewise": {"t15": (1.0,) * 2}}, "no piecewise by 2 values can be made at 't15'"),
+        ({"streams": {"t3": (1.0,) * 5}}, "no streams by 5 values can be made at 't3'"),
     ],
 )
 def test_a_rewrite_of_another_network_is_refused(rewrites, said):

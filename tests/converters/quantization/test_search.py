@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,19 +52,21 @@ def test_the_goal_is_met_with_a_part_in_float(made, better_db):
     assert f"{decibels(found.noise):.1f} dB" in lines[-1]
 
 
-def test_what_has_something_to_spare_is_tried_with_less_in_float(made, monkeypatch):
-    """The first try takes the parts for noisier than they are, together."""
+def test_of_what_is_enough_the_cheapest_is_kept(made, monkeypatch):
+    """The first try takes the parts for noisier than they are."""
     goal = measure(made) / 4
-    honest, shares = _Parts.excess, []
+    honest, tried = _Parts.corrected, []
 
-    def excess(parts, measured, floats):
-        shares.append(parts.float_share(floats))
-        return honest(parts, measured, floats) * (8 if len(shares) == 1 else 1)
+    def corrected(parts, measured, floats):
+        tried.append(floats)
+        return honest(parts, measured * (8 if len(tried) == 1 else 1), floats)
 
-    monkeypatch.setattr(_Parts, "excess", excess)
+    monkeypatch.setattr(_Parts, "corrected", corrected)
     found = return_to_float(made, goal)
+    parts = _Parts.of(made)
     assert found.noise <= goal
-    assert found.float_share < shares[1]
+    assert parts.time(tried[1]) > parts.time(tried[-1])
+    assert found.float_share < parts.float_share(tried[1])
 
 
 def test_a_stricter_goal_takes_no_less_in_float(made):
@@ -114,7 +118,7 @@ def by_hand() -> _Parts:
     chain = Chain(8, 8).normalize().convolution(16, (3, 3)).convolution(4, (3, 3))
     graph = simplify(chain.head())
     inner, border = [1, 2, 4, 8, 16, 32], [64, 128, 256, 512, 1024, 2048]
-    return _Parts(graph, segments(graph), inner, border)
+    return _Parts(graph, graph, segments(graph), inner, border)
 
 
 def floats(parts: _Parts, *names: int) -> tuple[bool, ...]:
@@ -131,6 +135,17 @@ def test_noise_that_is_left():
     assert parts.noise_left(floats(parts, 1, 3)) == everything - 2 - 8
     assert parts.noise_left(floats(parts, 4, 5)) == everything - 16 - 32 - 1024 - 2048
     assert parts.noise_left(floats(parts, *range(6))) == 0
+
+
+def test_what_is_left_is_corrected_by_what_was_measured():
+    parts = by_hand()
+    chosen = floats(parts, 1, 2)
+    left = parts.noise_left(chosen)
+    found = parts.corrected(3 * left, chosen)
+    assert found.noise_left(chosen) == 3 * left
+    assert found.noise_left(parts.nothing) == 3 * left + 2 + 4 + 128
+    silent = replace(parts, inner=[0.0] * 6, border=[0.0] * 6)
+    assert silent.corrected(1.0, chosen).noise_left(parts.nothing) == 0
 
 
 def test_time_is_what_int8_spares_and_every_border():

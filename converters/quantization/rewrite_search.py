@@ -1,0 +1,193 @@
+"""Where rewrites take enough noise away from the logits for the time that they add.
+
+Each site is measured on images before it is rewritten: half of them set ranges, the other half tell
+what a site's tensors, rounded alone in the float network, cost the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from converters.graph import Floats, Graph, Linear, is_silu
+from converters.quantization.calibrate import Statistics, calibrate
+from converters.quantization.cost import in_int8
+from converters.quantization.ranges import choose
+from converters.quantization.recipe import Rewrites
+from converters.quantization.rewrite import REWRITES, Option, as_written
+from converters.quantization.simulate import Image
+from converters.quantization.switchboard import Switchboard
+
+# What a rewrite has to take away, in dB: so much for each hundredth of the network's time that it
+# adds, and so much in any case.
+_DB_OF_TIME = 0.05
+_LEAST_DB = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """A rewrite of a site by some values: the noise that it takes away, and has to.
+
+    `spared` is a share of the logits' energy, `worth` one of all noise.
+    """
+
+    name: str
+    values: Floats
+    spared: float
+    worth: float
+
+    def net(self, noise: float) -> float:
+        """What it takes away beyond what it has to of all the noise."""
+        return self.spared - self.worth * noise
+
+
+def rewrite_where_worth(
+    graph: Graph,
+    images: Sequence[Image],
+    rule: str,
+    names: Sequence[str] = tuple(REWRITES),
+    options: int | None = None,
+    corrected: bool = True,
+) -> Rewrites:
+    """The rewrites that take away the most noise, as long as each is worth its time.
+
+    Args:
+        graph: In float, for a batch of 1.
+        images: Batches of 1, a few tens.
+        rule: Of the ranges, a name of `converters.quantization.ranges.RULES`.
+        names: Of `REWRITES`, which to try; a site is rewritten in one way alone.
+        options: The first how many of a rewrite's to try; None for all.
+        corrected: Whether biases will make up for what rounding shifts.
+    """
+    sites = _sites(graph, names, options)
+    if not sites:
+        return {}
+    seen, unseen = images[::2], images[1::2] or images
+    trial_of = partial(_Trial.of, seen=seen, unseen=unseen, rule=rule, corrected=corrected)
+    plain = trial_of(graph)
+    left, statistics = plain.switches.noise(plain.switches.held), plain.statistics
+    before = {site: plain.noise_of(site, (site,)) for site in sites}
+    del plain  # Its sessions hold the weights of a network several times.
+    worth = {
+        (site, name): _worth(graph, site, name)
+        for site, ways in sites.items()
+        for name in dict.fromkeys(name for name, _ in ways)
+    }
+    least = {site: min(worth[site, name] for name, _ in ways) for site, ways in sites.items()}
+    found: dict[str, list[_Way]] = {site: [] for site in _promising(before, least, left)}
+    promising = {site: sites[site] for site in found}
+    for site, name, values, noise in _tried(graph, promising, statistics, trial_of):
+        found[site].append(_Way(name, values, before[site] - noise, worth[site, name]))
+    best = {site: max(ways, key=lambda way: way.net(left)) for site, ways in found.items()}
+    made: dict[str, dict[str, tuple[float, ...]]] = {}
+    for site, way in sorted(best.items(), key=lambda item: -item[1].spared):
+        if way.net(left) > 0:
+            # What sites spare apart may add up to more than all there is.
+            left = max(left - way.spared, 0.0)
+            made.setdefault(way.name, {})[site] = as_written(way.values)
+    return made
+
+
+def _sites(
+    graph: Graph, names: Sequence[str], most: int | None
+) -> Mapping[str, Sequence[tuple[str, Option]]]:
+    """By site, the rewrites that could be made there, each with an option."""
+    sites: dict[str, list[tuple[str, Option]]] = {}
+    for name in names:
+        options = REWRITES[name].options[:most]
+        for site in REWRITES[name].candidates(graph):
+            sites.setdefault(site, []).extend((name, option) for option in options)
+    return sites
+
+
+def _tried(
+    graph: Graph,
+    sites: Mapping[str, Sequence[tuple[str, Option]]],
+    statistics: Statistics,
+    trial_of: Callable[[Graph], _Trial],
+) -> Iterator[tuple[str, str, Floats, float]]:
+    """Each site's rewrites, their values and the noise that they leave.
+
+    The first of all sites are tried together, then the second.
+    """
+    for level in range(max(map(len, sites.values()), default=0)):
+        made = {
+            site: (name, option(statistics[site]))
+            for site, ways in sites.items()
+            for name, option in ways[level : level + 1]
+        }
+        trial = trial_of(_applied(graph, made))
+        for site, (name, values) in made.items():
+            held = REWRITES[name].held(trial.graph, site)
+            yield site, name, values, trial.noise_of(site, held)
+        del trial  # Before the next is made.
+
+
+def _worth(graph: Graph, site: str, name: str) -> float:
+    """The share of the noise that a rewrite of a site has to take away for its time."""
+    ones = np.ones(REWRITES[name].count(graph, site), np.float32)
+    after = _applied(graph, {site: (name, ones)})
+    before = sum(in_int8(graph, operator) for operator in graph.operators)
+    added = sum(in_int8(after, operator) for operator in after.operators) / before - 1
+    decibels = max(100 * _DB_OF_TIME * added, _LEAST_DB)
+    return float(1 - 10 ** (-decibels / 10))
+
+
+def _promising(
+    before: Mapping[str, float], worth: Mapping[str, float], left: float
+) -> Iterator[str]:
+    """The sites that would be worth it if nothing were left of their noise."""
+    for site in sorted(before, key=lambda site: -before[site]):
+        if before[site] > worth[site] * left:
+            left = max(left - before[site], 0.0)
+            yield site
+
+
+def _applied(graph: Graph, made: Mapping[str, tuple[str, Floats]]) -> Graph:
+    """By site, a rewrite's name and its values."""
+    for name, rewrite in REWRITES.items():
+        graph = rewrite.apply(graph, {s: values for s, (n, values) in made.items() if n == name})
+    return graph
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """What rounding tensors of a graph costs the logits of some images.
+
+    The `statistics` are of others.
+    """
+
+    graph: Graph
+    statistics: Statistics
+    switches: Switchboard
+
+    @classmethod
+    def of(
+        cls,
+        graph: Graph,
+        seen: Sequence[Image],
+        unseen: Sequence[Image],
+        rule: str,
+        corrected: bool,
+    ) -> _Trial:
+        """With ranges from the images `seen`, to measure on those `unseen`."""
+        statistics = calibrate(graph, seen, operators=()).tensors
+        held = choose(graph, statistics, rule).quantizations(graph)
+        return cls(graph, statistics, Switchboard(graph, held, unseen, corrected))
+
+    def noise_of(self, site: str, held: Collection[str]) -> float:
+        """Of these tensors of a site and of all between them and what ends it before.
+
+        That is an operator with weights, or SiLU.
+        """
+        tensors, ahead = set(held), list(held)
+        while ahead:
+            name = ahead.pop()
+            producer = self.graph.producers[name]
+            if not isinstance(producer, Linear) and not (is_silu(producer) and name != site):
+                tensors.update(producer.inputs)
+                ahead.extend(producer.inputs)
+        return self.switches.noise(tensors)
