@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16, Nodes, channels_first
+from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16, channels_first
+from converters.formats.onnx_weights import Weights
 from converters.formats.pixel_groups import with_pixel_groups
 from converters.graph import (
     INPUT,
@@ -43,12 +43,8 @@ from converters.graph import (
     Shape,
 )
 from converters.quantization.parameters import (
-    BIAS_LIMIT,
     PIXELS,
     Quantization,
-    own_scales,
-    quantize_linear,
-    quantize_weights,
     sigmoid_like,
 )
 from converters.quantization.recipe import Recipe, exact_shift
@@ -88,13 +84,12 @@ def _as_depthwise(operator: Affine) -> Convolution:
     )
 
 
-class Builder(Nodes):
+class Builder(Weights):
     """Appends node by node; what another arrangement does otherwise, it overrides."""
 
     # ONNX Runtime multiplies a map by a gate pixel by pixel; in levels, rows that are this wide go
     # faster.
     least_row = 20.0
-    bias_limit = BIAS_LIMIT
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         super().__init__(precision)
@@ -182,12 +177,6 @@ class Builder(Nodes):
             return self.weight(name, values)
         return self.in_levels(name, values)
 
-    def in_levels(self, name: str, values: Floats) -> str:
-        """A constant for what computes in levels of 8 bits."""
-        held = Quantization.of_constants(values)
-        levels = self.constant(f"{name}/quantized", held.quantize(values))
-        return self.dequantized(levels, name, held)
-
     def _shifted_pixels(self, operator: Affine, quantization: Quantization) -> None:
         """Pixels are the levels themselves, whoever reads them."""
         self.dequantized(f"{INPUT}/transposed", operator.output, quantization)
@@ -228,10 +217,10 @@ class Builder(Nodes):
     ) -> None:
         quantized, name = self.quantized(operator), operator.output
         constants = (
-            self._quantized_constants(operator, self.quantizations[operator.inputs[0]], axes)
+            self.quantized_constants(operator, self.quantizations[operator.inputs[0]], axes)
             if quantized
             else [
-                self._float_weights(operator, axes),
+                self.float_weights(operator, axes),
                 self.weight(f"{operator.name}/bias", operator.bias),
             ]
         )
@@ -247,44 +236,6 @@ class Builder(Nodes):
         """Whether the levels of a tensor end where ReLU or ReLU6 does."""
         held = self.quantizations[tensor]
         return held.low == 0 and (function == "relu" or held.high < 6 + held.scale)
-
-    def _float_weights(self, operator: Linear, axes: tuple[int, ...]) -> str:
-        name = f"{operator.name}/weights"
-        if self.precision == "int8-mixed":
-            # What stays in float for accuracy's sake loses nothing by it.
-            return self.half(name, operator.weights.transpose(axes))
-        if self.precision != "w8":
-            return self.weight(name, operator.weights.transpose(axes))
-        # Cast and multiplied, ONNX Runtime widens them once, at load; it would run a
-        # DequantizeLinear at every call, and keep its fast convolutions from weights made so.
-        scales = own_scales(operator)
-        levels = quantize_weights(operator, scales).transpose(axes)
-        held = self.constant(f"{name}/quantized", levels)
-        wide = self.node("Cast", [held], f"{name}/levels", to=TensorProto.FLOAT)
-        shape = (-1, 1, 1, 1) if len(axes) == 4 else (1, -1)
-        return self.node("Mul", [wide, self.constant(f"{name}/scale", scales.reshape(shape))], name)
-
-    def _quantized_constants(
-        self, operator: Linear, source: Quantization, axes: tuple[int, ...]
-    ) -> list[str]:
-        constants, name = quantize_linear(operator, source, self.bias_limit), operator.name
-        weights = self._weights(operator, constants.weights, constants.scales, axes)
-        bias = self.constant(f"{name}/bias/quantized", constants.bias)
-        scale = self.constant(f"{name}/bias/scale", constants.scales * np.float32(source.scale))
-        return [weights, self.node("DequantizeLinear", [bias, scale], f"{name}/bias", axis=0)]
-
-    def _weights(
-        self, operator: Linear, levels: NDArray[np.int8], scales: Floats, axes: tuple[int, ...]
-    ) -> str:
-        """int8 weights with a scale for each output channel, dequantized."""
-        name = f"{operator.name}/weights"
-        inputs = [
-            self.weight_levels(f"{name}/quantized", levels.transpose(axes)),
-            self.constant(f"{name}/scale", scales),
-            # All zero, and said: ONNX Runtime up to 1.23 wants them beside scales by channel.
-            self.constant(f"{name}/zero_point", np.zeros(scales.size, np.int8)),
-        ]
-        return self.node("DequantizeLinear", inputs, name, axis=0 if len(axes) == 4 else 1)
 
     def _clip(self, function: str, source: str, tensor: str, quantized: bool) -> None:
         if function == "relu6":

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from converters.quantization.parameters import Quantization
 
@@ -27,12 +25,10 @@ def channels_first(shape: Sequence[int]) -> list[int]:
 class Nodes:
     """Nodes in order and the constants that they read; each node is named as what it makes."""
 
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
+    def __init__(self) -> None:
         self.opset, self.ir_version = OPSET, IR_VERSION
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
-        self._levels: dict[tuple[tuple[int, ...], bytes], str] = {}
         # The tensors that went through levels under their own name.
         self.held: set[str] = set()
 
@@ -47,22 +43,6 @@ class Nodes:
             name, numpy_helper.from_array(np.asarray(values, order="C"), name)
         )
         return name
-
-    def weight_levels(self, name: str, values: NDArray[np.int8]) -> str:
-        """Adds weights, those that two operators have under the first's name; returns that."""
-        key = values.shape, sha256(values.tobytes()).digest()
-        return self.constant(self._levels.setdefault(key, name), values)
-
-    def weight(self, name: str, values: Any) -> str:
-        """A float constant; fp16 stores half of it and computes in float32."""
-        if self.precision != "fp16":
-            return self.constant(name, values.astype(np.float32))
-        return self.half(name, values)
-
-    def half(self, name: str, values: Any) -> str:
-        """A float constant that is stored in half precision."""
-        half = self.constant(f"{name}/half", values.astype(np.float16))
-        return self.node("Cast", [half], name, to=TensorProto.FLOAT)
 
     def dequantized(self, levels: str, name: str, quantization: Quantization) -> str:
         """Appends the reading of levels; returns the name of the values."""

@@ -9,7 +9,6 @@ compute in float, what passes between it and the others is converted once for al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.formats.pixel_groups import with_pixel_groups
-from converters.formats.tflite_file import TFLiteFile
+from converters.formats.tflite_tensors import Tensors
 from converters.graph import (
     INPUT,
-    LOGITS,
     Activation,
     Add,
     Affine,
@@ -29,23 +27,19 @@ from converters.graph import (
     Convolution,
     Dense,
     Excess,
-    Floats,
     Function,
     GlobalAverage,
     Graph,
-    Linear,
     Multiply,
     Operator,
     Pad,
     Padding,
     Reshape,
-    Shape,
 )
 from converters.quantization.parameters import (
     PIXELS,
     Quantization,
     own_scales,
-    quantize_linear,
     quantize_weights,
     sigmoid_like,
 )
@@ -81,7 +75,7 @@ def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
     return builder.finish()
 
 
-class Builder:
+class Builder(Tensors):
     """Appends operator by operator; another arrangement overrides what it does otherwise.
 
     Attributes:
@@ -91,11 +85,7 @@ class Builder:
     integers = False
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
-        self.graph = graph
-        self.precision = precision
-        self.quantizations = {} if recipe is None else recipe.quantizations(graph)
-        self.float_operators = frozenset() if recipe is None else recipe.float_operators
-        self.file = TFLiteFile(graph.name)
+        super().__init__(graph, precision, recipe)
         normalize = graph.operators[0]
         shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
         self.pixels = PIXELS if shift is None else Quantization(1.0, shift)
@@ -105,76 +95,6 @@ class Builder:
             if graph.pixels == "uint8"
             else self.file.tensor(INPUT, graph.input_shape, np.float32)
         )
-        # By name and by whether it is held in levels: a tensor may be read in both forms.
-        self.forms: dict[tuple[str, bool], int] = {}
-
-    def quantized(self, operator: Operator) -> bool:
-        """Whether an operator computes in levels.
-
-        Pixels are normalized in float: XNNPACK takes the steps from uint8 to float and from there
-        to int8, not the one straight across, which costs more.
-        """
-        return (
-            operator.output in self.quantizations
-            and operator.name not in self.float_operators
-            and operator.inputs[0] != INPUT
-        )
-
-    def read(self, operator: Operator, which: int = 0) -> int:
-        """A tensor in the form in which its reader computes."""
-        return self.form(operator.inputs[which], self.quantized(operator))
-
-    def form(self, name: str, quantized: bool) -> int:
-        """A tensor in levels or in float, converted where it was made in the other."""
-        if (name, quantized) not in self.forms:
-            code = _Codes.QUANTIZE if quantized else _Codes.DEQUANTIZE
-            source = self.forms[name, not quantized]
-            self.emit(code, [source], self.tensor(name, quantized))
-        return self.forms[name, quantized]
-
-    def made(self, operator: Operator) -> int:
-        """The tensor that an operator is to make."""
-        return self.tensor(operator.output, self.quantized(operator))
-
-    def tensor(self, name: str, quantized: bool, shape: Shape | None = None) -> int:
-        """A new tensor, under its own name where it is an output in float or the first form."""
-        suffix, is_output = "", name in self.graph.outputs
-        if is_output or (name, not quantized) in self.forms:
-            suffix = "/quantized" if quantized else "" if is_output else "/float"
-        quantization = self.quantizations[name] if quantized else None
-        dtype: type[np.generic] = np.float32
-        if quantization is not None:
-            dtype = np.int8 if quantization.bits == 8 else np.int16
-        index = self.file.tensor(
-            name + suffix, self.graph.shapes[name] if shape is None else shape, dtype, quantization
-        )
-        self.forms[name, quantized] = index
-        return index
-
-    def constant(self, name: str, values: Floats) -> int:
-        """A float constant; one in half precision is widened by an operator, once, at load."""
-        if self.precision != "fp16":
-            return self.file.constant(name, values.astype(np.float32))
-        return self.half(name, values)
-
-    def half(self, name: str, values: Floats) -> int:
-        """A float constant that is stored in half precision."""
-        half = self.file.constant(f"{name}/half", values.astype(np.float16))
-        return self._widened(name, half, values.shape)
-
-    def _widened(self, name: str, constant: int, shape: Shape) -> int:
-        wide = self.file.tensor(name, shape, np.float32)
-        return self.emit(_Codes.DEQUANTIZE, [constant], wide)
-
-    def shape_constant(self, name: str, values: Sequence[int]) -> int:
-        """Adds a shape or axes; returns the index."""
-        return self.file.constant(name, np.array(values, np.int32))
-
-    def emit(
-        self, code: int, inputs: Sequence[int], output: int, options: Any = None, kind: int = 0
-    ) -> int:
-        """Appends an operator; returns its output."""
-        return self.file.operator(code, inputs, output, options, kind)
 
     @singledispatchmethod
     def add(self, operator: Operator) -> None:
@@ -188,12 +108,12 @@ class Builder:
             return
         source, quantized = self.read(operator), self.quantized(operator)
         if not np.any(operator.offset):
-            scale = self._vector(f"{operator.name}/scale", operator.scale, quantized)
+            scale = self.vector(f"{operator.name}/scale", operator.scale, quantized)
             self._binary(_Codes.MUL, source, scale, self.made(operator))
             return
         if not np.all(operator.scale == 1):
             source = self._scaled(operator, source)
-        offset = self._vector(f"{operator.name}/offset", operator.offset, quantized)
+        offset = self.vector(f"{operator.name}/offset", operator.offset, quantized)
         self._binary(_Codes.ADD, source, offset, self.made(operator))
 
     def _normalized(self, operator: Affine) -> None:
@@ -226,19 +146,8 @@ class Builder:
             held = self.quantizations[operator.inputs[0]]
             self.quantizations[name] = held.scaled(operator.scale)
         scaled = self.tensor(name, quantized, self.graph.shapes[operator.output])
-        scale = self._vector(f"{operator.name}/scale", operator.scale, quantized)
+        scale = self.vector(f"{operator.name}/scale", operator.scale, quantized)
         return self._binary(_Codes.MUL, source, scale, scaled)
-
-    def _vector(self, name: str, values: Floats, quantized: bool) -> int:
-        """A constant operand, one value a channel."""
-        if not quantized:
-            return self.constant(name, values)
-        bits = self.quantizations[LOGITS].bits
-        held = Quantization.of_constants(values, bits)
-        middle, dtype = 2 ** (bits - 1), np.int8 if bits == 8 else np.int16
-        levels = (held.quantize(values).astype(np.int32) - middle).astype(dtype)
-        scale = np.array([held.scale], np.float32)
-        return self.file.constant(name, levels, scale, zero_point=held.zero_point - middle)
 
     def _binary(self, code: int, first: int, second: int, output: int) -> int:
         if code == _Codes.ADD:
@@ -262,7 +171,7 @@ class Builder:
             code, kind = _Codes.DEPTHWISE_CONV_2D, _Options.DepthwiseConv2DOptions
         else:
             code, kind = _Codes.CONV_2D, _Options.Conv2DOptions
-        inputs = [source, *self._constants(operator, (3, 0, 1, 2), 3 if operator.depthwise else 0)]
+        inputs = [source, *self.constants(operator, (3, 0, 1, 2), 3 if operator.depthwise else 0)]
         self.emit(code, inputs, self.made(operator), options, kind)
 
     def _padded(self, operator: Convolution) -> tuple[int, int]:
@@ -293,7 +202,7 @@ class Builder:
         if self._multiplies_floats(operator):
             self._multiplied_in_levels(operator)
             return
-        inputs = [self.read(operator), *self._constants(operator, (1, 0), 0)]
+        inputs = [self.read(operator), *self.constants(operator, (1, 0), 0)]
         options = schema.FullyConnectedOptionsT(fusedActivationFunction=_FUSED[operator.function])
         output = self.made(operator)
         self.emit(_Codes.FULLY_CONNECTED, inputs, output, options, _Options.FullyConnectedOptions)
@@ -326,40 +235,6 @@ class Builder:
         output = self.tensor(operator.output, False)
         multiply = schema.MulOptionsT(fusedActivationFunction=function)
         self.emit(_Codes.MUL, [products, scale], output, multiply, _Options.MulOptions)
-
-    def _constants(
-        self, operator: Linear, axes: tuple[int, ...], channel_axis: int
-    ) -> tuple[int, int]:
-        name = operator.name
-        if not self.quantized(operator):
-            weights = self._float_weights(operator, axes, channel_axis)
-            return weights, self.constant(f"{name}/bias", operator.bias)
-        source = self.quantizations[operator.inputs[0]]
-        constants = quantize_linear(operator, source)
-        weights = self.file.constant(
-            f"{name}/weights", constants.weights.transpose(axes), constants.scales, channel_axis
-        )
-        bias_scales = constants.scales * np.float32(source.scale)
-        # The kernels for int16 add up in int64.
-        bias = constants.bias.astype(np.int32 if source.bits == 8 else np.int64)
-        return weights, self.file.constant(f"{name}/bias", bias, bias_scales)
-
-    def _float_weights(self, operator: Linear, axes: tuple[int, ...], channel_axis: int) -> int:
-        """The weights for an operator that reads floats."""
-        name = f"{operator.name}/weights"
-        if self.precision == "int8-mixed":
-            # What stays in float for accuracy's sake loses nothing by it.
-            return self.half(name, operator.weights.transpose(axes))
-        if self.precision not in ("w8", "dynamic"):
-            return self.constant(name, operator.weights.transpose(axes))
-        scales = own_scales(operator)
-        levels = quantize_weights(operator, scales).transpose(axes)
-        held = self.file.constant(f"{name}/quantized", levels, scales, channel_axis)
-        # XNNPACK has no such depthwise kernel, and LiteRT has a slow one.
-        depthwise = isinstance(operator, Convolution) and operator.depthwise
-        if self.precision == "dynamic" and not depthwise:
-            return held
-        return self._widened(name, held, levels.shape)
 
     @add.register
     def _(self, operator: Activation) -> None:
@@ -408,7 +283,7 @@ class Builder:
     @add.register
     def _(self, operator: Excess) -> None:
         offset = np.array([-operator.threshold], np.float32)
-        constant = self._vector(f"{operator.name}/offset", offset, self.quantized(operator))
+        constant = self.vector(f"{operator.name}/offset", offset, self.quantized(operator))
         inputs = [self.read(operator), constant]
         options = schema.AddOptionsT(potScaleInt16=False, fusedActivationFunction=_FUSED["relu"])
         self.emit(_Codes.ADD, inputs, self.made(operator), options, _Options.AddOptions)

@@ -118,12 +118,12 @@ class _Builder(plain.Builder):
         self.requantize(source, f"{source}/levels16", f"{source}/wide", self.before_logits)
         return f"{source}/wide"
 
-    def _quantized_constants(
+    def quantized_constants(
         self, operator: Linear, source: Quantization, axes: tuple[int, ...]
     ) -> list[str]:
         if operator.output == LOGITS:
             source = self.before_logits
-        return super()._quantized_constants(operator, source, axes)
+        return super().quantized_constants(operator, source, axes)
 
     def flatten(self, pooled: str, tensor: str) -> None:
         held = self.quantizations[tensor]
