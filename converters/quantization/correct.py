@@ -22,7 +22,7 @@ from converters.formats.onnx import build
 from converters.graph import INPUT, Activation, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
-from converters.quantization.ranges import is_vector
+from converters.quantization.roles import is_vector
 from converters.quantization.segments import segments
 from converters.quantization.simulate import Image, runner, simulated
 

@@ -6,27 +6,14 @@ is lost, and what is spent on outliers is resolution lost for all: each role has
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from converters.graph import (
-    PROBABILITIES,
-    Activation,
-    Affine,
-    Capped,
-    Convolution,
-    Excess,
-    Graph,
-    Linear,
-    Multiply,
-    Operator,
-    Unscaled,
-    is_silu,
-)
+from converters.graph import PROBABILITIES, Graph, Multiply
 from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.recipe import Range, Recipe
+from converters.quantization.roles import Role, role_of
 from converters.quantization.sketches import entropy, least_squares
 from edgenet.errors import UsageError
 
@@ -38,62 +25,6 @@ _SCALED_LOW = -1.0
 # Ends that are as alike as this become the same, with zero as the middle level: OpenVINO's
 # convolutions are up to twice as fast on inputs that are held so.
 _ALIKE = 0.8
-
-
-class Role(Enum):
-    """What a tensor is to its network."""
-
-    VECTOR = (
-        "pixels, squeeze-and-excite vectors, pooled features, logits: few values, each of weight"
-    )
-    RECTIFIED = "the output of ReLU or ReLU6"
-    GATE = "the output of a sigmoid"
-    BEFORE_SILU = "what only SiLU reads, from a convolution or dense layer"
-    BEFORE_SILU_DEPTHWISE = "what only SiLU reads, from a depthwise convolution"
-    SILU = "the output of SiLU"
-    BEFORE_SIGMOID = "what only the gate of a scaled SiLU reads"
-    BEFORE_SCALED_SILU = "what a convolution makes for a scaled SiLU"
-    PIECE = "a piece of a gated map that is cut at a threshold, and that map"
-    LINEAR = "residual sums, projections and gated maps"
-
-
-def role_of(graph: Graph, tensor: str) -> Role:
-    """The role of a tensor, from its producer, its consumers and its shape."""
-    producer = graph.producers[tensor]
-    if isinstance(producer, Activation) and producer.function == "sigmoid":
-        return Role.GATE
-    if isinstance(producer, Unscaled):
-        return Role.BEFORE_SIGMOID
-    if is_vector(graph, tensor) or isinstance(producer, Affine):
-        return Role.VECTOR
-    if _rectifies(producer):
-        return Role.RECTIFIED
-    if is_silu(producer):
-        return Role.SILU
-    readers = graph.consumers[tensor]
-    if isinstance(producer, Capped | Excess) or any(isinstance(op, Excess) for op in readers):
-        return Role.PIECE
-    if any(isinstance(reader, Unscaled) for reader in readers):
-        return Role.BEFORE_SCALED_SILU
-    if _all_compute(readers, "silu"):
-        depthwise = isinstance(producer, Convolution) and producer.depthwise
-        return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
-    return Role.LINEAR
-
-
-def _all_compute(readers: Sequence[Operator], function: str) -> bool:
-    functions = [r.function if isinstance(r, Activation) else None for r in readers]
-    return bool(functions) and all(found == function for found in functions)
-
-
-def is_vector(graph: Graph, tensor: str) -> bool:
-    """Whether a tensor has one value a channel and image."""
-    shape = graph.shapes[tensor]
-    return len(shape) == 2 or tuple(shape[1:3]) == (1, 1)
-
-
-def _rectifies(operator: Operator) -> bool:
-    return isinstance(operator, Linear | Activation) and operator.function in ("relu", "relu6")
 
 
 def min_max(role: Role, statistics: TensorStatistics) -> Range:

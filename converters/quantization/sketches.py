@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,7 @@ from converters.graph import Floats
 from converters.quantization.calibrate import TAIL, TensorStatistics
 from converters.quantization.parameters import Quantization
 from converters.quantization.recipe import Range
-
-if TYPE_CHECKING:
-    from converters.quantization.ranges import Role
+from converters.quantization.roles import Role
 
 # Three to the octave, down to a fortieth of the extreme.
 _FACTORS = 2.0 ** (-np.arange(17) / 3)

@@ -21,7 +21,7 @@ from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, U
 from converters.quantization.cost import in_int8
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
-from converters.quantization.ranges import is_vector
+from converters.quantization.roles import is_vector
 from converters.quantization.segments import segments
 from converters.quantization.simulate import (
     Image,

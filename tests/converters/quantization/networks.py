@@ -42,6 +42,16 @@ def silu_network(seed: int = 0) -> Graph:
     return lopsided(simplify(chain.head()), seed)
 
 
+def network_of_roles() -> Graph:
+    """SiLU behind both kinds of convolution, a gate, a residual sum, ReLU6 and a head."""
+    chain = Chain(12, 12).normalize().convolution(4, (3, 3), (2, 2)).activation("silu")
+    skip = chain.convolution(4).last
+    chain.convolution(8).activation("silu").convolution(kernel=(3, 3), depthwise=True)
+    chain.activation("silu").gate().convolution(4).plus(skip)
+    chain.convolution(4, function="relu6")
+    return simplify(chain.pool().dense(3).graph())
+
+
 def loud_network() -> Graph:
     """A gated map of 16 channels, one of them 32 times as loud and read as much more quietly."""
     chain = Chain(SIZE, SIZE, seed=3).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")

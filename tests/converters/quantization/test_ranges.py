@@ -1,4 +1,4 @@
-"""Each rule on statistics made by hand, each role on a network's own tensors."""
+"""Each rule on statistics made by hand, and what all of them keep in a network."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from hypothesis import given, settings
 
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation
 from converters.passes import simplify
-from converters.quantization import gating, silu
+from converters.quantization import silu
 from converters.quantization.calibrate import TensorStatistics
-from converters.quantization.gating import gated
 from converters.quantization.ranges import (
     RULES,
     SILU_FLAT,
-    Role,
     by_role,
     choose,
     min_max,
     per_image,
     percentile,
-    role_of,
 )
+from converters.quantization.roles import Role, role_of
 from converters.quantization.silu import scaled
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
-from tests.converters.quantization.networks import SIZE, silu_network
+from tests.converters.quantization.networks import SIZE, network_of_roles, silu_network
 
 
 def statistics(low, low_tail, high_tail, high) -> TensorStatistics:
@@ -81,40 +79,15 @@ def test_silu_is_flat_where_it_is_said_to_be():
 
 @pytest.fixture(scope="module")
 def graph():
-    chain = Chain(12, 12).normalize().convolution(4, (3, 3), (2, 2)).activation("silu")
-    skip = chain.convolution(4).last
-    chain.convolution(8).activation("silu").convolution(kernel=(3, 3), depthwise=True)
-    chain.activation("silu").gate().convolution(4).plus(skip)
-    chain.convolution(4, function="relu6")
-    return simplify(chain.pool().dense(3).graph())
+    return network_of_roles()
 
 
-def test_roles_in_a_network(graph):
-    found = [role_of(graph, operator.output) for operator in graph.operators]
-    assert found == [
-        Role.VECTOR,  # what is left of the normalization
-        *(Role.BEFORE_SILU, Role.SILU),
-        Role.LINEAR,
-        *(Role.BEFORE_SILU, Role.SILU, Role.BEFORE_SILU_DEPTHWISE, Role.SILU),
-        *(Role.VECTOR, Role.VECTOR, Role.VECTOR, Role.VECTOR, Role.GATE),
-        *(Role.LINEAR, Role.LINEAR, Role.LINEAR),
-        Role.RECTIFIED,
-        *(Role.VECTOR, Role.VECTOR, Role.VECTOR),
-    ]
-
-
-def test_roles_of_a_scaled_silu_and_a_scaled_gate():
+def test_scaled_silu_ends_where_what_it_comes_from_does():
     graph = silu_network()
-    (site, *_), (gate, *_) = silu.candidates(graph), gating.candidates(graph)
+    (site, *_) = silu.candidates(graph)
     graph = scaled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
-    graph = gated(graph, {gate: np.ones(graph.shapes[gate][-1], np.float32)})
-    product, scaled_gate = graph.producers[site], graph.producers[gate].inputs[1]
-    before, sigmoid = product.inputs
+    before, sigmoid = graph.producers[site].inputs
     (source,) = graph.producers[sigmoid].inputs
-    found = {name: role_of(graph, name) for name in (source, sigmoid, before, site, scaled_gate)}
-    assert list(found.values()) == [
-        *(Role.BEFORE_SIGMOID, Role.GATE, Role.BEFORE_SCALED_SILU, Role.LINEAR, Role.VECTOR)
-    ]
     ranges = recipe_of(graph, pixels(6, SIZE, SIZE)).ranges
     assert ranges[site][1] <= ranges[before][1]
     assert SILU_FLAT <= ranges[source][0] < ranges[source][1] <= -SILU_FLAT

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from converters.quantization.calibrate import TAIL, TensorStatistics
 from converters.quantization.parameters import Quantization
-from converters.quantization.ranges import RULES, Role
+from converters.quantization.ranges import RULES
+from converters.quantization.roles import Role
 from converters.quantization.sketches import entropy, least_squares
 
 SKETCHES = [least_squares, entropy]

@@ -1,0 +1,58 @@
+"""Each role on a network's own tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.quantization import gating, piecewise, silu
+from converters.quantization.gating import gated
+from converters.quantization.piecewise import cut
+from converters.quantization.roles import Role, is_vector, role_of
+from converters.quantization.silu import scaled
+from tests.converters.quantization.networks import network_of_roles, silu_network
+
+
+def test_roles_in_a_network():
+    graph = network_of_roles()
+    found = [role_of(graph, operator.output) for operator in graph.operators]
+    assert found == [
+        Role.VECTOR,  # what is left of the normalization
+        *(Role.BEFORE_SILU, Role.SILU),
+        Role.LINEAR,
+        *(Role.BEFORE_SILU, Role.SILU, Role.BEFORE_SILU_DEPTHWISE, Role.SILU),
+        *(Role.VECTOR, Role.VECTOR, Role.VECTOR, Role.VECTOR, Role.GATE),
+        *(Role.LINEAR, Role.LINEAR, Role.LINEAR),
+        Role.RECTIFIED,
+        *(Role.VECTOR, Role.VECTOR, Role.VECTOR),
+    ]
+
+
+def test_roles_of_a_scaled_silu_and_a_scaled_gate():
+    graph = silu_network()
+    (site, *_), (gate, *_) = silu.candidates(graph), gating.candidates(graph)
+    graph = scaled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
+    graph = gated(graph, {gate: np.ones(graph.shapes[gate][-1], np.float32)})
+    product, scaled_gate = graph.producers[site], graph.producers[gate].inputs[1]
+    before, sigmoid = product.inputs
+    (source,) = graph.producers[sigmoid].inputs
+    found = {name: role_of(graph, name) for name in (source, sigmoid, before, site, scaled_gate)}
+    assert list(found.values()) == [
+        *(Role.BEFORE_SIGMOID, Role.GATE, Role.BEFORE_SCALED_SILU, Role.LINEAR, Role.VECTOR)
+    ]
+
+
+def test_roles_of_a_map_in_pieces():
+    graph = silu_network()
+    (site,) = piecewise.candidates(graph)
+    (reader,) = graph.consumers[site]
+    graph = cut(graph, {site: np.ones(1, np.float32)})
+    pieces = (site, f"{site}/lower", f"{site}/upper")
+    assert {role_of(graph, name) for name in pieces} == {Role.PIECE}
+    sums = (f"{reader.output}/lower", f"{reader.output}/upper", reader.output)
+    assert {role_of(graph, name) for name in sums} == {Role.LINEAR}
+
+
+def test_vectors_have_one_value_a_channel():
+    graph = network_of_roles()
+    found = {name for name in graph.shapes if is_vector(graph, name)}
+    assert found == {name for name, shape in graph.shapes.items() if np.prod(shape) == shape[-1]}
