@@ -42,8 +42,8 @@ from converters.sources import FOLDER_IMAGES, load_source
 from edgenet.bundle import InputSpec
 from edgenet.errors import UsageError
 from edgenet.images import ImageFolder, Pixels
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
-from edgenet.measure.parity import Fidelity, fidelity
 from edgenet.report.cells import number, percent
 from edgenet.report.table import render
 
@@ -173,7 +173,7 @@ def _judged(job: Job, idea: str, made: Quantized, precision: str, seconds: float
     def found(format: str, photos: Photos) -> Fidelity:
         graph = made.of(format)
         logits = answers(graph, made.recipe, precision, format, job.spec, photos.batches)
-        return fidelity(photos.truth, logits, photos.labels)
+        return Fidelity.of(photos.truth, logits, photos.labels)
 
     result = Result(
         idea,

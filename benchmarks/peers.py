@@ -30,8 +30,8 @@ from benchmarks._peer_model import Floats
 from benchmarks._peer_runs import Opened, open_ours, open_peer
 from edgenet.bundle import Bundle, InputSpec
 from edgenet.images import Batch, ImageFolder
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
-from edgenet.measure.parity import Fidelity, fidelity
 from edgenet.report.cells import number, percent
 from edgenet.report.table import render
 
@@ -169,7 +169,7 @@ def _compare(job: Job, format: str, truth: Truth) -> list[Result]:
             input=file.input,
             bytes=_bytes(job, format, name),
             seconds=job.made.total(job.order.ours.name if name == OURS else name),
-            fidelity=fidelity(truth.logits, logits, truth.labels),
+            fidelity=Fidelity.of(truth.logits, logits, truth.labels),
             timings=times,
         )
         for name, file, logits, times in zip(

@@ -36,8 +36,8 @@ from converters.quantization.recipe import Recipe
 from converters.sources import folder_sets, load_source
 from edgenet.bundle import InputSpec
 from edgenet.images import Batch, ImageFolder, Pixels
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
-from edgenet.measure.parity import fidelity
 from edgenet.report.cells import number
 from edgenet.report.table import render
 
@@ -135,7 +135,7 @@ def _results(job: Job, seed: int | None, truth: Floats) -> Iterator[Result]:
         made = quantize(graph, images, replace(method, effort=job.effort))
         for format in LOWERINGS:
             print(f"seed {seed}: {name} in {format}", file=sys.stderr)
-            found = fidelity(truth, _answers(job, made.of(format), made.recipe, "int8", format))
+            found = Fidelity.of(truth, _answers(job, made.of(format), made.recipe, "int8", format))
             yield Result(seed, name, format, found.agreement, found.sqnr_db, found.kl)
 
 

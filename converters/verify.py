@@ -14,6 +14,7 @@ from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageFolder, Pixels
 from edgenet.measure import parity
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
 from edgenet.runtime.loading import load_artifact
 
@@ -61,7 +62,7 @@ def verify(
     """
     artifact = Artifact(format, precision, files, _UNVERIFIED)
     with load_artifact(bundle, artifact) as session:
-        found = parity.fidelity(logits, np.concatenate([session.run(batch) for batch in images]))
+        found = Fidelity.of(logits, np.concatenate([session.run(batch) for batch in images]))
     failures = _LIMITS.get(precision, Limits()).failures(found)
     if failures:
         raise AccuracyError(f"the {precision} {format} file is not the Keras model: {failures[0]}")

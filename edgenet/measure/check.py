@@ -10,9 +10,10 @@ from edgenet.bundle import Bundle, summary
 from edgenet.measure.baseline import Change, Comparison, compare
 from edgenet.measure.damage import Damage
 from edgenet.measure.evaluation import Images
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.measure.paired import Energies, Evidence
-from edgenet.measure.parity import Fidelity, Parity, Result
+from edgenet.measure.parity import Parity, Result
 from edgenet.report.devices import split_times, where
 
 Document = dict[str, Any]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edgenet.measure.parity import Fidelity
+from edgenet.measure.fidelity import Fidelity
 
 # Either the weights or the activations have 8 bits in these, the others 16 or more.
 _HALF_NARROW = ("bf16", "w8a16", "w8", "dynamic")

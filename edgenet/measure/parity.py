@@ -14,39 +14,12 @@ from numpy.typing import NDArray
 from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch, Pixels
 from edgenet.measure import accuracy, latency
-from edgenet.measure.accuracy import PairedDrop
 from edgenet.measure.damage import Damage, find
+from edgenet.measure.fidelity import Fidelity, Labels, Logits
 from edgenet.measure.limits import Limits, computed
 
 if TYPE_CHECKING:
     from edgenet.runtime import Session, SessionInfo
-
-Logits = NDArray[np.float32]
-Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How near a network's logits are to the reference's on the same images.
-
-    `top1`, `top5` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all
-    logits are equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute
-    difference of a logit, `cosine` and `kl` (nats) are means over images.
-    """
-
-    top1: float | None
-    top5: float | None
-    drop: PairedDrop | None
-    agreement: float
-    sqnr_db: float | None
-    max_error: float
-    cosine: float
-    kl: float
-
-    @property
-    def drop_points(self) -> float | None:
-        """The reference's top-1 minus ours in points, or None without labels."""
-        return self.drop.points if self.drop else None
 
 
 @dataclass(frozen=True)
@@ -203,26 +176,6 @@ def collect(
     return answers, np.asarray(labels, np.int64) if labels else None
 
 
-def fidelity(reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
-    """Compares logits, images × classes, with the reference's on the same images."""
-    top1, top5, drop = None, None, None
-    if labels is not None:
-        ours = accuracy.right(logits, labels)
-        top1 = float(np.mean(ours))
-        top5 = accuracy.top_k(logits, labels, 5)
-        drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
-    return Fidelity(
-        top1=top1,
-        top5=top5,
-        drop=drop,
-        agreement=accuracy.agreement(reference, logits),
-        sqnr_db=accuracy.sqnr_db(reference, logits),
-        max_error=accuracy.max_error(reference, logits),
-        cosine=accuracy.cosine(reference, logits),
-        kl=accuracy.kl_divergence(reference, logits),
-    )
-
-
 def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[int]) -> None:
     """Answers a batch in calls of the model's own batch size, each of them timed."""
     size = session.info.batch
@@ -260,13 +213,13 @@ def _result(
     limits: Limits,
     cpu: Answers | None,
 ) -> Result:
-    found = fidelity(reference, answers.logits, labels)
+    found = Fidelity.of(reference, answers.logits, labels)
     damage = find(reference, answers.logits, labels)
     per_image = _per_image(answers.logits, reference - answers.logits)
     failures = limits.failures(found)
     if cpu is None:
         return Result(info, found, per_image, damage, answers.p50_ms, failures)
-    beside = fidelity(cpu.logits, answers.logits)
+    beside = Fidelity.of(cpu.logits, answers.logits)
     told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
     failures += tuple(f"beside the cpu, {failure}" for failure in told)
     return Result(info, found, per_image, damage, answers.p50_ms, failures, beside)

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from converters.formats import onnx as plain
 from converters.graph import LOGITS
 from converters.npu import htp
-from edgenet.measure.parity import fidelity
+from edgenet.measure.fidelity import Fidelity
 from tests.converters.graphs import run_onnx
 from tests.networks import Textures
 
@@ -60,7 +60,7 @@ def test_it_answers_as_the_plain_file_does(quantized, family, precision, sqnr):
         )[LOGITS]
         for build in (plain.build, htp.build)
     )
-    assert fidelity(wanted, found).sqnr_db > sqnr
+    assert Fidelity.of(wanted, found).sqnr_db > sqnr
 
 
 def test_16_bit_relus_saturate_where_they_end(quantized):

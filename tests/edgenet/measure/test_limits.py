@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from edgenet.bundle import PRECISIONS
 from edgenet.measure.accuracy import PairedDrop
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits, computed
-from edgenet.measure.parity import Fidelity
 
 GOOD = Fidelity(
     top5=None,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch
@@ -130,16 +127,3 @@ def test_answers_that_are_no_numbers_are_refused(reference):
     logits = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 0.0]], np.float32)
     with pytest.raises(AccuracyError, match="NaN or infinity on 2 of 3 images"):
         parity._finite(reference.info, logits)
-
-
-@given(
-    hnp.arrays(np.float32, (6, 4), elements=st.floats(-20, 20, width=32)),
-    hnp.arrays(np.float32, (6, 4), elements=st.floats(-20, 20, width=32)),
-    hnp.arrays(np.int64, 6, elements=st.integers(0, 3)),
-)
-def test_fidelity_is_consistent_in_itself(reference_logits, logits, labels):
-    found = parity.fidelity(reference_logits, logits, labels)
-    assert found.top1 is not None
-    assert found.drop is not None
-    assert abs(found.drop.points) <= 100 * (1 - found.agreement) + 1e-9
-    assert (found.sqnr_db is None) == (found.max_error == 0.0)

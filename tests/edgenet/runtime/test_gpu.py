@@ -17,6 +17,7 @@ from edgenet.cli.main import main
 from edgenet.errors import DeviceError
 from edgenet.images import ImageFolder
 from edgenet.measure import parity
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
 from edgenet.runtime import Session, load
 from edgenet.runtime.delegates import Delegate
@@ -85,7 +86,7 @@ def test_a_model_runs_there_whole_or_is_refused(
         assert (info.device, info.device_used, info.delegate) == ("gpu", "gpu", gpu.name)
         assert (info.delegated_fraction, info.elsewhere) == (1.0, ())
         assert (info.kind, info.device_name) == (examine(gpu).kind, examine(gpu).name)
-        beside = parity.fidelity(cpu.run(images), session.run(images))
+        beside = Fidelity.of(cpu.run(images), session.run(images))
     assert Limits.beside_cpu(precision, "gpu").failures(beside) == ()
 
 
@@ -104,7 +105,7 @@ def test_fallback_is_allowed_and_told(
         assert all(placement.device == "cpu" for placement in session.info.elsewhere)
         spent = session.info.time_elsewhere
         assert spent is None if format == "tflite" else 0 < spent < 1
-        beside = parity.fidelity(cpu.run(images), session.run(images))
+        beside = Fidelity.of(cpu.run(images), session.run(images))
     assert Limits.beside_cpu(precision, "gpu").failures(beside) == ()
 
 

@@ -20,6 +20,7 @@ from edgenet.cli.main import main
 from edgenet.errors import DeviceError
 from edgenet.images import ImageFolder
 from edgenet.measure import parity
+from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
 from edgenet.runtime import Session, load
 from edgenet.runtime.delegates import DELEGATES, Delegate, UnusableError
@@ -88,7 +89,7 @@ def test_all_of_a_model_for_the_target_runs_there(bundles, family, delegate, pre
         assert (info.delegated_fraction, info.elsewhere) == (1.0, ())
         assert info.kind in ("hardware", "emulator", "software")
         assert (info.kind, info.device_name) == (examine(delegate).kind, examine(delegate).name)
-        beside = parity.fidelity(cpu.run(images), session.run(images))
+        beside = Fidelity.of(cpu.run(images), session.run(images))
     wanted = {"int8": 20, "w8a16": 35, "fp32": 30}[precision]
     assert Limits(min_sqnr=wanted).failures(beside) == ()
 

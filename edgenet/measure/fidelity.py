@@ -1,0 +1,58 @@
+"""How near one network's logits are to another's on the same images, in one record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgenet.measure import accuracy
+from edgenet.measure.accuracy import PairedDrop
+
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near a network's logits are to the reference's on the same images.
+
+    `top1`, `top5` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all
+    logits are equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute
+    difference of a logit, `cosine` and `kl` (nats) are means over images.
+    """
+
+    top1: float | None
+    top5: float | None
+    drop: PairedDrop | None
+    agreement: float
+    sqnr_db: float | None
+    max_error: float
+    cosine: float
+    kl: float
+
+    @classmethod
+    def of(cls, reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
+        """Compares logits, images × classes, with the reference's on the same images."""
+        top1, top5, drop = None, None, None
+        if labels is not None:
+            ours = accuracy.right(logits, labels)
+            top1 = float(np.mean(ours))
+            top5 = accuracy.top_k(logits, labels, 5)
+            drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
+        return cls(
+            top1=top1,
+            top5=top5,
+            drop=drop,
+            agreement=accuracy.agreement(reference, logits),
+            sqnr_db=accuracy.sqnr_db(reference, logits),
+            max_error=accuracy.max_error(reference, logits),
+            cosine=accuracy.cosine(reference, logits),
+            kl=accuracy.kl_divergence(reference, logits),
+        )
+
+    @property
+    def drop_points(self) -> float | None:
+        """The reference's top-1 minus ours in points, or None without labels."""
+        return self.drop.points if self.drop else None
