@@ -74,18 +74,12 @@ def ends_of_products(model: Any) -> dict[int, float]:
         made = graph.tensors[operator.outputs[0]]
         if code_of(model, operator) == _Codes.MUL and made.type in LEVELS:
             products.setdefault(tuple(map(int, operator.inputs)), []).append(operator)
-    ends = {
-        id(operator): _end(graph.tensors[operator.outputs[0]])
-        for operators in products.values()
-        for operator in operators
-    }
-    coarsest = {key: max(ends[id(op)] for op in found) for key, found in products.items()}
-    return {
-        id(operator): ends[id(operator)]
-        for key, operators in products.items()
-        for operator in operators
-        if ends[id(operator)] < coarsest[key]
-    }
+    ends: dict[int, float] = {}
+    for operators in products.values():
+        found = {id(op): _end(graph.tensors[op.outputs[0]]) for op in operators}
+        coarsest = max(found.values())
+        ends |= {operator: end for operator, end in found.items() if end < coarsest}
+    return ends
 
 
 def _end(tensor: Any) -> float:

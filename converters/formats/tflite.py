@@ -149,12 +149,20 @@ class Builder(Tensors):
         scale = self.vector(f"{operator.name}/scale", operator.scale, quantized)
         return self._binary(_Codes.MUL, source, scale, scaled)
 
-    def _binary(self, code: int, first: int, second: int, output: int) -> int:
+    def _both(self, operator: Operator) -> tuple[int, int]:
+        return self.read(operator, 0), self.read(operator, 1)
+
+    def _binary(
+        self, code: int, first: int, second: int, output: int, function: Function = "linear"
+    ) -> int:
+        """A sum or a product, and a function of it that every engine computes inside."""
+        fused = _FUSED[function]
         if code == _Codes.ADD:
             # False: int16 scales are any numbers, not powers of two.
-            options = schema.AddOptionsT(potScaleInt16=False)
+            options = schema.AddOptionsT(potScaleInt16=False, fusedActivationFunction=fused)
             return self.emit(code, [first, second], output, options, _Options.AddOptions)
-        return self.emit(code, [first, second], output, schema.MulOptionsT(), _Options.MulOptions)
+        product = schema.MulOptionsT(fusedActivationFunction=fused)
+        return self.emit(code, [first, second], output, product, _Options.MulOptions)
 
     @add.register
     def _(self, operator: Convolution) -> None:
@@ -217,7 +225,7 @@ class Builder(Tensors):
 
     def _multiplied_in_levels(self, operator: Dense) -> None:
         """Its scales come after: tflite-runtime 2.14 knows one here, not one for each channel."""
-        name, function = operator.name, _FUSED[operator.function]
+        name = operator.name
         scales = own_scales(operator)
         levels = quantize_weights(operator, scales).transpose(1, 0)
         inputs = [
@@ -233,8 +241,7 @@ class Builder(Tensors):
         self.emit(_Codes.FULLY_CONNECTED, inputs, products, options, kind)
         scale = self.constant(f"{name}/scales", scales)
         output = self.tensor(operator.output, False)
-        multiply = schema.MulOptionsT(fusedActivationFunction=function)
-        self.emit(_Codes.MUL, [products, scale], output, multiply, _Options.MulOptions)
+        self._binary(_Codes.MUL, products, scale, output, operator.function)
 
     @add.register
     def _(self, operator: Activation) -> None:
@@ -257,24 +264,22 @@ class Builder(Tensors):
 
     @add.register
     def _(self, operator: Add) -> None:
-        first, second = (self.read(operator, which) for which in range(2))
-        self._binary(_Codes.ADD, first, second, self.made(operator))
+        self._binary(_Codes.ADD, *self._both(operator), self.made(operator))
 
     @add.register
     def _(self, operator: Multiply) -> None:
-        first, second = (self.read(operator, which) for which in range(2))
-        self._binary(_Codes.MUL, first, second, self.made(operator))
+        self._binary(_Codes.MUL, *self._both(operator), self.made(operator))
 
     @add.register
     def _(self, operator: Capped) -> None:
-        first, second = (self.read(operator, which) for which in range(2))
+        factors = self._both(operator)
         if self.quantized(operator):
             # Its levels end at `most`.
-            self._binary(_Codes.MUL, first, second, self.made(operator))
+            self._binary(_Codes.MUL, *factors, self.made(operator))
             return
         shape = self.graph.shapes[operator.output]
         product = self.file.tensor(f"{operator.output}/product", shape, np.float32)
-        self._binary(_Codes.MUL, first, second, product)
+        self._binary(_Codes.MUL, *factors, product)
         most = self.constant(f"{operator.name}/most", np.array([operator.most]))
         options = schema.MaximumMinimumOptionsT()
         kind = _Options.MaximumMinimumOptions
@@ -284,9 +289,7 @@ class Builder(Tensors):
     def _(self, operator: Excess) -> None:
         offset = np.array([-operator.threshold], np.float32)
         constant = self.vector(f"{operator.name}/offset", offset, self.quantized(operator))
-        inputs = [self.read(operator), constant]
-        options = schema.AddOptionsT(potScaleInt16=False, fusedActivationFunction=_FUSED["relu"])
-        self.emit(_Codes.ADD, inputs, self.made(operator), options, _Options.AddOptions)
+        self._binary(_Codes.ADD, self.read(operator), constant, self.made(operator), "relu")
 
     @add.register
     def _(self, operator: GlobalAverage) -> None:

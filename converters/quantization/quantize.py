@@ -169,8 +169,9 @@ def quantize(
         _require_replayable(replayed, precision)
         rewrites = replayed.rewrites
     # The pieces of a map meet the same weights, rounded for the whole.
+    pieces = {name: made for name, made in rewrites.items() if name == _PIECES}
     whole = rewritten(graph, {name: made for name, made in rewrites.items() if name != _PIECES})
-    graph = rewritten(graph, rewrites)
+    graph = rewritten(whole, pieces)
     observations = calibrate(
         graph,
         split.others,
@@ -188,10 +189,7 @@ def quantize(
         recipe = replayed
         recipe.require_operators(graph)
     report("rounding weights and correcting biases")
-    rounded = rewritten(
-        _rounded(whole, observations, recipe.rounding),
-        {name: made for name, made in rewrites.items() if name == _PIECES},
-    )
+    rounded = rewritten(_rounded(whole, observations, recipe.rounding), pieces)
     seen = observations.images + images.count - split.count
     return arrange(Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen), recipe)
 

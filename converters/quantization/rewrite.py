@@ -153,12 +153,8 @@ def restored(
             site for site in made if all(op.name in floats for op in rewrite.within(graph, site))
         ]
         graph = rewrite.restored(graph, spare)
-        kept = {site: values for site, values in made.items() if site not in spare}
-        if spare and not kept:
-            del left[name]
-        elif spare:
-            left[name] = kept
-    return graph, left
+        left[name] = {site: values for site, values in made.items() if site not in spare}
+    return graph, {name: made for name, made in left.items() if made}
 
 
 def equalize_streams(graph: Graph, images: Sequence[Image]) -> Rewrites:

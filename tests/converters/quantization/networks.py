@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import strategies as st
 
 from converters.graph import Convolution, Graph
 from converters.passes import simplify
 from converters.quantization import gating, silu
 from converters.quantization.quantize import Images, Method, Quantized, quantize
 from converters.quantization.simulate import Image
-from tests.converters.graphs import Chain, Floats, pixels
+from tests.converters.graphs import Chain, Floats, chains, pixels
 
 SIZE = 16
 
@@ -100,3 +101,7 @@ def deep_network(seed: int = 0) -> Graph:
     for channels in (16, 12, 16, 12, 16, 24):
         chain.convolution(channels, (3, 3)).activation("silu")
     return lopsided(simplify(chain.head()), seed)
+
+
+NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
+"""Any chain of the family's operators, and `silu_network`s."""

@@ -8,12 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.graph import Affine
-from converters.passes import simplify
 from converters.quantization.gating import candidates, gated
-from tests.converters.graphs import Chain, chains, float_answers, pixels, relative_error
-from tests.converters.quantization.networks import silu_network
-
-NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
+from tests.converters.graphs import Chain, float_answers, pixels, relative_error
+from tests.converters.quantization.networks import NETWORKS, silu_network
 
 
 @settings(max_examples=40)

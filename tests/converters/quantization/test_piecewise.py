@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.graph import LOGITS, Capped, Excess, Graph, Linear, Multiply
-from converters.passes import simplify
 from converters.quantization.calibrate import calibrate
 from converters.quantization.gating import candidates as gated_maps
 from converters.quantization.piecewise import candidates, cut, held, restored, within
@@ -20,20 +19,18 @@ from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import (
     Chain,
     answers,
-    chains,
     float_answers,
     pixels,
     relative_error,
 )
 from tests.converters.quantization.networks import (
+    NETWORKS,
     SIZE,
     batches,
     loud_network,
     quantized,
-    silu_network,
 )
 
-NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
 FORMATS = ["tflite", "onnx", "openvino"]
 THRESHOLD = np.float32([1.5])
 

@@ -19,10 +19,8 @@ from converters.quantization.rewrite import (
     rewritten,
 )
 from edgenet.errors import UsageError
-from tests.converters.graphs import Chain, chains, float_answers, pixels, relative_error
-from tests.converters.quantization.networks import batches, silu_network
-
-NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
+from tests.converters.graphs import Chain, float_answers, pixels, relative_error
+from tests.converters.quantization.networks import NETWORKS, batches, silu_network
 
 
 def everywhere(graph: Graph, seed: int) -> Rewrites:

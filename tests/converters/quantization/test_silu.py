@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.graph import Activation, Affine, Graph, Linear, Unscaled
-from converters.passes import simplify
 from converters.quantization.silu import candidates, merged, restored, scaled, scaled_sites
-from tests.converters.graphs import Chain, Floats, chains, float_answers, pixels, relative_error
-from tests.converters.quantization.networks import silu_network
+from tests.converters.graphs import Chain, Floats, float_answers, pixels, relative_error
+from tests.converters.quantization.networks import NETWORKS, silu_network
 
 
 def random_gains(graph: Graph, seed: int) -> dict[str, Floats]:
@@ -28,9 +27,6 @@ def assert_same_answers(one: Graph, two: Graph) -> None:
     before, after = float_answers(one, images), float_answers(two, images)
     for name in one.outputs:
         assert relative_error(before[name], after[name]) < 1e-4
-
-
-NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
 
 
 @settings(max_examples=40)
