@@ -45,6 +45,11 @@ _TRIED = {"fast": ("silu", "piecewise"), "thorough": tuple(REWRITES)}
 _OPTIONS = {"fast": 1}
 _NARROW = ("int8", "int8-mixed")
 _PIECES = "piecewise"
+# What each arrangement makes of a graph.
+_SOURCES: Mapping[str, Callable[[Graph], Graph]] = {
+    EVERY_TENSOR: lambda graph: graph,
+    LINEAR_INPUTS: merged,
+}
 DEFAULT_EFFORT = "thorough"
 
 
@@ -241,21 +246,24 @@ def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
     return graph.with_operators(list(in_order(of, graph.operators)))
 
 
-def arrange(quantized: Quantized, recipe: Recipe) -> Quantized:
+def arrange(
+    quantized: Quantized, recipe: Recipe, arrangements: Collection[str] = tuple(_SOURCES)
+) -> Quantized:
     """The graph of each arrangement, with the recipe's float operators left as they are.
 
     Args:
-        quantized: Whose graph and rounded weights to take.
+        quantized: Whose graph and rounded weights to take; what it has lowered is kept.
         recipe: What is held in int8.
+        arrangements: Those that are wanted.
     """
     graph, rounded = quantized.graph, quantized.rounded
     floats = {op.name: op for op in graph.operators if op.name in recipe.float_operators}
     mixed = rounded.with_operators([floats.get(op.name, op) for op in rounded.operators])
-    lowered = {}
-    for name, source, target in (
-        (EVERY_TENSOR, graph, mixed),
-        (LINEAR_INPUTS, merged(graph), merged(mixed)),
-    ):
+    lowered = dict(quantized.lowered)
+    for name in arrangements:
+        if name in lowered:
+            continue
+        source, target = _SOURCES[name](graph), _SOURCES[name](mixed)
         if recipe.corrected:
             held = held_tensors(source, recipe, name)
             target = correct_biases(source, target, held, quantized.few)
@@ -263,7 +271,11 @@ def arrange(quantized: Quantized, recipe: Recipe) -> Quantized:
     return replace(quantized, recipe=recipe, lowered=lowered)
 
 
-def with_float(quantized: Quantized, operators: Collection[str]) -> Quantized:
+def with_float(
+    quantized: Quantized,
+    operators: Collection[str],
+    arrangements: Collection[str] = tuple(_SOURCES),
+) -> Quantized:
     """The same with these operators in float; what was rewritten for int8 alone is no more."""
     recipe = quantized.recipe
     graph, rewrites = restored(quantized.graph, recipe.rewrites, operators)
@@ -274,7 +286,8 @@ def with_float(quantized: Quantized, operators: Collection[str]) -> Quantized:
         float_operators=frozenset(operators) & {op.name for op in graph.operators},
         rewrites=rewrites,
     )
-    return arrange(replace(quantized, graph=graph, rounded=rounded), recipe)
+    bare = replace(quantized, graph=graph, rounded=rounded, lowered={})
+    return arrange(bare, recipe, arrangements)
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:

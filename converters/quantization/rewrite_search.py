@@ -23,7 +23,7 @@ from converters.quantization.switchboard import Switchboard
 
 # What a rewrite has to take away, in dB: so much for each hundredth of the network's time that it
 # adds, and so much in any case.
-_DB_OF_TIME = 0.05
+_DB_OF_TIME = 0.1
 _LEAST_DB = 0.05
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from converters.formats import EVERY_TENSOR
 from converters.graph import Graph, Operator
 from converters.quantization.cost import BORDER, in_int8, spared_by_int8
-from converters.quantization.quantize import Quantized, held_tensors, with_float
+from converters.quantization.quantize import Quantized, arrange, held_tensors, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
 from converters.quantization.simulate import logits, noise, simulated
@@ -56,6 +56,10 @@ class Mixed:
     noise: float
     float_share: float
 
+    def complete(self) -> Mixed:
+        """With the graphs of the arrangements that it was not measured in, too."""
+        return replace(self, quantized=arrange(self.quantized, self.quantized.recipe))
+
 
 def return_to_float(
     quantized: Quantized,
@@ -85,7 +89,7 @@ def return_to_float(
         floats = parts.grown(parts.nothing, goal)
         if floats is None or floats in tried:
             break
-        mixed = with_float(quantized, parts.operators(floats))
+        mixed = with_float(quantized, parts.operators(floats), (EVERY_TENSOR,))
         found = Mixed(mixed, measure(mixed), parts.float_share(floats))
         report(
             f"{len(mixed.recipe.float_operators)} operators in float, {found.float_share:.0%} of "
@@ -95,8 +99,10 @@ def return_to_float(
         tried[floats] = found
     enough = [floats for floats, mixed in tried.items() if mixed.noise <= goal]
     if enough:
-        return tried[min(enough, key=parts.time)]
-    return min(tried.values(), key=lambda mixed: mixed.noise)
+        found = tried[min(enough, key=parts.time)]
+    else:
+        found = min(tried.values(), key=lambda mixed: mixed.noise)
+    return found.complete()
 
 
 Floats = tuple[bool, ...]
