@@ -102,6 +102,14 @@ class Unscaled(Affine):
 
 
 @dataclass(frozen=True, eq=False)
+class Lifted(Affine):
+    """What multiplies a map by gains for the depthwise convolutions that read it.
+
+    See `converters.quantization.lifting`.
+    """
+
+
+@dataclass(frozen=True, eq=False)
 class Linear(Operator):
     """A convolution or a matrix product; `bias` has a value for each output channel.
 
@@ -164,6 +172,11 @@ class Convolution(Linear):
 
     def macs(self, output: Shape) -> int:
         return prod(output[1:3]) * self.weights.size
+
+    def reading(self, gain: Floats) -> Linear:
+        # A depthwise one has a scale for each channel, which takes the gain: its levels stay.
+        kept = None if self.scales is None or not self.depthwise else self.scales / gain
+        return replace(super().reading(gain), scales=kept)
 
     def _scaled_weights(self, scale: Floats) -> Floats:
         by_channel = scale[:, None] if self.depthwise else scale

@@ -39,6 +39,7 @@ def rungs(
     quantized: Quantized,
     max_drop: float,
     *,
+    arrangement: str,
     bf16: bool,
     strict: bool,
     weights_alone: Callable[[], Quantized],
@@ -49,6 +50,7 @@ def rungs(
     Args:
         quantized: In int8 throughout.
         max_drop: Points of top-1 that may be lost.
+        arrangement: What rounds the most of the formats that are asked for.
         bf16: Whether all formats that are asked for have it.
         strict: int8 throughout or nothing.
         weights_alone: Makes the network of w8.
@@ -59,7 +61,7 @@ def rungs(
     """
     allowed = noise_allowed(max_drop)
     wanted = f"{decibels(allowed):.1f} dB wanted for a drop of {max_drop:g} points"
-    found = measure(quantized)
+    found = measure(quantized, arrangement)
     if found <= allowed:
         report(f"int8 keeps {decibels(found):.1f} dB of the {wanted}")
         yield Rung("int8", quantized)
@@ -71,7 +73,7 @@ def rungs(
     if strict:
         return
     for goal in (allowed, allowed * _TIGHTENED):
-        mixed = return_to_float(quantized, goal, report)
+        mixed = return_to_float(quantized, goal, report, arrangement)
         if mixed.noise > goal:
             report(f"int8-mixed stays at {decibels(mixed.noise):.1f} dB of the {wanted}")
             break

@@ -10,7 +10,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from converters.formats import LOWERINGS, formats_of, lower, require_formats
+from converters.formats import (
+    LOWERINGS,
+    formats_of,
+    judging_arrangement,
+    lower,
+    require_formats,
+)
 from converters.freeze import freeze
 from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.ladder import DEFAULT_DROP, Rung, rungs
@@ -357,6 +363,7 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         yield from rungs(
             quantized,
             drop,
+            arrangement=judging_arrangement(request.formats),
             bf16=request.formats == ("openvino",),
             strict=request.strict,
             weights_alone=lambda: _quantize(request, frozen, "w8", report),

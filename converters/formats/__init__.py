@@ -29,6 +29,12 @@ ARRANGEMENTS = {"tflite": EVERY_TENSOR, "onnx": EVERY_TENSOR, "openvino": LINEAR
 _ONLY = {"bf16": ("openvino",), "dynamic": ("tflite",)}
 
 
+def judging_arrangement(formats: Iterable[str]) -> str:
+    """The arrangement in which formats lose the most to int8: one that holds every tensor."""
+    found = {ARRANGEMENTS[format] for format in formats}
+    return EVERY_TENSOR if EVERY_TENSOR in found else LINEAR_INPUTS
+
+
 def formats_of(precision: str) -> tuple[str, ...]:
     """The formats that have a precision."""
     return _ONLY.get(precision, tuple(LOWERINGS))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from math import prod
 
-from converters.graph import Convolution, Graph, Linear, Operator, Unscaled, is_silu
+from converters.graph import Convolution, Graph, Lifted, Linear, Operator, Unscaled, is_silu
 
 _QUANTIZER = 6.0
 # A value that passes between int8 and float is also moved, where the engine holds float maps in
@@ -31,6 +31,9 @@ _BYTE = 4.0
 def in_int8(graph: Graph, operator: Operator) -> float:
     """The time of an operator in int8."""
     values = prod(graph.shapes[operator.output])
+    if isinstance(operator, Lifted):
+        # It is made only where it is for nothing.
+        return 0.0
     if isinstance(operator, Unscaled):
         return _DIVIDED_OUT * values
     if not isinstance(operator, Linear):

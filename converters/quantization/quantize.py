@@ -10,6 +10,7 @@ from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
 from converters.graph import INPUT, PROBABILITIES, Graph, Linear, Operator
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
+from converters.quantization.lifting import unlifted
 from converters.quantization.moments import Moments
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
@@ -47,7 +48,7 @@ _NARROW = ("int8", "int8-mixed")
 _PIECES = "piecewise"
 # What each arrangement makes of a graph.
 _SOURCES: Mapping[str, Callable[[Graph], Graph]] = {
-    EVERY_TENSOR: lambda graph: graph,
+    EVERY_TENSOR: unlifted,
     LINEAR_INPUTS: merged,
 }
 DEFAULT_EFFORT = "thorough"
@@ -246,6 +247,11 @@ def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
     return graph.with_operators(list(in_order(of, graph.operators)))
 
 
+def arranged(graph: Graph, arrangement: str) -> Graph:
+    """What an arrangement makes of a graph."""
+    return _SOURCES[arrangement](graph)
+
+
 def arrange(
     quantized: Quantized, recipe: Recipe, arrangements: Collection[str] = tuple(_SOURCES)
 ) -> Quantized:
@@ -263,7 +269,7 @@ def arrange(
     for name in arrangements:
         if name in lowered:
             continue
-        source, target = _SOURCES[name](graph), _SOURCES[name](mixed)
+        source, target = arranged(graph, name), arranged(mixed, name)
         if recipe.corrected:
             held = held_tensors(source, recipe, name)
             target = correct_biases(source, target, held, quantized.few)

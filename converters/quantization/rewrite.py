@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.graph import Floats, Graph, Operator
-from converters.quantization import gating, piecewise, silu
+from converters.quantization import gating, lifting, piecewise, silu
 from converters.quantization.calibrate import TensorStatistics, channel_peaks
 from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.recipe import Rewrites
@@ -27,8 +27,9 @@ class Rewrite:
     """A change at single tensors, its sites, by some values that are above zero for each.
 
     `count` tells how many values a site takes; `options` make them of the statistics of its tensor,
-    and are to be tried. `held` names what holds the site's values in levels afterwards. Where all
-    of `within` a site computes in float, `restored` undoes the change; None leaves it.
+    and are to be tried; lifting takes what was tried for scaled SiLU. `held` names what holds the
+    site's values in levels afterwards. Where all of `within` a site computes in float, `restored`
+    undoes the change; None leaves it.
     """
 
     candidates: Callable[[Graph], tuple[str, ...]]
@@ -80,6 +81,15 @@ REWRITES: Mapping[str, Rewrite] = {
         _itself,
         silu.within,
         silu.restored,
+    ),
+    "lifting": Rewrite(
+        lifting.candidates,
+        lifting.lifted,
+        (),
+        _channels,
+        lifting.held,
+        lifting.within,
+        lifting.restored,
     ),
     "gating": Rewrite(
         gating.candidates,

@@ -1,7 +1,8 @@
 """Where rewrites take enough noise away from the logits for the time that they add.
 
 Each site is measured on images before it is rewritten: half of them set ranges, the other half tell
-what a site's tensors, rounded alone in the float network, cost the logits.
+what a site's tensors, rounded alone in the float network, cost the logits. Where a scaled SiLU is
+not worth its time, its channels may still be lifted, which takes none.
 """
 
 from __future__ import annotations
@@ -25,18 +26,21 @@ from converters.quantization.switchboard import Switchboard
 # adds, and so much in any case.
 _DB_OF_TIME = 0.1
 _LEAST_DB = 0.05
+_SCALED, _LIFTED = "silu", "lifting"
 
 
 @dataclass(frozen=True, eq=False)
 class _Way:
     """A rewrite of a site by some values: the noise that it takes away, and has to.
 
-    `spared` is a share of the logits' energy, `worth` one of all noise.
+    `spared` is a share of the logits' energy, as is `itself`, what is left where the site's own
+    tensor alone is held; `worth` is one of all noise.
     """
 
     name: str
     values: Floats
     spared: float
+    itself: float
     worth: float
 
     def net(self, noise: float) -> float:
@@ -70,6 +74,7 @@ def rewrite_where_worth(
     plain = trial_of(graph)
     left, statistics = plain.switches.noise(plain.switches.held), plain.statistics
     before = {site: plain.noise_of(site, (site,)) for site in sites}
+    lifting = _Lifting.of(plain, sites) if _LIFTED in names else None
     del plain  # Its sessions hold the weights of a network several times.
     worth = {
         (site, name): _worth(graph, site, name)
@@ -77,18 +82,74 @@ def rewrite_where_worth(
         for name in dict.fromkeys(name for name, _ in ways)
     }
     least = {site: min(worth[site, name] for name, _ in ways) for site, ways in sites.items()}
-    found: dict[str, list[_Way]] = {site: [] for site in _promising(before, least, left)}
-    promising = {site: sites[site] for site in found}
-    for site, name, values, noise in _tried(graph, promising, statistics, trial_of):
-        found[site].append(_Way(name, values, before[site] - noise, worth[site, name]))
+    promising = set(_worthwhile(before, least, left))
+    if lifting is not None:
+        promising.update(lifting.promising())
+    # In an order of their own: sums in float depend on it.
+    found: dict[str, list[_Way]] = {site: [] for site in sites if site in promising}
+    tried = {site: sites[site] for site in found}
+    for site, name, values, noise, itself in _tried(graph, tried, statistics, trial_of):
+        spared = before[site] - noise
+        found[site].append(_Way(name, values, spared, itself, worth[site, name]))
+    made = _worth_their_time(found, left)
+    if lifting is not None:
+        made |= lifting.of_the_rest(found, made.get(_SCALED, ()))
+    return {
+        name: {site: as_written(values) for site, values in by_site.items()}
+        for name, by_site in made.items()
+        if by_site
+    }
+
+
+_Made = dict[str, dict[str, Floats]]
+
+
+def _worth_their_time(found: Mapping[str, Sequence[_Way]], left: float) -> _Made:
+    """The values by name and site of the rewrites that are worth their time, of all noise."""
     best = {site: max(ways, key=lambda way: way.net(left)) for site, ways in found.items()}
-    made: dict[str, dict[str, tuple[float, ...]]] = {}
+    made: _Made = {}
     for site, way in sorted(best.items(), key=lambda item: -item[1].spared):
         if way.net(left) > 0:
             # What sites spare apart may add up to more than all there is.
             left = max(left - way.spared, 0.0)
-            made.setdefault(way.name, {})[site] = as_written(way.values)
+            made.setdefault(way.name, {})[site] = way.values
     return made
+
+
+@dataclass(frozen=True, eq=False)
+class _Lifting:
+    """The noise, by site and of all, where only what weights read is held in levels."""
+
+    before: Mapping[str, float]
+    left: float
+
+    @classmethod
+    def of(cls, plain: _Trial, sites: Collection[str]) -> _Lifting:
+        candidates = [site for site in REWRITES[_LIFTED].candidates(plain.graph) if site in sites]
+        read = {op.inputs[0] for op in plain.graph.operators if isinstance(op, Linear)}
+        noise = plain.switches.noise
+        before = {site: noise((site,)) for site in candidates}
+        return cls(before, noise(read) if candidates else 0.0)
+
+    def promising(self) -> Iterator[str]:
+        """The sites that would be worth lifting if nothing were left of their noise."""
+        return self._worthwhile(self.before, self.left)
+
+    def of_the_rest(self, found: Mapping[str, Sequence[_Way]], scaled: Collection[str]) -> _Made:
+        """The gains of sites that are not scaled, where they spare enough."""
+        best = {
+            site: min(found[site], key=lambda way: way.itself)
+            for site in self.before
+            if site in found
+        }
+        spared = {site: self.before[site] - way.itself for site, way in best.items()}
+        left = self.left - sum(spared[site] for site in scaled if site in spared)
+        rest = {site: energy for site, energy in spared.items() if site not in scaled}
+        return {_LIFTED: {site: best[site].values for site in self._worthwhile(rest, left)}}
+
+    @staticmethod
+    def _worthwhile(energies: Mapping[str, float], left: float) -> Iterator[str]:
+        return _worthwhile(energies, dict.fromkeys(energies, _share(_LEAST_DB)), left)
 
 
 def _sites(
@@ -97,9 +158,9 @@ def _sites(
     """By site, the rewrites that could be made there, each with an option."""
     sites: dict[str, list[tuple[str, Option]]] = {}
     for name in names:
-        options = REWRITES[name].options[:most]
-        for site in REWRITES[name].candidates(graph):
-            sites.setdefault(site, []).extend((name, option) for option in options)
+        for option in REWRITES[name].options[:most]:
+            for site in REWRITES[name].candidates(graph):
+                sites.setdefault(site, []).append((name, option))
     return sites
 
 
@@ -108,8 +169,8 @@ def _tried(
     sites: Mapping[str, Sequence[tuple[str, Option]]],
     statistics: Statistics,
     trial_of: Callable[[Graph], _Trial],
-) -> Iterator[tuple[str, str, Floats, float]]:
-    """Each site's rewrites, their values and the noise that they leave.
+) -> Iterator[tuple[str, str, Floats, float, float]]:
+    """Each site's rewrites, their values, and the noise that they and the site's tensor leave.
 
     The first of all sites are tried together, then the second.
     """
@@ -122,7 +183,8 @@ def _tried(
         trial = trial_of(_applied(graph, made))
         for site, (name, values) in made.items():
             held = REWRITES[name].held(trial.graph, site)
-            yield site, name, values, trial.noise_of(site, held)
+            itself = trial.switches.noise((site,)) if name == _SCALED else 0.0
+            yield site, name, values, trial.noise_of(site, held), itself
         del trial  # Before the next is made.
 
 
@@ -132,17 +194,21 @@ def _worth(graph: Graph, site: str, name: str) -> float:
     after = _applied(graph, {site: (name, ones)})
     before = sum(in_int8(graph, operator) for operator in graph.operators)
     added = sum(in_int8(after, operator) for operator in after.operators) / before - 1
-    decibels = max(100 * _DB_OF_TIME * added, _LEAST_DB)
+    return _share(max(100 * _DB_OF_TIME * added, _LEAST_DB))
+
+
+def _share(decibels: float) -> float:
+    """Of all noise, that has to go for so many dB."""
     return float(1 - 10 ** (-decibels / 10))
 
 
-def _promising(
-    before: Mapping[str, float], worth: Mapping[str, float], left: float
+def _worthwhile(
+    energies: Mapping[str, float], worth: Mapping[str, float], left: float
 ) -> Iterator[str]:
-    """The sites that would be worth it if nothing were left of their noise."""
-    for site in sorted(before, key=lambda site: -before[site]):
-        if before[site] > worth[site] * left:
-            left = max(left - before[site], 0.0)
+    """The sites, the noisiest first, that are worth what they would spare of the noise left."""
+    for site in sorted(energies, key=lambda site: -energies[site]):
+        if energies[site] > worth[site] * left:
+            left = max(left - energies[site], 0.0)
             yield site
 
 

@@ -12,6 +12,7 @@ from converters.graph import (
     Convolution,
     Excess,
     Graph,
+    Lifted,
     Linear,
     Operator,
     Unscaled,
@@ -33,7 +34,7 @@ class Role(Enum):
     BEFORE_SIGMOID = "what only the gate of a scaled SiLU reads"
     BEFORE_SCALED_SILU = "what a convolution makes for a scaled SiLU"
     PIECE = "a piece of a gated map that is cut at a threshold, and that map"
-    LINEAR = "residual sums, projections and gated maps"
+    LINEAR = "residual sums, projections, gated maps and lifted channels"
 
 
 def role_of(graph: Graph, tensor: str) -> Role:
@@ -43,6 +44,8 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.GATE
     if isinstance(producer, Unscaled):
         return Role.BEFORE_SIGMOID
+    if isinstance(producer, Lifted):
+        return Role.LINEAR
     if is_vector(graph, tensor) or isinstance(producer, Affine):
         return Role.VECTOR
     if _rectifies(producer):

@@ -19,7 +19,13 @@ import numpy as np
 from converters.formats import EVERY_TENSOR
 from converters.graph import Graph, Operator
 from converters.quantization.cost import BORDER, in_int8, spared_by_int8
-from converters.quantization.quantize import Quantized, arrange, held_tensors, with_float
+from converters.quantization.quantize import (
+    Quantized,
+    arrange,
+    arranged,
+    held_tensors,
+    with_float,
+)
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
 from converters.quantization.simulate import logits, noise, simulated
@@ -40,10 +46,10 @@ def decibels(share: float) -> float:
     return -10 * float(np.log10(max(share, 1e-12)))
 
 
-def measure(quantized: Quantized) -> float:
-    """The noise on the images aside, with every tensor of int8 held in levels."""
-    lowered = quantized.lowered[EVERY_TENSOR]
-    held = held_tensors(lowered, quantized.recipe, EVERY_TENSOR)
+def measure(quantized: Quantized, arrangement: str = EVERY_TENSOR) -> float:
+    """The noise on the images aside, with what an arrangement rounds held in levels."""
+    lowered = quantized.lowered[arrangement]
+    held = held_tensors(lowered, quantized.recipe, arrangement)
     reference = logits(simulated(quantized.graph, {}), quantized.aside)
     return noise(logits(simulated(lowered, held), quantized.aside), reference)
 
@@ -65,6 +71,7 @@ def return_to_float(
     quantized: Quantized,
     goal: float,
     report: Callable[[str], None] = lambda line: None,
+    arrangement: str = EVERY_TENSOR,
 ) -> Mixed:
     """Returns runs of operators to float until the noise is small enough, or too much is in float.
 
@@ -74,23 +81,24 @@ def return_to_float(
         quantized: In int8 throughout.
         goal: The noise wanted, as a share of the logits' energy.
         report: Told of what was tried.
+        arrangement: The one to judge by.
 
     Returns:
         Of what was tried and is enough the cheapest; where nothing is, the quietest.
     """
-    found = Mixed(quantized, measure(quantized), 0.0)
+    found = Mixed(quantized, measure(quantized, arrangement), 0.0)
     if found.noise <= goal:
         return found
     report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
-    parts = _Parts.of(quantized)
+    parts = _Parts.of(quantized, arrangement)
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
     for _ in range(_MOST_TRIES):
         floats = parts.grown(parts.nothing, goal)
         if floats is None or floats in tried:
             break
-        mixed = with_float(quantized, parts.operators(floats), (EVERY_TENSOR,))
-        found = Mixed(mixed, measure(mixed), parts.float_share(floats))
+        mixed = with_float(quantized, parts.operators(floats), (arrangement,))
+        found = Mixed(mixed, measure(mixed, arrangement), parts.float_share(floats))
         report(
             f"{len(mixed.recipe.float_operators)} operators in float, {found.float_share:.0%} of "
             f"the products: {decibels(found.noise):.1f} dB"
@@ -123,9 +131,9 @@ class _Parts:
     border: Sequence[float]
 
     @classmethod
-    def of(cls, quantized: Quantized) -> _Parts:
-        graph = quantized.graph
-        held = held_tensors(graph, quantized.recipe, EVERY_TENSOR)
+    def of(cls, quantized: Quantized, arrangement: str = EVERY_TENSOR) -> _Parts:
+        graph = arranged(quantized.graph, arrangement)
+        held = held_tensors(graph, quantized.recipe, arrangement)
         # To rank parts takes fewer images than to tell what is kept.
         images = quantized.aside[::2]
         switches = Switchboard(graph, held, images, quantized.recipe.corrected)
@@ -136,7 +144,8 @@ class _Parts:
             groups.append([name for name in made if name != segment.result])
             groups.append([name for name in made if name == segment.result])
         shares = _shares(groups, switches.noise)
-        plain, _ = restored(graph, quantized.recipe.rewrites, {op.name for op in graph.operators})
+        names = {operator.name for operator in quantized.graph.operators}
+        plain, _ = restored(quantized.graph, quantized.recipe.rewrites, names)
         return cls(graph, plain, cut, shares[::2], shares[1::2])
 
     @property

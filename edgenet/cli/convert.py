@@ -138,7 +138,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--without",
         metavar="STEP,...",
         default="",
-        help="of streams, silu, gating, piecewise, correction: what to leave out",
+        help="of streams, silu, lifting, gating, piecewise, correction: what to leave out",
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from converters.formats import EVERY_TENSOR, LINEAR_INPUTS
 from converters.ladder import DEFAULT_DROP, Rung, noise_allowed, rungs
 from converters.quantization.quantize import Quantized
 from converters.quantization.search import decibels, measure
@@ -18,8 +19,8 @@ def made():
     return quantized(deep_network())
 
 
-def ladder(made: Quantized, drop: float, lines: list[str], **options: bool) -> Iterator[Rung]:
-    chosen = {"bf16": False, "strict": False, **options}
+def ladder(made: Quantized, drop: float, lines: list[str], **options: object) -> Iterator[Rung]:
+    chosen = {"arrangement": EVERY_TENSOR, "bf16": False, "strict": False, **options}
     return rungs(made, drop, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
@@ -41,6 +42,15 @@ def test_int8_is_kept_where_it_is_quiet_enough(made):
     assert (first.precision, first.quantized) == ("int8", made)
     assert len(lines) == 1
     assert f"int8 keeps {decibels(measure(made)):.1f} dB" in lines[0]
+
+
+def test_a_format_that_rounds_less_is_judged_by_that(made):
+    linear, every = measure(made, LINEAR_INPUTS), measure(made)
+    assert linear < every
+    drop = drop_for((linear + every) / 2)
+    first = next(ladder(made, drop, [], arrangement=LINEAR_INPUTS))
+    assert (first.precision, first.quantized) == ("int8", made)
+    assert next(ladder(made, drop, [])).precision == "int8-mixed"
 
 
 def test_some_operators_return_to_float_where_it_is_not(made):
@@ -91,6 +101,7 @@ def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
 
     found = rungs(
         *(made, drop_for(measure(made) * 1.1)),
+        arrangement=EVERY_TENSOR,
         bf16=False,
         strict=False,
         weights_alone=unwanted,

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from converters.formats import LOWERINGS, formats_of, require_formats
+from converters.formats import (
+    EVERY_TENSOR,
+    LINEAR_INPUTS,
+    LOWERINGS,
+    formats_of,
+    judging_arrangement,
+    require_formats,
+)
 from converters.graph import LOGITS, PROBABILITIES, Graph
 from converters.passes import simplify
 from edgenet.bundle import FORMATS, PRECISIONS
@@ -107,3 +114,9 @@ def test_a_format_without_the_precision_is_refused_and_the_right_one_named(preci
     (right,) = formats_of(precision)
     with pytest.raises(UsageError, match=f"{format} has no {precision}: take --to {right}"):
         require_formats(precision, [right, format])
+
+
+def test_formats_are_judged_by_the_one_that_rounds_the_most():
+    assert judging_arrangement(LOWERINGS) == EVERY_TENSOR
+    assert judging_arrangement(["openvino", "onnx"]) == EVERY_TENSOR
+    assert judging_arrangement(["openvino"]) == LINEAR_INPUTS

@@ -34,6 +34,9 @@ def everywhere(graph: Graph, seed: int) -> Rewrites:
         name: {site: drawn(rewrite.count(graph, site)) for site in rewrite.candidates(graph)}
         for name, rewrite in REWRITES.items()
     }
+    # Of the same places, each takes one of the two.
+    for site in tuple(made["lifting"]):
+        del made[str(random.choice(["silu", "lifting"]))][site]
     return made | {"streams": {stream.name: drawn(stream.channels) for stream in streams(graph)}}
 
 
@@ -76,7 +79,7 @@ def test_what_is_in_float_is_rewritten_no_more():
     (first, *others) = rewrites["silu"]
     within = {op.name for op in REWRITES["silu"].within(other, first)}
     _, left = restored(other, rewrites, within)
-    assert set(left["silu"]) == set(others)
+    assert set(left.get("silu", {})) == set(others)
     assert left["piecewise"] == rewrites["piecewise"]
     assert restored(other, rewrites, ())[1] == rewrites
 

@@ -7,6 +7,7 @@ import pytest
 from converters.graph import Graph
 from converters.passes import simplify
 from converters.quantization.calibrate import calibrate
+from converters.quantization.lifting import unlifted
 from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, rewritten
 from converters.quantization.rewrite_search import rewrite_where_worth
@@ -29,8 +30,8 @@ def int8_noise(graph: Graph) -> float:
 def test_what_is_chosen_takes_noise_away():
     graph = silu_network(LOPSIDED)
     made = rewrite_where_worth(graph, batches(16, seed=2), "by-role")
-    assert set(made) == {"silu", "gating"}
-    assert int8_noise(rewritten(graph, made)) < int8_noise(graph)
+    assert set(made) >= {"silu", "gating"}
+    assert int8_noise(unlifted(rewritten(graph, made))) < int8_noise(graph)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from converters.quantization import gating, piecewise, silu
+from converters.quantization import gating, lifting, piecewise, silu
 from converters.quantization.gating import gated
 from converters.quantization.piecewise import cut
 from converters.quantization.roles import Role, is_vector, role_of
@@ -39,6 +39,14 @@ def test_roles_of_a_scaled_silu_and_a_scaled_gate():
     assert list(found.values()) == [
         *(Role.BEFORE_SIGMOID, Role.GATE, Role.BEFORE_SCALED_SILU, Role.LINEAR, Role.VECTOR)
     ]
+
+
+def test_lifted_channels_are_a_map_like_any_other():
+    graph = silu_network()
+    (site,) = lifting.candidates(graph)
+    graph = lifting.lifted(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
+    found = [role_of(graph, name) for name in (site, *lifting.held(graph, site))]
+    assert found == [Role.SILU, Role.LINEAR]
 
 
 def test_roles_of_a_map_in_pieces():

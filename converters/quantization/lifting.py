@@ -1,0 +1,85 @@
+"""Lifted channels: what scaled SiLU is where an engine scales channels for nothing.
+
+A depthwise convolution multiplies each channel by weights of its own, so what it reads can have
+a scale for each channel: the map is multiplied by gains (channels,) behind SiLU, and the gains go
+into the scales of the weights, whose levels stay what they are. OpenVINO makes such a product part
+of the convolution before it. Engines that would take a pass for it read the map as it was: one
+float network has both, and each arrangement takes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from converters.graph import Convolution, Floats, Graph, Lifted, Operator
+from converters.quantization import silu
+
+
+def candidates(graph: Graph) -> tuple[str, ...]:
+    """The outputs of SiLU that depthwise convolutions alone read."""
+    return tuple(
+        site
+        for site in silu.candidates(graph)
+        if all(isinstance(op, Convolution) and op.depthwise for op in graph.consumers[site])
+    )
+
+
+def lifted(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
+    """The graph with these outputs of SiLU multiplied by gains (channels,) for their readers."""
+    operators: list[Operator] = []
+    for operator in graph.operators:
+        operators.append(_reading(operator, chosen))
+        if operator.output in chosen:
+            gain, name = chosen[operator.output], _name(operator.output)
+            operators.append(Lifted(name, (operator.output,), name, gain, np.zeros_like(gain)))
+    return graph.with_operators(operators)
+
+
+def _reading(operator: Operator, chosen: Mapping[str, Floats]) -> Operator:
+    source = operator.inputs[0]
+    if not isinstance(operator, Convolution) or source not in chosen:
+        return operator
+    return replace(operator.reading(chosen[source]), inputs=(_name(source),))
+
+
+def _name(site: str) -> str:
+    return f"{site}/lifted"
+
+
+def held(graph: Graph, site: str) -> tuple[str, ...]:
+    """What holds the lifted channels."""
+    return (_name(site),)
+
+
+def within(graph: Graph, site: str) -> tuple[Operator, ...]:
+    """What reads the lifted channels."""
+    return graph.consumers[_name(site)]
+
+
+def restored(graph: Graph, sites: Collection[str]) -> Graph:
+    """The graph as it was before `lifted` at these outputs of SiLU."""
+    dropped = {_name(site): graph.producers[_name(site)] for site in sites}
+    return graph.with_operators(
+        [
+            _reading_plain(operator, dropped)
+            for operator in graph.operators
+            if operator.output not in dropped
+        ]
+    )
+
+
+def _reading_plain(operator: Operator, dropped: Mapping[str, Operator]) -> Operator:
+    source = dropped.get(operator.inputs[0])
+    if not isinstance(operator, Convolution) or not isinstance(source, Lifted):
+        return operator
+    gain = (1 / source.scale).astype(np.float32)
+    return replace(operator.reading(gain), inputs=source.inputs)
+
+
+def unlifted(graph: Graph) -> Graph:
+    """The same function without gains, for engines that would take a pass for them."""
+    sites = [operator.inputs[0] for operator in graph.operators if isinstance(operator, Lifted)]
+    return restored(graph, sites)
