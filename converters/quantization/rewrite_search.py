@@ -88,7 +88,8 @@ def rewrite_where_worth(
     # In an order of their own: sums in float depend on it.
     found: dict[str, list[_Way]] = {site: [] for site in sites if site in promising}
     tried = {site: sites[site] for site in found}
-    for site, name, values, noise, itself in _tried(graph, tried, statistics, trial_of):
+    liftable = () if lifting is None else tuple(lifting.before)
+    for site, name, values, noise, itself in _tried(graph, tried, statistics, trial_of, liftable):
         spared = before[site] - noise
         found[site].append(_Way(name, values, spared, itself, worth[site, name]))
     made = _worth_their_time(found, left)
@@ -169,10 +170,12 @@ def _tried(
     sites: Mapping[str, Sequence[tuple[str, Option]]],
     statistics: Statistics,
     trial_of: Callable[[Graph], _Trial],
+    liftable: Collection[str],
 ) -> Iterator[tuple[str, str, Floats, float, float]]:
-    """Each site's rewrites, their values, and the noise that they and the site's tensor leave.
+    """Each site's rewrites, their values, and the noise that they leave, with and without others.
 
-    The first of all sites are tried together, then the second.
+    The first of all sites are tried together, then the second. What is left where a site's own
+    tensor alone is held is measured for those that are `liftable`.
     """
     for level in range(max(map(len, sites.values()), default=0)):
         made = {
@@ -183,7 +186,7 @@ def _tried(
         trial = trial_of(_applied(graph, made))
         for site, (name, values) in made.items():
             held = REWRITES[name].held(trial.graph, site)
-            itself = trial.switches.noise((site,)) if name == _SCALED else 0.0
+            itself = trial.switches.noise((site,)) if site in liftable else 0.0
             yield site, name, values, trial.noise_of(site, held), itself
         del trial  # Before the next is made.
 
