@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
-from converters.graph import INPUT, PROBABILITIES, Graph, Linear, Operator
+from converters.graph import INPUT, LOGITS, PROBABILITIES, Graph, Linear, Operator
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
 from converters.quantization.lifting import unlifted
@@ -297,11 +297,11 @@ def with_float(
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:
-    """What passes through levels in an arrangement, and how."""
+    """What passes through levels in an arrangement, and how; logits leave every format in float."""
     quantizations = recipe.quantizations(graph)
     integer = [op for op in graph.operators if op.name not in recipe.float_operators]
     read = [op for op in integer if arrangement == EVERY_TENSOR or isinstance(op, Linear)]
     names = {name for operator in read for name in operator.inputs}
     if arrangement == EVERY_TENSOR:
         names |= {operator.output for operator in integer}
-    return {n: q for n, q in quantizations.items() if n in names - {INPUT, PROBABILITIES}}
+    return {n: q for n, q in quantizations.items() if n in names - {INPUT, LOGITS, PROBABILITIES}}

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from converters.graph import Floats, Graph, Linear, is_silu
+from converters.graph import LOGITS, Floats, Graph, Linear, is_silu
 from converters.quantization.calibrate import Statistics, calibrate
 from converters.quantization.cost import in_int8
 from converters.quantization.ranges import choose
@@ -74,7 +74,7 @@ def rewrite_where_worth(
     plain = trial_of(graph)
     left, statistics = plain.switches.noise(plain.switches.held), plain.statistics
     before = {site: plain.noise_of(site, (site,)) for site in sites}
-    lifting = _Lifting.of(plain, sites) if _LIFTED in names else None
+    lifting = _Lifting.of(plain, sites if _LIFTED in names else ())
     del plain  # Its sessions hold the weights of a network several times.
     worth = {
         (site, name): _worth(graph, site, name)
@@ -82,19 +82,16 @@ def rewrite_where_worth(
         for name in dict.fromkeys(name for name, _ in ways)
     }
     least = {site: min(worth[site, name] for name, _ in ways) for site, ways in sites.items()}
-    promising = set(_worthwhile(before, least, left))
-    if lifting is not None:
-        promising.update(lifting.promising())
-    # In an order of their own: sums in float depend on it.
-    found: dict[str, list[_Way]] = {site: [] for site in sites if site in promising}
-    tried = {site: sites[site] for site in found}
-    liftable = () if lifting is None else tuple(lifting.before)
-    for site, name, values, noise, itself in _tried(graph, tried, statistics, trial_of, liftable):
+    promising = {*_worthwhile(before, least, left), *lifting.promising()}
+    tried = {site: ways for site, ways in sites.items() if site in promising}
+    found: dict[str, list[_Way]] = {site: [] for site in tried}
+    for site, name, values, noise, itself in _tried(
+        graph, tried, statistics, trial_of, lifting.before
+    ):
         spared = before[site] - noise
         found[site].append(_Way(name, values, spared, itself, worth[site, name]))
     made = _worth_their_time(found, left)
-    if lifting is not None:
-        made |= lifting.of_the_rest(found, made.get(_SCALED, ()))
+    made |= lifting.of_the_rest(found, made.get(_SCALED, ()))
     return {
         name: {site: as_written(values) for site, values in by_site.items()}
         for name, by_site in made.items()
@@ -244,7 +241,9 @@ class _Trial:
     ) -> _Trial:
         """With ranges from the images `seen`, to measure on those `unseen`."""
         statistics = calibrate(graph, seen, operators=()).tensors
-        held = choose(graph, statistics, rule).quantizations(graph)
+        quantizations = choose(graph, statistics, rule).quantizations(graph)
+        # Logits leave every format in float.
+        held = {name: quantizations[name] for name in quantizations if name != LOGITS}
         return cls(graph, statistics, Switchboard(graph, held, unseen, corrected))
 
     def noise_of(self, site: str, held: Collection[str]) -> float:
