@@ -81,20 +81,29 @@ def _measured(model: Path, threads: int, runs: int) -> list[tuple[int, str, floa
 
 
 def _file_operators(model: Path) -> list[Mapping[str, Any]]:
-    """The file's operators in order, each with the shapes of its weights and output."""
+    """What a run computes, in order, each with the shapes of its weights and output.
+
+    What reads constants alone is computed once, before: weights that are stored narrower.
+    """
     library = import_module("ai_edge_litert.interpreter")
     interpreter = library.Interpreter(
         model_path=str(model),
         experimental_op_resolver_type=library.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    ops = interpreter._get_ops_details()
+    varying = {tensor["index"] for tensor in interpreter.get_input_details()}
+    for op in ops:
+        if not varying.isdisjoint(op["inputs"]):
+            varying.update(op["outputs"])
     return [
         {
             "op_name": op["op_name"],
             "inputs": [tensors[index] for index in op["inputs"] if index in tensors],
             "output": tensors[op["outputs"][0]],
         }
-        for op in interpreter._get_ops_details()
+        for op in ops
+        if not varying.isdisjoint(op["inputs"])
     ]
 
 

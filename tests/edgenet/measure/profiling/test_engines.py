@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from converters.pipeline import convert
 from edgenet.cli.main import main
 from edgenet.errors import EdgenetError
 from edgenet.measure.profiling import onnx, openvino, tflite
@@ -41,6 +42,16 @@ def test_the_engines_agree_on_the_products_of_each_layer(floats):
     counted = [macs(profile) for profile in floats.values()]
     assert counted[0] == counted[1] == counted[2]
     assert {"stem_conv", "block1a_dwconv", "block1a_se_reduce", "predictions"} <= set(counted[0])
+
+
+@pytest.mark.parametrize("precision", ["fp16", "w8"])
+def test_narrower_weights_are_no_operators_of_a_run(floats, tiny_models, tmp_path, precision):
+    """Such a file widens them in operators of its own, which the engine computes once."""
+    convert(tiny_models["b"], tmp_path / "bundle", precision=precision, formats=("tflite",))
+    found = tflite.profile(tmp_path / "bundle" / "model.tflite", 1, RUNS)
+    assert macs(found) == macs(floats["tflite"])
+    layers = [[op.layer for op in one.operators] for one in (found, floats["tflite"])]
+    assert layers[0] == layers[1]
 
 
 def test_the_first_convolutions_products_are_counted_right(floats):
