@@ -29,20 +29,23 @@ def candidates(graph: Graph) -> tuple[str, ...]:
 
 def lifted(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
     """The graph with these outputs of SiLU multiplied by gains (channels,) for their readers."""
+    moved = {site: (_name(site), gain) for site, gain in chosen.items()}
     operators: list[Operator] = []
     for operator in graph.operators:
-        operators.append(_reading(operator, chosen))
-        if operator.output in chosen:
-            gain, name = chosen[operator.output], _name(operator.output)
+        operators.append(_reading(operator, moved))
+        if operator.output in moved:
+            name, gain = moved[operator.output]
             operators.append(Lifted(name, (operator.output,), name, gain, np.zeros_like(gain)))
     return graph.with_operators(operators)
 
 
-def _reading(operator: Operator, chosen: Mapping[str, Floats]) -> Operator:
+def _reading(operator: Operator, moved: Mapping[str, tuple[str, Floats]]) -> Operator:
+    """A convolution with what it reads under another name and at a gain."""
     source = operator.inputs[0]
-    if not isinstance(operator, Convolution) or source not in chosen:
+    if not isinstance(operator, Convolution) or source not in moved:
         return operator
-    return replace(operator.reading(chosen[source]), inputs=(_name(source),))
+    name, gain = moved[source]
+    return replace(operator.reading(gain), inputs=(name,))
 
 
 def _name(site: str) -> str:
@@ -61,22 +64,14 @@ def within(graph: Graph, site: str) -> tuple[Operator, ...]:
 
 def restored(graph: Graph, sites: Collection[str]) -> Graph:
     """The graph as it was before `lifted` at these outputs of SiLU."""
-    dropped = {_name(site): graph.producers[_name(site)] for site in sites}
+    moved = {
+        operator.output: (operator.inputs[0], (1 / operator.scale).astype(np.float32))
+        for operator in graph.operators
+        if isinstance(operator, Lifted) and operator.inputs[0] in sites
+    }
     return graph.with_operators(
-        [
-            _reading_plain(operator, dropped)
-            for operator in graph.operators
-            if operator.output not in dropped
-        ]
+        [_reading(operator, moved) for operator in graph.operators if operator.output not in moved]
     )
-
-
-def _reading_plain(operator: Operator, dropped: Mapping[str, Operator]) -> Operator:
-    source = dropped.get(operator.inputs[0])
-    if not isinstance(operator, Convolution) or not isinstance(source, Lifted):
-        return operator
-    gain = (1 / source.scale).astype(np.float32)
-    return replace(operator.reading(gain), inputs=source.inputs)
 
 
 def unlifted(graph: Graph) -> Graph:
