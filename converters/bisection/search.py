@@ -54,10 +54,15 @@ class Goal:
 
 @dataclass(frozen=True)
 class Restored:
-    """The steps to return to float, what that gives, and whether it is the goal."""
+    """The steps to return to float, what that gives, and what was asked of it.
+
+    `reached` says that it is the goal itself; where every step in float misses that, `goal` is what
+    they give.
+    """
 
     steps: tuple[int, ...]
     score: Score
+    goal: Goal
     reached: bool
 
 
@@ -104,8 +109,8 @@ def search(network: Network, measure: Measure, goal: Goal) -> Restored:
         goal: What is to be restored.
 
     Returns:
-        Nothing to return where the file meets the goal as it is; every int8 step, `reached` False,
-        where not even that is enough.
+        Nothing to return where the file meets the goal as it is. Where not even every int8 step is
+        enough, because weights stay rounded, what gives as much as all of them.
     """
     return _Search(blocks(network), measure, goal).run()
 
@@ -114,14 +119,18 @@ class _Search:
     def __init__(self, blocks: Sequence[Sequence[Atom]], measure: Measure, goal: Goal) -> None:
         self._blocks = [list(block) for block in blocks]
         self._order = [atom for block in blocks for atom in block]
-        self._measure, self._goal = measure, goal
+        self._measure, self._goal, self._wanted = measure, goal, goal
         self._scores: dict[frozenset[int], Score] = {}
 
     def run(self) -> Restored:
+        if not self._met([]):
+            most = self._score(self._order)
+            self._goal = Goal(
+                min(self._wanted.agreement, most.agreement),
+                min(self._wanted.sqnr_db, most.sqnr_db),
+            )
         if self._met([]):
             return self._restored([])
-        if not self._met(self._order):
-            return self._restored(self._order)
         chosen = self._spare_blocks(self._grown())
         return self._restored(self._trimmed([atom for block in chosen for atom in block]))
 
@@ -141,7 +150,7 @@ class _Search:
     def _restored(self, chosen: Sequence[Atom]) -> Restored:
         score = self._score(chosen)
         steps = sorted(step for atom in chosen for step in atom)
-        return Restored(tuple(steps), score, self._goal.met(score))
+        return Restored(tuple(steps), score, self._goal, self._wanted.met(score))
 
     def _grown(self) -> list[list[Atom]]:
         """The fewest of the blocks, best first, that meet the goal together."""

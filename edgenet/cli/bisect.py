@@ -103,7 +103,10 @@ def run(args: argparse.Namespace) -> int:
     goal = Goal(args.goal_agreement, args.goal_sqnr)
     findings = bisect(pair.network, pair.twin, images, goal, Progress, pair.rescaled)
     if not findings.restored.reached:
-        _say("not even with every operator in float is the goal reached")
+        _say(
+            "not even with every operator in float is the goal reached, for weights stay rounded: "
+            "what gives as much as all of them is shown"
+        )
     if args.json:
         print(json.dumps(_document(args.bundle, pair.format, findings), indent=1, allow_nan=False))
     else:
@@ -239,8 +242,9 @@ def _decibels(ratio: float | None) -> str:
 
 
 def _advice(findings: Findings) -> str:
-    restored, goal = findings.restored, findings.goal
-    asked = f"agreement {goal.agreement:g} and {goal.sqnr_db:g} dB"
+    restored = findings.restored
+    goal = restored.goal
+    asked = f"agreement {goal.agreement:.4g} and {goal.sqnr_db:.3g} dB"
     if not restored.steps:
         return f"nothing needs float for {asked}"
     score, share = restored.score, 100 * findings.float_macs_share

@@ -10,6 +10,7 @@ import pytest
 from converters.bisection.compare import forward, logits, own
 from converters.formats import lower
 from converters.graph import Linear
+from converters.quantization import lifting
 from converters.quantization.piecewise import candidates, cut
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.bisection.conftest import FAMILIES, FORMATS, Frozen, opened
@@ -125,6 +126,23 @@ def test_pieces_of_a_map_end_in_float_where_their_levels_did(frozen, textures, f
     assert decibels(truth, logits(network, textures)) < 40
     # The twin has no weights for pieces, so that those keep their rounding.
     assert 30 < decibels(truth, logits(network, textures, network.quantized)) < 80
+
+
+def test_lifted_channels_belong_to_their_layer_and_return_with_it(frozen, textures, tmp_path):
+    whole = frozen["b"]
+    gains = {
+        site: np.full(whole.graph.shapes[site][-1], 2, np.float32)
+        for site in lifting.candidates(whole.graph)
+    }
+    graph = lifting.lifted(whole.graph, gains)
+    recipe = recipe_of(graph, Textures.make(40, seed=3).images)
+    twin = opened("tflite", whole.file("tflite", "fp32"))
+    network = opened("openvino", Frozen(graph, recipe, tmp_path).file("openvino", "int8"), twin)
+    scaled = [step for step in network.steps if step.tensor.endswith("/lifted")]
+    assert [step.layer for step in scaled] == [site.split("/")[0] for site in gains]
+    truth = logits(twin, textures)
+    assert decibels(truth, logits(network, textures)) < 40
+    assert decibels(truth, logits(network, textures, network.quantized)) > 30
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -98,13 +98,21 @@ def test_nothing_is_returned_where_nothing_is_lost():
     assert (found.steps, found.reached) == ((), True)
 
 
-def test_a_goal_beyond_float_is_said_to_be_missed():
-    def measure(returned: frozenset[int]) -> Score:
-        return Score(0.9, 10.0 + len(returned))
+def test_beyond_what_float_gives_as_much_as_that_is_looked_for():
+    """One image is answered otherwise whatever returns; the noise is in step 5."""
 
-    found = search(Listed(named([4, 4])), measure, Goal(0.99, 10.0))
+    def measure(returned: frozenset[int]) -> Score:
+        return Score(0.9, 30.0 if 5 in returned else 10.0)
+
+    found = search(Listed(named([4, 4])), measure, Goal(0.99, 20.0))
     assert not found.reached
-    assert found.steps == tuple(range(8))
+    assert found.goal == Goal(0.9, 20.0)
+    assert found.steps == (5,)
+
+
+def test_where_float_gives_no_more_nothing_returns():
+    found = search(Listed(named([4, 4])), lambda returned: Score(0.9, 10.0), Goal(0.99, 20.0))
+    assert (found.steps, found.reached, found.goal) == ((), False, Goal(0.9, 10.0))
 
 
 def test_a_layers_steps_return_together():
