@@ -6,14 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
-from converters.graph import INPUT, LOGITS, PROBABILITIES, Graph, Linear, Operator
+from converters.formats import ARRANGEMENTS
+from converters.graph import Graph, Linear, Operator
+from converters.quantization.arrangement import ARRANGED, held_tensors
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
-from converters.quantization.lifting import unlifted
 from converters.quantization.moments import Moments
 from converters.quantization.parallel import in_order
-from converters.quantization.parameters import Quantization
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
 from converters.quantization.recipe import UNCALIBRATED, Recipe, Rewrites
 from converters.quantization.rewrite import (
@@ -24,7 +23,6 @@ from converters.quantization.rewrite import (
 )
 from converters.quantization.rewrite_search import rewrite_where_worth
 from converters.quantization.rounding import round_weights
-from converters.quantization.silu import merged
 from converters.quantization.simulate import Image
 from edgenet.errors import UsageError
 
@@ -46,11 +44,6 @@ _TRIED = {"fast": ("silu", "piecewise"), "thorough": tuple(REWRITES)}
 _OPTIONS = {"fast": 1}
 _NARROW = ("int8", "int8-mixed")
 _PIECES = "piecewise"
-# What each arrangement makes of a graph.
-_SOURCES: Mapping[str, Callable[[Graph], Graph]] = {
-    EVERY_TENSOR: unlifted,
-    LINEAR_INPUTS: merged,
-}
 DEFAULT_EFFORT = "thorough"
 
 
@@ -247,13 +240,8 @@ def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
     return graph.with_operators(list(in_order(of, graph.operators)))
 
 
-def arranged(graph: Graph, arrangement: str) -> Graph:
-    """What an arrangement makes of a graph."""
-    return _SOURCES[arrangement](graph)
-
-
 def arrange(
-    quantized: Quantized, recipe: Recipe, arrangements: Collection[str] = tuple(_SOURCES)
+    quantized: Quantized, recipe: Recipe, arrangements: Collection[str] = tuple(ARRANGED)
 ) -> Quantized:
     """The graph of each arrangement, with the recipe's float operators left as they are.
 
@@ -269,7 +257,7 @@ def arrange(
     for name in arrangements:
         if name in lowered:
             continue
-        source, target = arranged(graph, name), arranged(mixed, name)
+        source, target = ARRANGED[name](graph), ARRANGED[name](mixed)
         if recipe.corrected:
             held = held_tensors(source, recipe, name)
             target = correct_biases(source, target, held, quantized.few)
@@ -280,7 +268,7 @@ def arrange(
 def with_float(
     quantized: Quantized,
     operators: Collection[str],
-    arrangements: Collection[str] = tuple(_SOURCES),
+    arrangements: Collection[str] = tuple(ARRANGED),
 ) -> Quantized:
     """The same with these operators in float; what was rewritten for int8 alone is no more."""
     recipe = quantized.recipe
@@ -294,14 +282,3 @@ def with_float(
     )
     bare = replace(quantized, graph=graph, rounded=rounded, lowered={})
     return arrange(bare, recipe, arrangements)
-
-
-def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:
-    """What passes through levels in an arrangement, and how; logits leave every format in float."""
-    quantizations = recipe.quantizations(graph)
-    integer = [op for op in graph.operators if op.name not in recipe.float_operators]
-    read = [op for op in integer if arrangement == EVERY_TENSOR or isinstance(op, Linear)]
-    names = {name for operator in read for name in operator.inputs}
-    if arrangement == EVERY_TENSOR:
-        names |= {operator.output for operator in integer}
-    return {n: q for n, q in quantizations.items() if n in names - {INPUT, LOGITS, PROBABILITIES}}

@@ -13,7 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from converters.graph import LOGITS, Floats, Graph, Linear, is_silu
+from converters.formats import EVERY_TENSOR
+from converters.graph import Floats, Graph, Linear, is_silu
+from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import Statistics, calibrate
 from converters.quantization.cost import in_int8
 from converters.quantization.ranges import choose
@@ -241,9 +243,7 @@ class _Trial:
     ) -> _Trial:
         """With ranges from the images `seen`, to measure on those `unseen`."""
         statistics = calibrate(graph, seen, operators=()).tensors
-        quantizations = choose(graph, statistics, rule).quantizations(graph)
-        # Logits leave every format in float.
-        held = {name: quantizations[name] for name in quantizations if name != LOGITS}
+        held = held_tensors(graph, choose(graph, statistics, rule), EVERY_TENSOR)
         return cls(graph, statistics, Switchboard(graph, held, unseen, corrected))
 
     def noise_of(self, site: str, held: Collection[str]) -> float:

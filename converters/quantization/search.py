@@ -18,14 +18,9 @@ import numpy as np
 
 from converters.formats import EVERY_TENSOR
 from converters.graph import Graph, Operator
+from converters.quantization.arrangement import ARRANGED, held_tensors
 from converters.quantization.cost import BORDER, in_int8, spared_by_int8
-from converters.quantization.quantize import (
-    Quantized,
-    arrange,
-    arranged,
-    held_tensors,
-    with_float,
-)
+from converters.quantization.quantize import Quantized, arrange, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
 from converters.quantization.simulate import logits, noise, simulated
@@ -132,7 +127,7 @@ class _Parts:
 
     @classmethod
     def of(cls, quantized: Quantized, arrangement: str = EVERY_TENSOR) -> _Parts:
-        graph = arranged(quantized.graph, arrangement)
+        graph = ARRANGED[arrangement](quantized.graph)
         held = held_tensors(graph, quantized.recipe, arrangement)
         # To rank parts takes fewer images than to tell what is kept.
         images = quantized.aside[::2]

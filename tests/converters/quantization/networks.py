@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
-from converters.graph import Convolution, Graph
+from converters.graph import Convolution, Graph, Linear
 from converters.passes import simplify
 from converters.quantization import gating, silu
 from converters.quantization.quantize import Images, Method, Quantized, quantize
@@ -105,3 +106,28 @@ def deep_network(seed: int = 0) -> Graph:
 
 NETWORKS = st.one_of(chains().map(simplify), st.integers(0, 99).map(silu_network))
 """Any chain of the family's operators, and `silu_network`s."""
+
+
+def assert_same(expected: Graph, found: Graph, rel: float = 0.0) -> None:
+    """The same operators on the same tensors, with weights and biases that near, or to the bit."""
+    for one, two in zip(expected.operators, found.operators, strict=True):
+        assert (type(one), one.name, one.inputs, one.output) == (
+            *(type(two), two.name, two.inputs, two.output),
+        )
+        if isinstance(one, Linear) and isinstance(two, Linear):
+            assert two.weights == pytest.approx(one.weights, rel=rel, abs=0)
+            assert two.bias == pytest.approx(one.bias, rel=rel, abs=0.1 * rel)
+
+
+def assert_some_are_undone(
+    graph: Graph,
+    gains: Mapping[str, Floats],
+    apply: Callable[[Graph, Mapping[str, Floats]], Graph],
+    restored: Callable[[Graph, Collection[str]], Graph],
+    data: st.DataObject,
+    rel: float = 0.0,
+) -> None:
+    """A rewrite at all sites, undone at any of them, is the rewrite at the others."""
+    kept = data.draw(st.sets(st.sampled_from(sorted(gains)))) if gains else set[str]()
+    found = restored(apply(graph, gains), set(gains) - kept)
+    assert_same(apply(graph, {site: gains[site] for site in kept}), found, rel)

@@ -10,8 +10,8 @@ import pytest
 from converters.formats import EVERY_TENSOR
 from converters.graph import INPUT, Convolution, Graph, Linear
 from converters.passes import simplify
+from converters.quantization.arrangement import held_tensors
 from converters.quantization.correct import _shrunk, correct_biases
-from converters.quantization.quantize import held_tensors
 from converters.quantization.simulate import runner, simulated
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import batches, quantized, silu_network

@@ -14,14 +14,17 @@ from converters.formats import EVERY_TENSOR, LINEAR_INPUTS, lower
 from converters.graph import LOGITS, Graph, Lifted, Linear
 from converters.passes import simplify
 from converters.quantization import rewrite_search, silu
+from converters.quantization.arrangement import ARRANGED
 from converters.quantization.lifting import candidates, lifted, restored, unlifted, within
-from converters.quantization.quantize import Method, Quantized, arranged, quantize, with_float
+from converters.quantization.quantize import Method, Quantized, quantize, with_float
 from converters.quantization.recipe import Recipe
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, Floats, answers, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import (
     NETWORKS,
     SIZE,
+    assert_same,
+    assert_some_are_undone,
     batches,
     images_of,
     quantized,
@@ -57,16 +60,6 @@ def powers_of_two(graph: Graph, seed: int) -> dict[str, Floats]:
     }
 
 
-def assert_same(one: Graph, two: Graph) -> None:
-    """To the bit."""
-    for before, after in zip(one.operators, two.operators, strict=True):
-        assert (type(before), before.name) == (type(after), after.name)
-        assert (before.inputs, before.output) == (after.inputs, after.output)
-        if isinstance(before, Linear) and isinstance(after, Linear):
-            assert np.array_equal(before.weights, after.weights)
-            assert np.array_equal(before.bias, after.bias)
-
-
 def worth_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on maps so large that no pass over them is worth its time."""
     monkeypatch.setattr(rewrite_search, "_worth", lambda graph, site, name: math.inf)
@@ -99,9 +92,7 @@ def test_lifted_channels_answer_as_before_and_go_without_a_trace(graph, seed):
 @given(graph=NETWORKS, seed=st.integers(0, 999), data=st.data())
 def test_restored_leaves_the_others(graph, seed, data):
     gains = powers_of_two(graph, seed)
-    kept = data.draw(st.sets(st.sampled_from(sorted(gains)))) if gains else set()
-    found = restored(lifted(graph, gains), set(gains) - kept)
-    assert_same(found, lifted(graph, {site: gains[site] for site in kept}))
+    assert_some_are_undone(graph, gains, lifted, restored, data)
 
 
 def test_only_what_depthwise_convolutions_alone_read_is_a_candidate():
@@ -138,7 +129,7 @@ def test_channels_are_not_lifted_without(step, monkeypatch):
 
 def test_each_arrangement_takes_its_own(made):
     for arrangement, takes in ((EVERY_TENSOR, False), (LINEAR_INPUTS, True)):
-        for graph in (made.lowered[arrangement], arranged(made.graph, arrangement)):
+        for graph in (made.lowered[arrangement], ARRANGED[arrangement](made.graph)):
             assert any(isinstance(op, Lifted) for op in graph.operators) == takes
 
 

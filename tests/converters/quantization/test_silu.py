@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.graph import Activation, Affine, Graph, Linear, Unscaled
+from converters.graph import Activation, Affine, Graph, Unscaled
 from converters.quantization.silu import candidates, merged, restored, scaled, scaled_sites
 from tests.converters.graphs import Chain, Floats, float_answers, pixels, relative_error
-from tests.converters.quantization.networks import NETWORKS, silu_network
+from tests.converters.quantization.networks import (
+    NETWORKS,
+    assert_same,
+    assert_some_are_undone,
+    silu_network,
+)
 
 
 def random_gains(graph: Graph, seed: int) -> dict[str, Floats]:
@@ -41,15 +46,7 @@ def test_scaled_and_merged_answer_as_before(graph, seed):
 @given(graph=NETWORKS, seed=st.integers(0, 999), data=st.data())
 def test_restored_is_the_graph_as_it_was(graph, seed, data):
     gains = random_gains(graph, seed)
-    kept = data.draw(st.sets(st.sampled_from(sorted(gains)))) if gains else set()
-    found = restored(scaled(graph, gains), set(gains) - kept)
-    expected = scaled(graph, {site: gains[site] for site in kept})
-    assert [op.name for op in found.operators] == [op.name for op in expected.operators]
-    for one, two in zip(expected.operators, found.operators, strict=True):
-        assert (type(one), one.inputs, one.output) == (type(two), two.inputs, two.output)
-        if isinstance(one, Linear) and isinstance(two, Linear):
-            assert two.weights == pytest.approx(one.weights, rel=1e-6)
-            assert two.bias == pytest.approx(one.bias, rel=1e-6, abs=1e-7)
+    assert_some_are_undone(graph, gains, scaled, restored, data, rel=1e-6)
 
 
 def test_the_output_of_silu_is_scaled_by_channel():
@@ -91,10 +88,7 @@ def test_powers_of_two_leave_the_weights_as_they_were_to_the_bit():
     graph = silu_network()
     gains = {site: np.exp2(np.rint(np.log2(g))) for site, g in random_gains(graph, 1).items()}
     found = restored(scaled(graph, gains), tuple(gains))
-    for one, two in zip(graph.operators, found.operators, strict=True):
-        if isinstance(one, Linear) and isinstance(two, Linear):
-            assert np.array_equal(one.weights, two.weights)
-            assert np.array_equal(one.bias, two.bias)
+    assert_same(graph, found)
 
 
 def test_silu_between_convolutions_alone_is_a_candidate():

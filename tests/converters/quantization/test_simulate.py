@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from converters.formats import EVERY_TENSOR
 from converters.formats.onnx import build
 from converters.graph import INPUT, LOGITS
+from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import calibrate
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import SIGMOID
-from converters.quantization.quantize import held_tensors
 from converters.quantization.ranges import choose
 from converters.quantization.simulate import logits, noise, runner, simulated
 from tests.converters.graphs import float_answers, pixels, run_onnx
