@@ -24,7 +24,7 @@ from benchmarks._quantized import answers, input_spec
 from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
-from converters.ladder import DEFAULT_DROP, noise_allowed
+from converters.ladder import DEFAULT_DROP, Rung, rungs
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
@@ -37,7 +37,6 @@ from converters.quantization.quantize import (
     quantize,
 )
 from converters.quantization.ranges import DEFAULT_RULE, RULES
-from converters.quantization.search import return_to_float
 from converters.sources import FOLDER_IMAGES, load_source
 from edgenet.bundle import InputSpec
 from edgenet.errors import UsageError
@@ -156,23 +155,31 @@ def _results(job: Job) -> Iterator[Result]:
         made = quantize(job.graph, job.images, method)
         seconds = perf_counter() - start
         whole = whole or (made, seconds)
-        yield _judged(job, idea, made, "int8", seconds)
+        yield _judged(job, idea, Rung("int8", made), seconds)
     assert whole is not None, "the whole method is the first of all"
     start = perf_counter()
-    mixed = return_to_float(whole[0], noise_allowed(DEFAULT_DROP))
-    yield _judged(
-        job,
-        f"int8-mixed, {mixed.float_share:.0%} in float",
-        mixed.quantized,
-        "int8-mixed" if mixed.float_share else "int8",
-        whole[1] + perf_counter() - start,
+    rung = next(
+        rungs(
+            whole[0],
+            DEFAULT_DROP,
+            bf16=False,
+            strict=False,
+            weights_alone=lambda: quantize(job.graph, job.images, Method(), "w8"),
+            report=lambda line: print(line, file=sys.stderr),
+        )
     )
+    seconds = whole[1] + perf_counter() - start
+    yield _judged(job, f"{rung.precision}, for a drop of {DEFAULT_DROP:g}", rung, seconds)
 
 
-def _judged(job: Job, idea: str, made: Quantized, precision: str, seconds: float) -> Result:
+def _judged(job: Job, idea: str, rung: Rung, seconds: float) -> Result:
+    made = rung.quantized
+    assert made is not None, "weights alone are tried before half precision"
+
     def found(format: str, photos: Photos) -> Fidelity:
-        graph = made.of(format)
-        logits = answers(graph, made.recipe, precision, format, job.spec, photos.batches)
+        graph, recipe = made.of(format), made.recipe.of(format)
+        precision = rung.precision_of(format)
+        logits = answers(graph, recipe, precision, format, job.spec, photos.batches)
         return Fidelity.of(photos.truth, logits, photos.labels)
 
     result = Result(

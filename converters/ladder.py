@@ -6,9 +6,10 @@ calibration images that set nothing. With them every rung is judged on its drop 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from converters.formats import alike
 from converters.quantization.quantize import Quantized
 from converters.quantization.search import decibels, measure, return_to_float
 from converters.verify import Report
@@ -28,6 +29,12 @@ class Rung:
     precision: str
     quantized: Quantized | None
 
+    def precision_of(self, format: str) -> str:
+        """Of a format's file: of a mixed network, one that needs nothing in float is int8."""
+        if self.precision == "int8-mixed" and self.quantized is not None:
+            return "int8-mixed" if self.quantized.recipe.of(format).float_operators else "int8"
+        return self.precision
+
 
 def noise_allowed(max_drop: float) -> float:
     """The share of the logits' energy that noise may have for a drop of so many points."""
@@ -39,7 +46,6 @@ def rungs(
     quantized: Quantized,
     max_drop: float,
     *,
-    arrangement: str,
     bf16: bool,
     strict: bool,
     weights_alone: Callable[[], Quantized],
@@ -47,10 +53,12 @@ def rungs(
 ) -> Iterator[Rung]:
     """The precisions to try, in order; the next is worked out when the one before has failed.
 
+    Every format that is lowered has to keep to the noise, and none has more in float for what
+    another one rounds.
+
     Args:
         quantized: In int8 throughout.
         max_drop: Points of top-1 that may be lost.
-        arrangement: What rounds the most of the formats that are asked for.
         bf16: Whether all formats that are asked for have it.
         strict: int8 throughout or nothing.
         weights_alone: Makes the network of w8.
@@ -61,32 +69,58 @@ def rungs(
     """
     allowed = noise_allowed(max_drop)
     wanted = f"{decibels(allowed):.1f} dB wanted for a drop of {max_drop:g} points"
-    found = measure(quantized, arrangement)
-    if found <= allowed:
-        report(f"int8 keeps {decibels(found):.1f} dB of the {wanted}")
+    groups = alike(quantized.lowered)
+    found = [measure(quantized, group[0]) for group in groups]
+    told = ", ".join(
+        f"{decibels(noise):.1f} dB{_named(' in ', group, groups)}"
+        for group, noise in zip(groups, found, strict=True)
+    )
+    if max(found) <= allowed:
+        report(f"int8 keeps {told} of the {wanted}")
         yield Rung("int8", quantized)
     elif strict:
         raise AccuracyError(
-            f"int8 keeps {decibels(found):.1f} dB of the {wanted}: allow more with --max-drop, or "
+            f"int8 keeps {told} of the {wanted}: allow more with --max-drop, or "
             "leave out --strict to let some operators return to float"
         )
     if strict:
         return
     for goal in (allowed, allowed * _TIGHTENED):
-        mixed = return_to_float(quantized, goal, report, arrangement)
-        if mixed.noise > goal:
-            report(f"int8-mixed stays at {decibels(mixed.noise):.1f} dB of the {wanted}")
+        mixed = _mixed(quantized, groups, goal, wanted, report)
+        if mixed is None:
             break
-        if mixed.float_share:
-            report(
-                f"int8-mixed keeps {decibels(mixed.noise):.1f} dB of the {wanted}, with "
-                f"{mixed.float_share:.0%} of the products in float"
-            )
-            yield Rung("int8-mixed", mixed.quantized)
+        if mixed is not quantized:
+            yield Rung("int8-mixed", mixed)
     if bf16 and _has_bf16():
         yield Rung("bf16", None)
     yield Rung("w8", weights_alone())
     yield Rung("fp16", None)
+
+
+def _mixed(
+    quantized: Quantized,
+    groups: Sequence[Sequence[str]],
+    goal: float,
+    wanted: str,
+    report: Report,
+) -> Quantized | None:
+    """With so much in float that all groups of formats meet the goal; None where one cannot."""
+    for group in groups:
+        where = _named(" in ", group, groups)
+        found = return_to_float(quantized, goal, group, report)
+        kept = f"{decibels(found.noise):.1f} dB{where} of the {wanted}"
+        if found.noise > goal:
+            report(f"int8-mixed stays at {kept}")
+            return None
+        share = f", with {found.float_share:.0%} of the products in float"
+        report(f"int8-mixed keeps {kept}{share}" if found.float_share else f"int8 keeps {kept}")
+        quantized = found.quantized
+    return quantized
+
+
+def _named(before: str, group: Sequence[str], groups: Sequence[Sequence[str]]) -> str:
+    """The formats of a group, where there are others."""
+    return before + " and ".join(group) if len(groups) > 1 else ""
 
 
 def _has_bf16() -> bool:

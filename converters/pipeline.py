@@ -13,7 +13,6 @@ from typing import Any
 from converters.formats import (
     LOWERINGS,
     formats_of,
-    judging_arrangement,
     lower,
     require_formats,
 )
@@ -352,7 +351,7 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         return
     quantized = _quantize(request, frozen, request.precision, report)
     if request.method.recipe is not None and request.precision in _SEARCHED:
-        mixed = bool(quantized.recipe.float_operators)
+        mixed = any(quantized.recipe.of(name).float_operators for name in request.formats)
         yield Rung("int8-mixed" if mixed else "int8", quantized)
     elif request.precision not in _SEARCHED:
         yield Rung(request.precision, quantized)
@@ -363,7 +362,6 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         yield from rungs(
             quantized,
             drop,
-            arrangement=judging_arrangement(request.formats),
             bf16=request.formats == ("openvino",),
             strict=request.strict,
             weights_alone=lambda: _quantize(request, frozen, "w8", report),
@@ -392,6 +390,7 @@ def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) 
         method,
         precision,
         report,
+        request.formats,
     )
 
 
@@ -419,10 +418,10 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
     )
     own = {} if request.target is None else request.target.lowerings
 
-    def verified(format: str, precision: str, home: Path) -> Artifact:
+    def verified(format: str, precision: str, home: Path, made: Quantized | None) -> Artifact:
         report(f"lowering to {format} {precision} and verifying")
-        if quantized is not None and precision == rung.precision:
-            graph, recipe = quantized.of(format), quantized.recipe
+        if made is not None:
+            graph, recipe = made.of(format), made.recipe.of(format)
             files = lower(graph, format, precision, recipe, home, own.get(format))
         else:
             files = lower(frozen.graph, format, precision, None, home)
@@ -430,12 +429,14 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
         images = frozen.verification.batches(request.batch)
         return verify(Bundle(folder, manifest), format, precision, records, images, frozen.logits)
 
-    artifacts = tuple(verified(format, rung.precision, folder) for format in request.formats)
+    artifacts = tuple(
+        verified(format, rung.precision_of(format), folder, quantized) for format in request.formats
+    )
     reference = None
     if rung.precision != "fp32":
         home = folder / "reference"
         home.mkdir()
-        reference = verified(request.formats[0], "fp32", home)
+        reference = verified(request.formats[0], "fp32", home, None)
     compiled: tuple[Compiled, ...] = ()
     if request.target is not None and quantized is not None:
         compiled = compiled_for(request.target, folder, artifacts, quantized, report)

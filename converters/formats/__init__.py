@@ -29,10 +29,13 @@ ARRANGEMENTS = {"tflite": EVERY_TENSOR, "onnx": EVERY_TENSOR, "openvino": LINEAR
 _ONLY = {"bf16": ("openvino",), "dynamic": ("tflite",)}
 
 
-def judging_arrangement(formats: Iterable[str]) -> str:
-    """The arrangement in which formats lose the most to int8: one that holds every tensor."""
-    found = {ARRANGEMENTS[format] for format in formats}
-    return EVERY_TENSOR if EVERY_TENSOR in found else LINEAR_INPUTS
+def alike(formats: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The formats, those together that hold the same tensors in levels and so lose the same."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for format in formats:
+        arrangement = ARRANGEMENTS[format]
+        groups[arrangement] = (*groups.get(arrangement, ()), format)
+    return tuple(groups.values())
 
 
 def formats_of(precision: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ def compiled_for(
     job = Job(
         model=folder / artifact.files[0].path,
         graph=quantized.of(artifact.format),
-        recipe=quantized.recipe,
+        recipe=quantized.recipe.of(artifact.format),
         precision=artifact.precision,
         folder=home,
     )

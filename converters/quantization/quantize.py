@@ -110,9 +110,9 @@ class Split:
 class Quantized:
     """The float graph after its rewrites, the recipe, and the graph that each format lowers.
 
-    `lowered` is keyed by the arrangements of `converters.formats.ARRANGEMENTS`: weights are ready
-    for int8 and biases make up for what the arrangement shifts. `rounded` is the graph before
-    that. `images` have been seen; none of `aside` set anything: they are to measure on.
+    In `lowered`, by format, weights are ready for int8 and biases make up for what the format's
+    arrangement shifts. `rounded` is the graph before that. `images` have been seen; none of `aside`
+    set anything: they are to measure on.
     """
 
     graph: Graph
@@ -125,7 +125,7 @@ class Quantized:
 
     def of(self, format: str) -> Graph:
         """What a format lowers."""
-        return self.lowered[ARRANGEMENTS[format]]
+        return self.lowered[format]
 
     def with_batch(self, batch: int) -> Quantized:
         """The same for so many images a run."""
@@ -140,6 +140,7 @@ def quantize(
     method: Method,
     precision: str = "int8",
     report: Callable[[str], None] = lambda line: None,
+    formats: Sequence[str] = tuple(ARRANGEMENTS),
 ) -> Quantized:
     """Chooses rewrites and ranges, rounds weights and corrects biases.
 
@@ -150,6 +151,7 @@ def quantize(
         precision: "int8", "int8-mixed", "w8a16", "w8" or "dynamic"; only the first two are
             rewritten and corrected: 16 bits and float have room for every channel.
         report: Told what is being done.
+        formats: Those that will lower it.
 
     Raises:
         UsageError: The method has a name that there is not, or a recipe of another network or
@@ -190,7 +192,8 @@ def quantize(
     report("rounding weights and correcting biases")
     rounded = rewritten(_rounded(whole, observations, recipe.rounding), pieces)
     seen = observations.images + images.count - split.count
-    return arrange(Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen), recipe)
+    bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen)
+    return _arranged(bare, recipe, formats)
 
 
 def _require_replayable(recipe: Recipe, precision: str) -> None:
@@ -198,6 +201,11 @@ def _require_replayable(recipe: Recipe, precision: str) -> None:
         raise UsageError(
             f"the recipe's weights.rounding must be one of {', '.join(ROUNDINGS)}, not "
             f"{recipe.rounding!r}"
+        )
+    if unknown := sorted(set(recipe.float_operators_in) - set(ARRANGEMENTS)):
+        raise UsageError(
+            f"the recipe's float_operators_in must be by {', '.join(ARRANGEMENTS)}, not "
+            f"{unknown[0]!r}"
         )
     made = recipe.activation_bits, bool(recipe.ranges)
     wanted = Recipe("", {}).for_precision(precision).activation_bits, precision not in UNCALIBRATED
@@ -240,45 +248,44 @@ def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
     return graph.with_operators(list(in_order(of, graph.operators)))
 
 
-def arrange(
-    quantized: Quantized, recipe: Recipe, arrangements: Collection[str] = tuple(ARRANGED)
+def with_float(
+    quantized: Quantized, operators: Collection[str], formats: Collection[str] | None = None
 ) -> Quantized:
-    """The graph of each arrangement, with the recipe's float operators left as they are.
+    """The same with these operators in float; what was rewritten for int8 alone is no more there.
 
     Args:
-        quantized: Whose graph and rounded weights to take; what it has lowered is kept.
-        recipe: What is held in int8.
-        arrangements: Those that are wanted.
+        quantized: What to change.
+        operators: Their names; those that the network does not have are passed over.
+        formats: In which; None takes all that are lowered.
     """
-    graph, rounded = quantized.graph, quantized.rounded
-    floats = {op.name: op for op in graph.operators if op.name in recipe.float_operators}
-    mixed = rounded.with_operators([floats.get(op.name, op) for op in rounded.operators])
-    lowered = dict(quantized.lowered)
-    for name in arrangements:
-        if name in lowered:
-            continue
-        source, target = ARRANGED[name](graph), ARRANGED[name](mixed)
-        if recipe.corrected:
-            held = held_tensors(source, recipe, name)
-            target = correct_biases(source, target, held, quantized.few)
-        lowered[name] = target
+    formats = quantized.lowered if formats is None else formats
+    known = frozenset(op.name for op in quantized.graph.operators)
+    floats = {format: quantized.recipe.of(format).float_operators for format in quantized.lowered}
+    floats |= dict.fromkeys(formats, known.intersection(operators))
+    return _arranged(quantized, quantized.recipe.with_float(floats), formats)
+
+
+def _arranged(quantized: Quantized, recipe: Recipe, formats: Collection[str]) -> Quantized:
+    """By a recipe, with what these formats lower made anew, once for those that are alike."""
+    lowered, made = dict(quantized.lowered), dict[tuple[str, frozenset[str]], Graph]()
+    for format in formats:
+        own = recipe.of(format)
+        key = ARRANGEMENTS[format], own.float_operators
+        if key not in made:
+            made[key] = _arranged_in(ARRANGEMENTS[format], quantized, own)
+        lowered[format] = made[key]
     return replace(quantized, recipe=recipe, lowered=lowered)
 
 
-def with_float(
-    quantized: Quantized,
-    operators: Collection[str],
-    arrangements: Collection[str] = tuple(ARRANGED),
-) -> Quantized:
-    """The same with these operators in float; what was rewritten for int8 alone is no more."""
-    recipe = quantized.recipe
-    graph, rewrites = restored(quantized.graph, recipe.rewrites, operators)
-    rounded, _ = restored(quantized.rounded, recipe.rewrites, operators)
-    recipe = replace(
-        recipe,
-        ranges={name: ends for name, ends in recipe.ranges.items() if name in graph.shapes},
-        float_operators=frozenset(operators) & {op.name for op in graph.operators},
-        rewrites=rewrites,
+def _arranged_in(arrangement: str, quantized: Quantized, recipe: Recipe) -> Graph:
+    """The graph of an arrangement, with the recipe's float operators left as they are."""
+    floats = recipe.float_operators
+    graph, rounded = (
+        restored(one, recipe.rewrites, floats) for one in (quantized.graph, quantized.rounded)
     )
-    bare = replace(quantized, graph=graph, rounded=rounded, lowered={})
-    return arrange(bare, recipe, arrangements)
+    left = {op.name: op for op in graph.operators if op.name in floats}
+    mixed = rounded.with_operators([left.get(op.name, op) for op in rounded.operators])
+    source, target = ARRANGED[arrangement](graph), ARRANGED[arrangement](mixed)
+    if not recipe.corrected:
+        return target
+    return correct_biases(source, target, held_tensors(source, recipe, arrangement), quantized.few)

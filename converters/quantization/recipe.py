@@ -4,6 +4,7 @@
 
     {"activations": {"bits": 8, "granularity": "tensor", "rule": "by-role"},
      "float_operators": ["top_conv"],
+     "float_operators_in": {"openvino": []},
      "ranges": {"stem_conv": [-8.0, 31.5]},
      "rewrites": {"silu": {"stem_activation": [1.0, 2.5, 1.9]}},
      "weights": {"bias_correction": true, "bits": 8, "granularity": "channel",
@@ -56,15 +57,18 @@ class Recipe:
     """One decision for all formats: [low, high] by the name of the tensor; `rule` chose them.
 
     `rounding` names how the weights were brought to their levels. `float_operators` are those that
-    compute in float, by name. `activation_bits` are 8 or 16, or 32 where all activations stay in
-    float and only the weights have levels. `rewrites` are what was done to the float network
-    before, without changing its answers; `corrected` says that biases make up for int8's shifts.
+    compute in float, by name; a format that rounds fewer tensors may need others, which
+    `float_operators_in` then names by format. `activation_bits` are 8 or 16, or 32 where all
+    activations stay in float and only the weights have levels. `rewrites` are what was done to the
+    float network before, without changing its answers; what is wholly in float goes without.
+    `corrected` says that biases make up for int8's shifts.
     """
 
     rule: str
     ranges: Mapping[str, Range]
     rounding: str = "nearest"
     float_operators: frozenset[str] = frozenset()
+    float_operators_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
     activation_bits: int = 8
     rewrites: Rewrites = field(default_factory=dict)
     corrected: bool = False
@@ -82,6 +86,10 @@ class Recipe:
         }
         if self.float_operators:
             document["float_operators"] = sorted(self.float_operators)
+        if self.float_operators_in:
+            document["float_operators_in"] = {
+                format: sorted(names) for format, names in sorted(self.float_operators_in.items())
+            }
         if self.rewrites:
             document["rewrites"] = {
                 name: {tensor: list(values) for tensor, values in sorted(made.items())}
@@ -98,7 +106,10 @@ class Recipe:
                 message names the key.
         """
         top = _entries(
-            document, "", ("activations", "weights", "ranges"), ("float_operators", "rewrites")
+            document,
+            "",
+            ("activations", "weights", "ranges"),
+            ("float_operators", "float_operators_in", "rewrites"),
         )
         activations = _entries(
             top["activations"], "activations", ("bits", "granularity", "rule"), ()
@@ -118,11 +129,23 @@ class Recipe:
             rule=_text(activations["rule"], "activations.rule"),
             ranges=_ranges(top["ranges"]),
             rounding=_text(weights["rounding"], "weights.rounding"),
-            float_operators=_names(top.get("float_operators", [])),
+            float_operators=_names(top.get("float_operators", []), "float_operators"),
+            float_operators_in=_names_in(top.get("float_operators_in", {})),
             activation_bits=bits,
             rewrites=_rewrites(top.get("rewrites", {})),
             corrected=corrected,
         )
+
+    def of(self, format: str) -> Recipe:
+        """What a format lowers: one list of float operators, its own."""
+        names = self.float_operators_in.get(format, self.float_operators)
+        return replace(self, float_operators=names, float_operators_in={})
+
+    def with_float(self, names: Mapping[str, frozenset[str]]) -> Recipe:
+        """The same with float operators by format; those of the first are all others', too."""
+        common = next(iter(names.values()))
+        others = {format: own for format, own in names.items() if own != common}
+        return replace(self, float_operators=common, float_operators_in=others)
 
     def for_precision(self, precision: str) -> Recipe:
         """The same decision in "int8", "int8-mixed", "w8a16", "w8" or "dynamic".
@@ -143,7 +166,8 @@ class Recipe:
                 and lacks one.
         """
         known = {operator.name for operator in graph.operators}
-        unknown = sorted(self.float_operators - known) or sorted(set(self.ranges) - {*graph.shapes})
+        floats = self.float_operators.union(*self.float_operators_in.values())
+        unknown = sorted(floats - known) or sorted(set(self.ranges) - {*graph.shapes})
         if unknown:
             raise UsageError(
                 f"the recipe is of another network: this one has no {unknown[0]!r}; "
@@ -289,10 +313,16 @@ def _is_positive(value: Any) -> bool:
     return type(value) in (float, int) and isfinite(value) and value > 0
 
 
-def _names(value: Any) -> frozenset[str]:
+def _names(value: Any, key: str) -> frozenset[str]:
     good = isinstance(value, list) and all(isinstance(name, str) for name in value)
-    _require(good, "float_operators", "a list of names")
+    _require(good, key, "a list of names")
     return frozenset(value)
+
+
+def _names_in(value: Any) -> dict[str, frozenset[str]]:
+    key = "float_operators_in"
+    _require(isinstance(value, Mapping), key, "an object")
+    return {format: _names(names, f"{key}.{format}") for format, names in value.items()}
 
 
 def _text(value: Any, key: str) -> str:

@@ -144,17 +144,14 @@ def _places(graph: Graph, name: str) -> dict[str, int]:
     return {tensor: rewrite.count(graph, tensor) for tensor in rewrite.candidates(graph)}
 
 
-def restored(
-    graph: Graph, rewrites: Rewrites, floats: Collection[str]
-) -> tuple[Graph, dict[str, Mapping[str, tuple[float, ...]]]]:
-    """The graph without the rewrites of what is wholly in float, and those that are left.
+def restored(graph: Graph, rewrites: Rewrites, floats: Collection[str]) -> Graph:
+    """The graph without the rewrites of what is wholly in float.
 
     Args:
         graph: After `rewrites`.
         rewrites: By name and site.
         floats: The names of operators in float.
     """
-    left = dict(rewrites)
     for name, rewrite in REWRITES.items():
         made = rewrites.get(name, {})
         if rewrite.within is None or rewrite.restored is None:
@@ -162,9 +159,8 @@ def restored(
         spare = [
             site for site in made if all(op.name in floats for op in rewrite.within(graph, site))
         ]
-        graph = rewrite.restored(graph, spare)
-        left[name] = {site: values for site, values in made.items() if site not in spare}
-    return graph, {name: made for name, made in left.items() if made}
+        graph = rewrite.restored(graph, spare) if spare else graph
+    return graph
 
 
 def equalize_streams(graph: Graph, images: Sequence[Image]) -> Rewrites:

@@ -16,11 +16,11 @@ from math import prod
 
 import numpy as np
 
-from converters.formats import EVERY_TENSOR
+from converters.formats import ARRANGEMENTS
 from converters.graph import Graph, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors
 from converters.quantization.cost import BORDER, in_int8, spared_by_int8
-from converters.quantization.quantize import Quantized, arrange, with_float
+from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
 from converters.quantization.simulate import logits, noise, simulated
@@ -41,10 +41,10 @@ def decibels(share: float) -> float:
     return -10 * float(np.log10(max(share, 1e-12)))
 
 
-def measure(quantized: Quantized, arrangement: str = EVERY_TENSOR) -> float:
-    """The noise on the images aside, with what an arrangement rounds held in levels."""
-    lowered = quantized.lowered[arrangement]
-    held = held_tensors(lowered, quantized.recipe, arrangement)
+def measure(quantized: Quantized, format: str) -> float:
+    """The noise on the images aside, with what a format rounds held in levels."""
+    lowered = quantized.of(format)
+    held = held_tensors(lowered, quantized.recipe.of(format), ARRANGEMENTS[format])
     reference = logits(simulated(quantized.graph, {}), quantized.aside)
     return noise(logits(simulated(lowered, held), quantized.aside), reference)
 
@@ -57,55 +57,50 @@ class Mixed:
     noise: float
     float_share: float
 
-    def complete(self) -> Mixed:
-        """With the graphs of the arrangements that it was not measured in, too."""
-        return replace(self, quantized=arrange(self.quantized, self.quantized.recipe))
-
 
 def return_to_float(
     quantized: Quantized,
     goal: float,
+    formats: Sequence[str],
     report: Callable[[str], None] = lambda line: None,
-    arrangement: str = EVERY_TENSOR,
 ) -> Mixed:
     """Returns runs of operators to float until the noise is small enough, or too much is in float.
 
     What a choice turns out to leave corrects what its parts are taken for, and the next is made.
 
     Args:
-        quantized: In int8 throughout.
+        quantized: In int8 throughout, as far as `formats` go.
         goal: The noise wanted, as a share of the logits' energy.
+        formats: In which; the first is judged.
         report: Told of what was tried.
-        arrangement: The one to judge by.
 
     Returns:
         Of what was tried and is enough the cheapest; where nothing is, the quietest.
     """
-    found = Mixed(quantized, measure(quantized, arrangement), 0.0)
+    format = formats[0]
+    found = Mixed(quantized, measure(quantized, format), 0.0)
     if found.noise <= goal:
         return found
     report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
-    parts = _Parts.of(quantized, arrangement)
+    parts = _Parts.of(quantized, format)
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
     for _ in range(_MOST_TRIES):
         floats = parts.grown(parts.nothing, goal)
         if floats is None or floats in tried:
             break
-        mixed = with_float(quantized, parts.operators(floats), (arrangement,))
-        found = Mixed(mixed, measure(mixed, arrangement), parts.float_share(floats))
+        mixed = with_float(quantized, parts.operators(floats), formats)
+        found = Mixed(mixed, measure(mixed, format), parts.float_share(floats))
         report(
-            f"{len(mixed.recipe.float_operators)} operators in float, {found.float_share:.0%} of "
-            f"the products: {decibels(found.noise):.1f} dB"
+            f"{len(mixed.recipe.of(format).float_operators)} operators in float, "
+            f"{found.float_share:.0%} of the products: {decibels(found.noise):.1f} dB"
         )
         parts = parts.corrected(found.noise, floats)
         tried[floats] = found
     enough = [floats for floats, mixed in tried.items() if mixed.noise <= goal]
     if enough:
-        found = tried[min(enough, key=parts.time)]
-    else:
-        found = min(tried.values(), key=lambda mixed: mixed.noise)
-    return found.complete()
+        return tried[min(enough, key=parts.time)]
+    return min(tried.values(), key=lambda mixed: mixed.noise)
 
 
 Floats = tuple[bool, ...]
@@ -126,9 +121,10 @@ class _Parts:
     border: Sequence[float]
 
     @classmethod
-    def of(cls, quantized: Quantized, arrangement: str = EVERY_TENSOR) -> _Parts:
+    def of(cls, quantized: Quantized, format: str) -> _Parts:
+        arrangement = ARRANGEMENTS[format]
         graph = ARRANGED[arrangement](quantized.graph)
-        held = held_tensors(graph, quantized.recipe, arrangement)
+        held = held_tensors(graph, quantized.recipe.of(format), arrangement)
         # To rank parts takes fewer images than to tell what is kept.
         images = quantized.aside[::2]
         switches = Switchboard(graph, held, images, quantized.recipe.corrected)
@@ -140,7 +136,7 @@ class _Parts:
             groups.append([name for name in made if name == segment.result])
         shares = _shares(groups, switches.noise)
         names = {operator.name for operator in quantized.graph.operators}
-        plain, _ = restored(quantized.graph, quantized.recipe.rewrites, names)
+        plain = restored(quantized.graph, quantized.recipe.rewrites, names)
         return cls(graph, plain, cut, shares[::2], shares[1::2])
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from converters.formats import EVERY_TENSOR, LINEAR_INPUTS
+from converters.formats import LOWERINGS
 from converters.ladder import DEFAULT_DROP, Rung, noise_allowed, rungs
 from converters.quantization.quantize import Quantized
 from converters.quantization.search import decibels, measure
@@ -20,7 +20,7 @@ def made():
 
 
 def ladder(made: Quantized, drop: float, lines: list[str], **options: object) -> Iterator[Rung]:
-    chosen = {"arrangement": EVERY_TENSOR, "bf16": False, "strict": False, **options}
+    chosen = {"bf16": False, "strict": False, **options}
     return rungs(made, drop, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
@@ -38,35 +38,38 @@ def test_half_the_drop_allows_half_the_noises_amplitude():
 
 def test_int8_is_kept_where_it_is_quiet_enough(made):
     lines: list[str] = []
-    first = next(ladder(made, drop_for(measure(made) * 1.1), lines))
+    first = next(ladder(made, drop_for(measure(made, "onnx") * 1.1), lines))
     assert (first.precision, first.quantized) == ("int8", made)
     assert len(lines) == 1
-    assert f"int8 keeps {decibels(measure(made)):.1f} dB" in lines[0]
+    assert f"int8 keeps {decibels(measure(made, 'onnx')):.1f} dB" in lines[0]
 
 
-def test_a_format_that_rounds_less_is_judged_by_that():
+def test_a_format_that_rounds_less_has_less_in_float():
     made = quantized(silu_network())
-    linear, every = measure(made, LINEAR_INPUTS), measure(made)
+    linear, every = measure(made, "openvino"), measure(made, "onnx")
     assert linear < every
-    drop = drop_for((linear + every) / 2)
-    first = next(ladder(made, drop, [], arrangement=LINEAR_INPUTS))
-    assert (first.precision, first.quantized) == ("int8", made)
-    assert next(ladder(made, drop, [])).precision == "int8-mixed"
+    lines: list[str] = []
+    (first, *_) = ladder(made, drop_for((linear + every) / 2), lines)
+    assert [first.precision_of(name) for name in LOWERINGS] == ["int8-mixed", "int8-mixed", "int8"]
+    assert first.quantized is not None
+    assert first.quantized.of("openvino") is made.of("openvino")
+    assert first.quantized.recipe.float_operators_in == {"openvino": frozenset()}
+    assert f"int8 keeps {decibels(linear):.1f} dB in openvino" in "\n".join(lines)
 
 
 def test_some_operators_return_to_float_where_it_is_not(made):
     lines: list[str] = []
-    noise = measure(made) / 2
+    noise = measure(made, "onnx") / 2
     first = next(ladder(made, drop_for(noise), lines))
     assert first.precision == "int8-mixed"
     assert first.quantized is not None
     assert first.quantized.recipe.float_operators
-    assert measure(first.quantized) <= noise
-    assert "products in float" in lines[-1]
+    assert measure(first.quantized, "onnx") <= noise
+    assert any("of the products in float" in line for line in lines)
 
 
 def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
-    found = list(ladder(made, drop_for(measure(made) * 1.1), []))
+    found = list(ladder(made, drop_for(measure(made, "onnx") * 1.1), []))
     assert [rung.precision for rung in found] == ["int8", "int8-mixed", "w8", "fp16"]
     assert found[2].quantized is made
     assert found[3].quantized is None
@@ -88,9 +91,11 @@ def test_bf16_comes_before_weights_alone_where_the_cpu_has_it(made):
 
 
 def test_strictly_it_is_int8_or_nothing(made):
-    loud, quiet = drop_for(measure(made) / 2), drop_for(measure(made) * 1.1)
-    found = decibels(measure(made))
-    said = f"int8 keeps {found:.1f} dB of the {found + 3:.1f} dB.*--max-drop"
+    loud, quiet = drop_for(measure(made, "onnx") / 2), drop_for(measure(made, "onnx") * 1.1)
+    found = decibels(measure(made, "onnx"))
+    said = (
+        rf"int8 keeps {found:.1f} dB in tflite and onnx, [\d.]+ dB in openvino of the .*--max-drop"
+    )
     with pytest.raises(AccuracyError, match=said):
         list(ladder(made, loud, [], strict=True))
     assert [rung.precision for rung in ladder(made, quiet, [], strict=True)] == ["int8"]
@@ -101,8 +106,7 @@ def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
         raise AssertionError("w8 was made for nothing")
 
     found = rungs(
-        *(made, drop_for(measure(made) * 1.1)),
-        arrangement=EVERY_TENSOR,
+        *(made, drop_for(measure(made, "onnx") * 1.1)),
         bf16=False,
         strict=False,
         weights_alone=unwanted,

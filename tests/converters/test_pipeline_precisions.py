@@ -138,6 +138,25 @@ def test_some_operators_return_to_float_where_it_is_not(
         assert session.info.precision == "int8-mixed"
 
 
+def test_of_a_mixed_bundle_a_format_may_be_int8_throughout(tiny_models, texture_folder, tmp_path):
+    whole = quick(tiny_models["b"], tmp_path / "whole", "int8", texture_folder)
+    recipe = dict(whole.manifest.recipe)
+    recipe["float_operators"] = ["top_activation", "top_conv"]
+    recipe["float_operators_in"] = {"openvino": []}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    mixed = quick(
+        *(tiny_models["b"], tmp_path / "mixed", "int8", texture_folder),
+        recipe=tmp_path / "recipe.json",
+    )
+    assert mixed.manifest.precision == "int8-mixed"
+    assert mixed.manifest.recipe == recipe
+    found = {artifact.format: artifact.precision for artifact in mixed.manifest.artifacts}
+    assert found == {"tflite": "int8-mixed", "onnx": "int8-mixed", "openvino": "int8"}
+    for format in whole.formats:
+        files = [bundle.artifact(format).files for bundle in (whole, mixed)]
+        assert (files[0] == files[1]) == (format == "openvino")
+
+
 def test_where_nothing_may_be_lost_the_weights_alone_are_int8(
     tiny_models, texture_folder, tmp_path
 ):

@@ -11,11 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from converters.formats import (
-    EVERY_TENSOR,
-    LINEAR_INPUTS,
     LOWERINGS,
+    alike,
     formats_of,
-    judging_arrangement,
     require_formats,
 )
 from converters.graph import LOGITS, PROBABILITIES, Graph
@@ -116,7 +114,7 @@ def test_a_format_without_the_precision_is_refused_and_the_right_one_named(preci
         require_formats(precision, [right, format])
 
 
-def test_formats_are_judged_by_the_one_that_rounds_the_most():
-    assert judging_arrangement(LOWERINGS) == EVERY_TENSOR
-    assert judging_arrangement(["openvino", "onnx"]) == EVERY_TENSOR
-    assert judging_arrangement(["openvino"]) == LINEAR_INPUTS
+def test_formats_are_together_that_hold_the_same_tensors():
+    assert alike(LOWERINGS) == (("tflite", "onnx"), ("openvino",))
+    assert alike(["openvino", "onnx"]) == (("openvino",), ("onnx",))
+    assert alike(["openvino"]) == (("openvino",),)

@@ -22,6 +22,7 @@ from converters.quantization.quantize import (
 )
 from converters.quantization.recipe import UNCALIBRATED, Recipe
 from converters.quantization.search import measure
+from converters.quantization.silu import scaled_sites
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels
@@ -140,7 +141,7 @@ def test_equal_inputs_and_a_replayed_recipe_give_equal_bytes(graph, made, tmp_pa
 def test_few_images_do(graph, tmp_path, count):
     found = quantized(graph, count)
     assert found.images == count
-    assert np.isfinite(measure(found))
+    assert np.isfinite(measure(found, "onnx"))
     images = pixels(4, SIZE, SIZE, seed=1)
     got = answers(found.of("onnx"), "onnx", "int8", found.recipe, images, tmp_path)[LOGITS]
     assert sqnr_db(float_answers(graph, images)[LOGITS], got) > 15
@@ -198,14 +199,8 @@ def test_operators_in_float_have_their_own_weights_and_what_is_scaled_for_nothin
     around = {product.name, convolution.name, gate.name, unscaled.name}
     around |= {reader.name for reader in graph.consumers[site]}
     found = with_float(made, around)
-    assert list(found.recipe.rewrites.get("silu", {})) == others
-    assert unscaled.name not in {op.name for op in found.graph.operators}
-    assert found.recipe.float_operators == around - {unscaled.name, gate.name}
-    assert set(found.recipe.ranges) <= set(found.graph.shapes)
-    images = pixels(4, SIZE, SIZE, seed=3)
-    assert float_answers(found.graph, images)[LOGITS] == pytest.approx(
-        float_answers(graph, images)[LOGITS], rel=1e-3, abs=1e-4
-    )
+    assert found.recipe == replace(made.recipe, float_operators=around)
+    assert set(scaled_sites(found.of("onnx"))) == set(others)
     for operator in found.of("onnx").operators:
         if isinstance(operator, Linear):
             assert (operator.scales is None) == (operator.name in around)
@@ -214,7 +209,28 @@ def test_operators_in_float_have_their_own_weights_and_what_is_scaled_for_nothin
 def test_a_silu_that_int8_reads_stays_scaled(made):
     site = next(iter(made.recipe.rewrites["silu"]))
     found = with_float(made, {made.graph.producers[site].name})
-    assert site in found.recipe.rewrites["silu"]
+    assert site in scaled_sites(found.of("onnx"))
+
+
+def test_a_format_can_have_others_in_float(made):
+    first, *_, last = (op.name for op in made.graph.operators if isinstance(op, Linear))
+    found = with_float(with_float(made, {first}), {last}, ["openvino"])
+    assert found.recipe.float_operators == {first}
+    assert found.recipe.float_operators_in == {"openvino": {last}}
+    for format in FORMATS:
+        weighted = [op for op in found.of(format).operators if isinstance(op, Linear)]
+        floats = {operator.name for operator in weighted if operator.scales is None}
+        assert floats == ({last} if format == "openvino" else {first})
+    whole = with_float(found, (), ["openvino"])
+    assert whole.of("tflite") is found.of("tflite")
+    again = with_float(whole, (), ["tflite", "onnx"])
+    assert again.recipe == made.recipe
+
+
+def test_formats_that_are_not_asked_for_are_not_lowered(graph):
+    found = quantize(graph, images_of(batches(4)), Method(effort="fast"), formats=["onnx"])
+    assert set(found.lowered) == {"onnx"}
+    assert set(with_float(found, ()).lowered) == {"onnx"}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -267,6 +283,10 @@ def deeper() -> Graph:
         (lambda recipe: replace(recipe, rounding="up"), "weights.rounding must be one of"),
         (lambda recipe: replace(recipe, activation_bits=16), "in 16 bits, which is not int8"),
         (lambda recipe: UNCALIBRATED["dynamic"], "without ranges, which is not int8"),
+        (
+            lambda recipe: replace(recipe, float_operators_in={"onxx": frozenset()}),
+            "float_operators_in must be by tflite, onnx, openvino, not 'onxx'",
+        ),
     ],
 )
 def test_a_recipe_of_another_network_or_precision_is_refused(made, change, said):

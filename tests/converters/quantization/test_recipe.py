@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ RECIPES = st.builds(
     ),
     rounding=NAMES,
     float_operators=st.frozensets(NAMES, max_size=4),
+    float_operators_in=st.dictionaries(NAMES, st.frozensets(NAMES, max_size=4), max_size=3),
     activation_bits=st.sampled_from([8, 16, 32]),
     rewrites=st.dictionaries(
         NAMES,
@@ -79,6 +81,19 @@ def test_float_operators_are_left_out_of_json_where_there_are_none():
     assert "float_operators" not in Recipe("by hand", {}).to_json()
     found = Recipe("by hand", {}, float_operators=frozenset({"b", "a"})).to_json()
     assert found["float_operators"] == ["a", "b"]
+
+
+def test_a_format_has_the_float_operators_of_all_or_its_own():
+    recipe = Recipe("by hand", {}, float_operators=frozenset("ab"))
+    assert recipe.of("tflite") == recipe
+    lists = {"tflite": frozenset("ab"), "onnx": frozenset("ab"), "openvino": frozenset("b")}
+    found = recipe.with_float(lists)
+    assert found == replace(recipe, float_operators_in={"openvino": frozenset("b")})
+    assert {format: found.of(format).float_operators for format in lists} == lists
+    assert found.of("openvino") == replace(recipe, float_operators=frozenset("b"))
+    assert found.with_float(dict.fromkeys(lists, frozenset())) == Recipe("by hand", {})
+    assert found.to_json()["float_operators_in"] == {"openvino": ["b"]}
+    assert "float_operators_in" not in recipe.to_json()
 
 
 def test_rewrites_are_left_out_of_json_where_there_are_none():
@@ -133,6 +148,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     recipe = Recipe(
         *("by hand", {"t": (0.0, 1.0)}),
         float_operators=frozenset({"t"}),
+        float_operators_in={"onnx": frozenset()},
         rewrites={"silu": {"t": (1.0, 2.0)}},
     )
     document = recipe.to_json()
@@ -170,6 +186,8 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("weights.rounding", 3),
         ("float_operators", "t"),
         ("float_operators", [1]),
+        ("float_operators_in", ["onnx"]),
+        ("float_operators_in.onnx", "t"),
         ("weights.bias_correction", None),
         ("weights.bias_correction", 1),
         ("rewrites", ["silu"]),
@@ -194,8 +212,12 @@ def test_what_is_no_object_is_no_recipe(document):
 
 @pytest.mark.parametrize(
     "recipe",
-    [Recipe("by hand", {"nowhere": (0, 1)}), Recipe("by hand", {}, float_operators={"nowhere"})],
-    ids=["range", "operator"],
+    [
+        Recipe("by hand", {"nowhere": (0, 1)}),
+        Recipe("by hand", {}, float_operators=frozenset({"nowhere"})),
+        Recipe("by hand", {}, float_operators_in={"onnx": frozenset({"nowhere"})}),
+    ],
+    ids=["range", "operator", "operator of a format"],
 )
 def test_a_recipe_of_another_network_is_refused(recipe):
     graph = Chain(8, 8).normalize().convolution(4).head()

@@ -20,7 +20,12 @@ from converters.quantization.rewrite import (
 )
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, float_answers, pixels, relative_error
-from tests.converters.quantization.networks import NETWORKS, batches, silu_network
+from tests.converters.quantization.networks import (
+    NETWORKS,
+    assert_same,
+    batches,
+    silu_network,
+)
 
 
 def everywhere(graph: Graph, seed: int) -> Rewrites:
@@ -69,20 +74,17 @@ def test_what_is_in_float_is_rewritten_no_more():
     graph = silu_network()
     rewrites = everywhere(graph, 1)
     other = rewritten(graph, rewrites)
-    names = {operator.name for operator in other.operators}
-    found, left = restored(other, rewrites, names)
-    # Both leave only what costs nothing: gains of gates and of streams.
-    assert set(left) == {"gating", "streams"}
-    assert [op.name for op in found.operators if op.name not in names] == []
+    found = restored(other, rewrites, {operator.name for operator in other.operators})
+    # What is left costs nothing: gains of gates and of streams.
+    assert_same(rewritten(graph, {k: rewrites[k] for k in ("streams", "gating")}), found, 1e-6)
     images = pixels(3, *graph.input_shape[1:3])
     before, after = (float_answers(g, images) for g in (graph, found))
     assert relative_error(before[LOGITS], after[LOGITS]) < 2e-4
     (first, *others) = rewrites["silu"]
     within = {op.name for op in REWRITES["silu"].within(other, first)}
-    _, left = restored(other, rewrites, within)
-    assert set(left["silu"]) == set(others)
-    assert left["piecewise"] == rewrites["piecewise"]
-    assert restored(other, rewrites, ())[1] == rewrites
+    left = {**rewrites, "silu": {site: rewrites["silu"][site] for site in others}}
+    assert_same(rewritten(graph, left), restored(other, rewrites, within), 1e-6)
+    assert_same(other, restored(other, rewrites, ()))
 
 
 def test_networks_without_streams_are_left_alone():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converters.formats import EVERY_TENSOR, LINEAR_INPUTS
+from converters.formats import LOWERINGS
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
 from converters.quantization.quantize import with_float
@@ -24,6 +24,8 @@ from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels
 from tests.converters.quantization.networks import SIZE, deep_network, quantized, silu_network
 
+FORMATS = tuple(LOWERINGS)
+
 
 @pytest.fixture(scope="module")
 def made():
@@ -36,27 +38,28 @@ def test_noise_in_decibels():
 
 
 def test_what_is_quiet_enough_stays_in_int8(made):
-    found = return_to_float(made, measure(made) * 1.01)
+    found = return_to_float(made, measure(made, "onnx") * 1.01, FORMATS)
     assert found.quantized is made
     assert found.float_share == 0
 
 
-@pytest.mark.parametrize("arrangement", [EVERY_TENSOR, LINEAR_INPUTS])
+@pytest.mark.parametrize("formats", [("tflite", "onnx"), ("openvino",)])
 @pytest.mark.parametrize("better_db", [1, 3, 8])
-def test_the_goal_is_met_with_a_part_in_float(made, better_db, arrangement):
-    goal = measure(made, arrangement) * 10 ** (-better_db / 10)
+def test_the_goal_is_met_with_a_part_in_float(made, better_db, formats):
+    goal = measure(made, formats[0]) * 10 ** (-better_db / 10)
     lines: list[str] = []
-    found = return_to_float(made, goal, lines.append, arrangement)
+    found = return_to_float(made, goal, formats, lines.append)
     assert found.noise <= goal
-    assert found.noise == measure(found.quantized, arrangement)
+    assert found.noise == measure(found.quantized, formats[-1])
     assert 0 < found.float_share <= 0.4
-    assert found.quantized.recipe.float_operators
+    for format in made.lowered:
+        assert bool(found.quantized.recipe.of(format).float_operators) == (format in formats)
     assert f"{decibels(found.noise):.1f} dB" in lines[-1]
 
 
 def test_of_what_is_enough_the_cheapest_is_kept(made, monkeypatch):
     """The first try takes the parts for noisier than they are."""
-    goal = measure(made) / 4
+    goal = measure(made, "onnx") / 4
     honest, tried = _Parts.corrected, []
 
     def corrected(parts, measured, floats):
@@ -64,24 +67,24 @@ def test_of_what_is_enough_the_cheapest_is_kept(made, monkeypatch):
         return honest(parts, measured * (8 if len(tried) == 1 else 1), floats)
 
     monkeypatch.setattr(_Parts, "corrected", corrected)
-    found = return_to_float(made, goal)
-    parts = _Parts.of(made)
+    found = return_to_float(made, goal, FORMATS)
+    parts = _Parts.of(made, "onnx")
     assert found.noise <= goal
     assert parts.time(tried[1]) > parts.time(tried[-1])
     assert found.float_share < parts.float_share(tried[1])
 
 
 def test_a_stricter_goal_takes_no_less_in_float(made):
-    goals = [measure(made) * 10 ** (-better / 10) for better in (1, 4, 8)]
-    shares = [return_to_float(made, goal).float_share for goal in goals]
+    goals = [measure(made, "onnx") * 10 ** (-better / 10) for better in (1, 4, 8)]
+    shares = [return_to_float(made, goal, FORMATS).float_share for goal in goals]
     assert shares == sorted(shares)
 
 
 @pytest.mark.parametrize("seed", [0, 2])
 def test_what_cannot_be_met_within_the_limit_is_not_said_to_be(seed):
     made = quantized(deep_network(seed))
-    found = return_to_float(made, 0.0)
-    assert 0 < found.noise <= measure(made)
+    found = return_to_float(made, 0.0, FORMATS)
+    assert 0 < found.noise <= measure(made, "onnx")
     assert found.float_share <= 0.4
 
 
@@ -93,9 +96,10 @@ def test_more_operators_in_float_make_less_noise(network):
         for start in range(len(segments(made.graph)), -1, -2)
     ]
     noises = [
-        measure(with_float(made, run)) for run in (*runs, [o.name for o in made.graph.operators])
+        measure(with_float(made, run), "onnx")
+        for run in (*runs, [o.name for o in made.graph.operators])
     ]
-    assert noises[0] == pytest.approx(measure(made))
+    assert noises[0] == pytest.approx(measure(made, "onnx"))
     assert noises[-1] < 1e-9
     for less, more in zip(noises[1:], noises, strict=False):
         assert less <= more * 1.1
@@ -103,7 +107,7 @@ def test_more_operators_in_float_make_less_noise(network):
 
 @pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
 def test_the_files_hear_less_noise_too(made, tmp_path, format):
-    found = return_to_float(made, measure(made) / 10).quantized
+    found = return_to_float(made, measure(made, "onnx") / 10, FORMATS).quantized
     images = pixels(32, SIZE, SIZE, seed=8)
     expected = float_answers(made.graph, images)[LOGITS]
     kept = [
