@@ -1,57 +1,174 @@
 """What operators cost in time on a CPU, as far as choices need it; in products in float.
 
-A vector instruction multiplies four times as many values in int8; each sum then goes through two
-quantizers' worth of steps, one for the scale and one for the level. A quantizer loads, divides,
-adds, rounds, clamps and stores; SiLU is a sigmoid and a product, each with its own. Depthwise
-convolutions and functions of single values are no faster in int8. Weights come from memory at every
-run, in float four bytes each: what a dense layer spends its time on.
+A vector instruction multiplies four times as many values in int8; around the products engines
+differ. XNNPACK looks SiLU up in a table in int8 and takes two passes in float; ONNX Runtime takes
+one pass in float and two slow ones in int8; OpenVINO makes it part of the convolution in both. The
+numbers are fits to the profiles (`edgenet bench --profile`) of EfficientNet-B0's float, int8 and
+mixed files by one core of an AMD EPYC with AVX-512 VNNI, where a product in float took 20 ps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 
-from converters.graph import Convolution, Graph, Lifted, Linear, Operator, Unscaled, is_silu
+from converters.graph import (
+    Activation,
+    Affine,
+    Convolution,
+    Graph,
+    Lifted,
+    Linear,
+    Multiply,
+    Operator,
+    Unscaled,
+    is_silu,
+)
 
-_QUANTIZER = 6.0
-# A value that passes between int8 and float is also moved, where the engine holds float maps in
-# another layout: ONNX Runtime spent 50 on each of B0's, TFLite under 10.
-BORDER = 30.0
-_REQUANTIZED = 2 * _QUANTIZER
-# A gain of SiLU divided out again costs a pass that multiplies by channel, and XNNPACK another: it
-# has one table for SiLU, and none for a product with another sigmoid's. B0's took 12 a value in
-# ONNX Runtime and 18 there.
-_DIVIDED_OUT = 15.0
-_INT8_PRODUCT = 0.25
-# A byte of weights: B0's last layer took ONNX Runtime as long as 15 products a weight in float, and
-# 4 in int8.
-_BYTE = 4.0
-
-
-def in_int8(graph: Graph, operator: Operator) -> float:
-    """The time of an operator in int8."""
-    values = prod(graph.shapes[operator.output])
-    if isinstance(operator, Lifted):
-        # It is made only where it is for nothing.
-        return 0.0
-    if isinstance(operator, Unscaled):
-        return _DIVIDED_OUT * values
-    if not isinstance(operator, Linear):
-        return _QUANTIZER * values * (2 if is_silu(operator) else 1)
-    product = 1.0 if _is_depthwise(operator) else _INT8_PRODUCT
-    multiplied = product * operator.macs(graph.shapes[operator.output])
-    return multiplied + _REQUANTIZED * values + _BYTE * operator.weights.size
+# Weights come from memory at every run: what a dense layer spends its time on.
+_BYTE = 2.0
 
 
-def spared_by_int8(graph: Graph, operator: Operator) -> float:
-    """How much more time it takes in float."""
-    if not isinstance(operator, Linear) or _is_depthwise(operator):
-        return 0.0
-    output = graph.shapes[operator.output]
-    multiplied = (1 - _INT8_PRODUCT) * operator.macs(output)
-    read = (4 - 1) * _BYTE * operator.weights.size
-    return max(multiplied + read - _REQUANTIZED * prod(output), 0.0)
+@dataclass(frozen=True)
+class _Kernels:
+    """What an engine takes in int8 or in float.
+
+    `call` is for each operator, `product` and `depthwise` for each product of a convolution or a
+    dense layer and of a depthwise convolution, `made` for each value that they make. The others are
+    for each value: of SiLU, of another function, of a product of two maps, of one by channel, and
+    of what remains.
+    """
+
+    call: float
+    product: float
+    depthwise: float
+    made: float
+    silu: float
+    function: float
+    multiply: float
+    scale: float
+    other: float
+    weight_bytes: int
+
+    def time(self, graph: Graph, operator: Operator) -> float:
+        values = prod(graph.shapes[operator.output])
+        if not isinstance(operator, Linear):
+            value = self._value(operator)
+            # What is for nothing is part of another operator.
+            return self.call + value * values if value else 0.0
+        depthwise = isinstance(operator, Convolution) and operator.depthwise
+        product = self.depthwise if depthwise else self.product
+        multiplied = product * operator.macs(graph.shapes[operator.output])
+        read = _BYTE * self.weight_bytes * operator.weights.size
+        return self.call + multiplied + self.made * values + read
+
+    def _value(self, operator: Operator) -> float:
+        if isinstance(operator, Activation):
+            return self.silu if is_silu(operator) else self.function
+        if isinstance(operator, Multiply):
+            return self.multiply
+        if isinstance(operator, Lifted):
+            # It is made only where it is for nothing.
+            return 0.0
+        return self.scale if isinstance(operator, Affine | Unscaled) else self.other
 
 
-def _is_depthwise(operator: Operator) -> bool:
-    return isinstance(operator, Convolution) and operator.depthwise
+_INT8: Mapping[str, _Kernels] = {
+    "tflite": _Kernels(
+        call=0,
+        product=0.3,
+        depthwise=2.8,
+        made=5,
+        silu=5,
+        function=5,
+        multiply=13,
+        scale=14,
+        other=7,
+        weight_bytes=1,
+    ),
+    "onnx": _Kernels(
+        call=250e3,
+        product=0.3,
+        depthwise=2.2,
+        made=4,
+        silu=27,
+        function=14,
+        multiply=13,
+        scale=12,
+        other=13,
+        weight_bytes=1,
+    ),
+    "openvino": _Kernels(
+        call=250e3,
+        product=0.3,
+        depthwise=2.3,
+        made=7,
+        silu=25,
+        function=25,
+        multiply=9,
+        scale=0,
+        other=10,
+        weight_bytes=1,
+    ),
+}
+_FLOAT: Mapping[str, _Kernels] = {
+    "tflite": _Kernels(
+        call=0,
+        product=1,
+        depthwise=3.4,
+        made=1,
+        silu=18,
+        function=11,
+        multiply=5,
+        scale=5,
+        other=8,
+        weight_bytes=4,
+    ),
+    "onnx": _Kernels(
+        call=200e3,
+        product=1,
+        depthwise=1.7,
+        made=1,
+        silu=16,
+        function=8,
+        multiply=17,
+        scale=5,
+        other=2,
+        weight_bytes=4,
+    ),
+    "openvino": _Kernels(
+        call=250e3,
+        product=1,
+        depthwise=1.5,
+        made=1,
+        silu=25,
+        function=25,
+        multiply=5,
+        scale=0,
+        other=1,
+        weight_bytes=4,
+    ),
+}
+# For each value that passes between int8 and float; ONNX Runtime moves it to another layout, too.
+_BORDER = {"tflite": 4.0, "onnx": 25.0, "openvino": 8.0}
+
+
+def in_int8(graph: Graph, operator: Operator, format: str) -> float:
+    """The time of an operator in int8, in a format's engine."""
+    return _INT8[format].time(graph, operator)
+
+
+def in_float(graph: Graph, operator: Operator, format: str) -> float:
+    """The time of an operator in float, in a format's engine."""
+    return _FLOAT[format].time(graph, operator)
+
+
+def at_border(values: int, format: str) -> float:
+    """The time of so many values that pass between int8 and float, in a format's engine."""
+    return _BORDER[format] * values
+
+
+def of_all(graph: Graph, format: str) -> float:
+    """The time of a graph in int8, in a format's engine."""
+    return sum(in_int8(graph, operator, format) for operator in graph.operators)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 import numpy as np
 
-from converters.formats import EVERY_TENSOR
+from converters.formats import ARRANGEMENTS, EVERY_TENSOR
 from converters.graph import Floats, Graph, Linear, is_silu
 from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import Statistics, calibrate
-from converters.quantization.cost import in_int8
+from converters.quantization.cost import of_all
 from converters.quantization.ranges import choose
 from converters.quantization.recipe import Rewrites
 from converters.quantization.rewrite import REWRITES, Option, as_written
@@ -28,6 +29,8 @@ from converters.quantization.switchboard import Switchboard
 # adds, and so much in any case.
 _DB_OF_TIME = 0.1
 _LEAST_DB = 0.05
+# To those that hold every tensor all rewrites are operators of their own.
+_PAYING = [format for format, held in ARRANGEMENTS.items() if held == EVERY_TENSOR]
 _SCALED, _LIFTED = "silu", "lifting"
 
 
@@ -191,11 +194,13 @@ def _tried(
 
 
 def _worth(graph: Graph, site: str, name: str) -> float:
-    """The share of the noise that a rewrite of a site has to take away for its time."""
+    """The share of the noise that a rewrite of a site has to take away for its time.
+
+    It adds the same to every format's network, and more to that of one than to another's.
+    """
     ones = np.ones(REWRITES[name].count(graph, site), np.float32)
     after = _applied(graph, {site: (name, ones)})
-    before = sum(in_int8(graph, operator) for operator in graph.operators)
-    added = sum(in_int8(after, operator) for operator in after.operators) / before - 1
+    added = fmean(of_all(after, format) / of_all(graph, format) - 1 for format in _PAYING)
     return _share(max(100 * _DB_OF_TIME * added, _LEAST_DB))
 
 

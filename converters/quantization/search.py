@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import prod
+from statistics import fmean
 
 import numpy as np
 
 from converters.formats import ARRANGEMENTS
 from converters.graph import Graph, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors
-from converters.quantization.cost import BORDER, in_int8, spared_by_int8
+from converters.quantization.cost import at_border, in_float, in_int8, of_all
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
@@ -30,6 +31,8 @@ from converters.quantization.switchboard import Switchboard
 _MOST_FLOAT = 0.4
 # Six seconds each for B0.
 _MOST_TRIES = 6
+# A share of the network's.
+_LEAST_TIME = 1 / 300
 # Segments; six make a block.
 _LONGEST_RUN = 16
 # Spans that add less than this share of all noise are not looked into.
@@ -82,7 +85,7 @@ def return_to_float(
     if found.noise <= goal:
         return found
     report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
-    parts = _Parts.of(quantized, format)
+    parts = _Parts.of(quantized, formats)
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
     for _ in range(_MOST_TRIES):
@@ -111,7 +114,7 @@ class _Parts:
     """A graph's segments; `inner` is the noise of what each holds inside, `border` of its result.
 
     Both are shares of the logits' energy, one a segment. `plain` is the graph without rewrites,
-    which are undone in float.
+    which are undone in float; `formats` are those that pay for it.
     """
 
     graph: Graph
@@ -119,12 +122,13 @@ class _Parts:
     segments: tuple[Segment, ...]
     inner: Sequence[float]
     border: Sequence[float]
+    formats: Sequence[str]
 
     @classmethod
-    def of(cls, quantized: Quantized, format: str) -> _Parts:
-        arrangement = ARRANGEMENTS[format]
+    def of(cls, quantized: Quantized, formats: Sequence[str]) -> _Parts:
+        arrangement = ARRANGEMENTS[formats[0]]
         graph = ARRANGED[arrangement](quantized.graph)
-        held = held_tensors(graph, quantized.recipe.of(format), arrangement)
+        held = held_tensors(graph, quantized.recipe.of(formats[0]), arrangement)
         # To rank parts takes fewer images than to tell what is kept.
         images = quantized.aside[::2]
         switches = Switchboard(graph, held, images, quantized.recipe.corrected)
@@ -137,7 +141,7 @@ class _Parts:
         shares = _shares(groups, switches.noise)
         names = {operator.name for operator in quantized.graph.operators}
         plain = restored(quantized.graph, quantized.recipe.rewrites, names)
-        return cls(graph, plain, cut, shares[::2], shares[1::2])
+        return cls(graph, plain, cut, shares[::2], shares[1::2], formats)
 
     @property
     def nothing(self) -> Floats:
@@ -175,22 +179,17 @@ class _Parts:
         return replace(self, inner=inner, border=border)
 
     def time(self, floats: Floats) -> float:
-        """What they cost, in products in float."""
+        """What they cost, as a share of int8's time, a mean over formats."""
         crossed = [a != b for a, b in pairwise((*floats, True))]
-        values = sum(
-            prod(self.graph.shapes[segment.result])
-            for segment, is_crossed in zip(self.segments, crossed, strict=True)
-            if is_crossed
-        )
-        return self._sum(self._times, floats) + BORDER * values
+        return self._sum(self._times, floats) + self._sum(self._borders, crossed)
 
     def float_share(self, floats: Floats) -> float:
         """The share of the products of convolutions and dense layers that are in float."""
         return self._sum(self._products, floats) / sum(self._products)
 
     @staticmethod
-    def _sum(of_segments: Sequence[float], floats: Floats) -> float:
-        return sum(n for n, is_float in zip(of_segments, floats, strict=True) if is_float)
+    def _sum(of_segments: Sequence[float], chosen: Sequence[bool]) -> float:
+        return sum(n for n, is_chosen in zip(of_segments, chosen, strict=True) if is_chosen)
 
     @cached_property
     def _plain_operators(self) -> Mapping[str, Operator]:
@@ -207,15 +206,25 @@ class _Parts:
     @cached_property
     def _times(self) -> list[float]:
         """What each segment takes longer in float, where rewrites take no time any more."""
-        return [
-            sum(spared_by_int8(self.plain, operator) for operator in self._left(segment))
-            - sum(
-                in_int8(self.graph, operator)
-                for operator in segment.operators
-                if operator.name not in self._plain_operators
-            )
-            for segment in self.segments
-        ]
+        return [self._mean(partial(self._longer, segment)) for segment in self.segments]
+
+    def _longer(self, segment: Segment, format: str) -> float:
+        in_floats = sum(in_float(self.plain, op, format) for op in self._left(segment))
+        return in_floats - sum(in_int8(self.graph, op, format) for op in segment.operators)
+
+    @cached_property
+    def _borders(self) -> list[float]:
+        """What it takes to pass each segment's result between int8 and float."""
+        values = (prod(self.graph.shapes[segment.result]) for segment in self.segments)
+        return [self._mean(partial(at_border, count)) for count in values]
+
+    def _mean(self, time: Callable[[str], float]) -> float:
+        """Of a time in each format's engine, as a share of what the network takes there in int8."""
+        return fmean(time(format) / self._whole[format] for format in self.formats)
+
+    @cached_property
+    def _whole(self) -> Mapping[str, float]:
+        return {format: of_all(self.graph, format) for format in self.formats}
 
     def _left(self, segment: Segment) -> Iterator[Operator]:
         """The operators of a segment as they are without rewrites."""
@@ -260,10 +269,10 @@ class _Parts:
         return self.noise_left(floats) - self.noise_left(run)
 
     def _worth(self, floats: Floats, run: Floats) -> float:
-        # A run may cost less than nothing where it spares a border; a three hundredth of the
-        # network keeps the noise that it spares in the balance.
-        least = sum(self._products) / 300
-        return self._spared(floats, run) / max(self.time(run) - self.time(floats), least)
+        # A run may cost less than nothing where it spares a border; something keeps the noise that
+        # it spares in the balance.
+        added = max(self.time(run) - self.time(floats), _LEAST_TIME)
+        return self._spared(floats, run) / added
 
 
 def _inside(floats: Floats) -> list[bool]:

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.formats.onnx_nodes import channels_first
 from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, Unscaled, is_silu
-from converters.quantization.cost import in_int8
+from converters.quantization.cost import in_float
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
 from converters.quantization.roles import is_vector
@@ -150,7 +150,7 @@ def _switched(shifted: Collection[str], name: str, owner: str) -> Sequence[onnx.
 def _cuts(graph: Graph) -> Iterator[str]:
     """The tensors that cut the graph in stages of nearly equal time."""
     parts = segments(graph)
-    times = [sum(in_int8(graph, op) for op in segment.operators) for segment in parts]
+    times = [sum(in_float(graph, op, "onnx") for op in segment.operators) for segment in parts]
     length = sum(times) / _STAGES
     stage = 1
     for segment, passed in zip(parts[:-1], accumulate(times), strict=False):

@@ -1,44 +1,64 @@
-"""Costs rank choices: what is one pass more costs more, and what int8 multiplies no slower less."""
+"""Costs rank choices: what an engine has to do more costs more, in each what it is slow at."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
+
+import pytest
 from hypothesis import assume, given, settings
 
-from converters.graph import Convolution, Graph, Linear
-from converters.quantization.cost import in_int8, spared_by_int8
+from converters.formats import LOWERINGS
+from converters.graph import Linear, is_silu
+from converters.passes import simplify
+from converters.quantization.cost import at_border, in_float, in_int8, of_all
 from converters.quantization.lifting import candidates as liftable
 from converters.quantization.lifting import lifted
 from converters.quantization.silu import candidates, merged, scaled
-from tests.converters.quantization.networks import NETWORKS
+from tests.converters.graphs import Chain
+from tests.converters.quantization.networks import NETWORKS, silu_network
 from tests.converters.quantization.test_silu import random_gains
-
-
-def time(graph: Graph) -> float:
-    return sum(in_int8(graph, operator) for operator in graph.operators)
 
 
 @settings(max_examples=40)
 @given(graph=NETWORKS)
-def test_a_scaled_silu_costs_more_than_one_whose_gains_are_a_product(graph):
+def test_a_scaled_silu_is_for_nothing_only_where_gains_are_part_of_the_convolution(graph):
     assume(candidates(graph))
     rewritten = scaled(graph, random_gains(graph, 0))
-    assert time(graph) < time(merged(rewritten)) < time(rewritten)
+    for format in ("tflite", "onnx"):
+        assert of_all(graph, format) < of_all(rewritten, format)
+    assert of_all(merged(rewritten), "openvino") == of_all(graph, "openvino")
 
 
 @settings(max_examples=40)
 @given(graph=NETWORKS)
 def test_lifted_channels_are_for_nothing(graph):
     gains = {site: gain for site, gain in random_gains(graph, 0).items() if site in liftable(graph)}
-    assert time(lifted(graph, gains)) == time(graph)
+    for format in LOWERINGS:
+        assert of_all(lifted(graph, gains), format) == of_all(graph, format)
 
 
-@settings(max_examples=40)
+@pytest.mark.parametrize("format", LOWERINGS)
 @given(graph=NETWORKS)
-def test_int8_spares_products_and_bytes_alone(graph):
+def test_more_values_take_more_time_in_int8_and_in_float(graph, format):
+    larger = replace(graph, input_shape=(2, *graph.input_shape[1:]))
     for operator in graph.operators:
-        spared = spared_by_int8(graph, operator)
-        products = operator.macs(graph.shapes[operator.output])
-        bytes_spared = 12 * operator.weights.size if isinstance(operator, Linear) else 0
-        assert 0 <= spared <= products + bytes_spared
-        if isinstance(operator, Convolution) and operator.depthwise:
-            assert spared == 0
+        for time in (in_int8, in_float):
+            assert 0 <= time(graph, operator, format) <= time(larger, operator, format)
+        values = prod(graph.shapes[operator.output])
+        assert 0 < at_border(values, format) < at_border(2 * values, format)
+
+
+@pytest.mark.parametrize("format", LOWERINGS)
+def test_int8_multiplies_faster(format):
+    graph = simplify(Chain(32, 32).normalize().convolution(64).convolution(64).head())
+    last = [operator for operator in graph.operators if isinstance(operator, Linear)][1]
+    assert 2 * in_int8(graph, last, format) < in_float(graph, last, format)
+
+
+def test_silu_is_faster_in_int8_where_that_has_a_table_alone():
+    graph = silu_network()
+    for silu in filter(is_silu, graph.operators):
+        assert in_int8(graph, silu, "tflite") < in_float(graph, silu, "tflite")
+        assert in_int8(graph, silu, "onnx") > in_float(graph, silu, "onnx")
+        assert in_int8(graph, silu, "openvino") == in_float(graph, silu, "openvino")
