@@ -6,9 +6,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 # Each image under way may hold all its tensors: 2.5 GB of them for B7.
 _MOST_WORKERS = 4
@@ -27,10 +28,16 @@ def in_order(
     """
     workers = min(os.cpu_count() or 1, _MOST_WORKERS, most)
     pending: deque[Future[Result]] = deque()
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         for item in items:
             pending.append(pool.submit(function, item))
             if len(pending) > workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """What holds BLAS to a number of threads; to find all libraries of a process takes 4 ms."""
+    return ThreadpoolController()
