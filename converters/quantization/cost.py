@@ -22,7 +22,6 @@ from converters.graph import (
     Linear,
     Multiply,
     Operator,
-    Unscaled,
     is_silu,
 )
 
@@ -32,12 +31,12 @@ _BYTE = 2.0
 
 @dataclass(frozen=True)
 class _Kernels:
-    """What an engine takes in int8 or in float.
+    """What an engine's kernels take.
 
-    `call` is for each operator, `product` and `depthwise` for each product of a convolution or a
-    dense layer and of a depthwise convolution, `made` for each value that they make. The others are
-    for each value: of SiLU, of another function, of a product of two maps, of one by channel, and
-    of what remains.
+    `call` is for each operator; `product` and `depthwise` are for each product of a convolution or
+    a dense layer, and of a depthwise convolution; `made` is for each value that they make. What
+    follows is for each value of SiLU, of another function, of a product of two maps, of one by
+    channel, and of what remains.
     """
 
     call: float
@@ -71,104 +70,53 @@ class _Kernels:
         if isinstance(operator, Lifted):
             # It is made only where it is for nothing.
             return 0.0
-        return self.scale if isinstance(operator, Affine | Unscaled) else self.other
+        return self.scale if isinstance(operator, Affine) else self.other
 
 
-_INT8: Mapping[str, _Kernels] = {
-    "tflite": _Kernels(
-        call=0,
-        product=0.3,
-        depthwise=2.8,
-        made=5,
-        silu=5,
-        function=5,
-        multiply=13,
-        scale=14,
-        other=7,
-        weight_bytes=1,
+@dataclass(frozen=True)
+class _Engine:
+    """Its kernels in int8 and in float, and each value that passes between the two."""
+
+    int8: _Kernels
+    fp32: _Kernels
+    border: float
+
+
+# The columns are `_Kernels`'s, in its order. At a border ONNX Runtime moves maps to another layout.
+_ENGINES: Mapping[str, _Engine] = {
+    "tflite": _Engine(
+        int8=_Kernels(0, 0.3, 2.8, 5, 5, 5, 13, 14, 7, weight_bytes=1),
+        fp32=_Kernels(0, 1, 3.4, 1, 18, 11, 5, 5, 8, weight_bytes=4),
+        border=4,
     ),
-    "onnx": _Kernels(
-        call=250e3,
-        product=0.3,
-        depthwise=2.2,
-        made=4,
-        silu=27,
-        function=14,
-        multiply=13,
-        scale=12,
-        other=13,
-        weight_bytes=1,
+    "onnx": _Engine(
+        int8=_Kernels(250e3, 0.3, 2.2, 4, 27, 14, 13, 12, 13, weight_bytes=1),
+        fp32=_Kernels(200e3, 1, 1.7, 1, 16, 8, 17, 5, 2, weight_bytes=4),
+        border=25,
     ),
-    "openvino": _Kernels(
-        call=250e3,
-        product=0.3,
-        depthwise=2.3,
-        made=7,
-        silu=25,
-        function=25,
-        multiply=9,
-        scale=0,
-        other=10,
-        weight_bytes=1,
+    "openvino": _Engine(
+        int8=_Kernels(250e3, 0.3, 2.3, 7, 25, 25, 9, 0, 10, weight_bytes=1),
+        fp32=_Kernels(250e3, 1, 1.5, 1, 25, 25, 5, 0, 1, weight_bytes=4),
+        border=8,
     ),
 }
-_FLOAT: Mapping[str, _Kernels] = {
-    "tflite": _Kernels(
-        call=0,
-        product=1,
-        depthwise=3.4,
-        made=1,
-        silu=18,
-        function=11,
-        multiply=5,
-        scale=5,
-        other=8,
-        weight_bytes=4,
-    ),
-    "onnx": _Kernels(
-        call=200e3,
-        product=1,
-        depthwise=1.7,
-        made=1,
-        silu=16,
-        function=8,
-        multiply=17,
-        scale=5,
-        other=2,
-        weight_bytes=4,
-    ),
-    "openvino": _Kernels(
-        call=250e3,
-        product=1,
-        depthwise=1.5,
-        made=1,
-        silu=25,
-        function=25,
-        multiply=5,
-        scale=0,
-        other=1,
-        weight_bytes=4,
-    ),
-}
-# For each value that passes between int8 and float; ONNX Runtime moves it to another layout, too.
-_BORDER = {"tflite": 4.0, "onnx": 25.0, "openvino": 8.0}
 
 
 def in_int8(graph: Graph, operator: Operator, format: str) -> float:
     """The time of an operator in int8, in a format's engine."""
-    return _INT8[format].time(graph, operator)
+    return _ENGINES[format].int8.time(graph, operator)
 
 
 def in_float(graph: Graph, operator: Operator, format: str) -> float:
     """The time of an operator in float, in a format's engine."""
-    return _FLOAT[format].time(graph, operator)
+    return _ENGINES[format].fp32.time(graph, operator)
 
 
 def at_border(values: int, format: str) -> float:
     """The time of so many values that pass between int8 and float, in a format's engine."""
-    return _BORDER[format] * values
+    return _ENGINES[format].border * values
 
 
-def of_all(graph: Graph, format: str) -> float:
+def all_in_int8(graph: Graph, format: str) -> float:
     """The time of a graph in int8, in a format's engine."""
     return sum(in_int8(graph, operator, format) for operator in graph.operators)

@@ -18,7 +18,7 @@ from converters.formats import ARRANGEMENTS, EVERY_TENSOR
 from converters.graph import Floats, Graph, Linear, is_silu
 from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import Statistics, calibrate
-from converters.quantization.cost import of_all
+from converters.quantization.cost import all_in_int8
 from converters.quantization.ranges import choose
 from converters.quantization.recipe import Rewrites
 from converters.quantization.rewrite import REWRITES, Option, as_written
@@ -200,7 +200,7 @@ def _worth(graph: Graph, site: str, name: str) -> float:
     """
     ones = np.ones(REWRITES[name].count(graph, site), np.float32)
     after = _applied(graph, {site: (name, ones)})
-    added = fmean(of_all(after, format) / of_all(graph, format) - 1 for format in _PAYING)
+    added = fmean(all_in_int8(after, format) / all_in_int8(graph, format) - 1 for format in _PAYING)
     return _share(max(100 * _DB_OF_TIME * added, _LEAST_DB))
 
 

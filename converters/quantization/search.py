@@ -20,7 +20,7 @@ import numpy as np
 from converters.formats import ARRANGEMENTS
 from converters.graph import Graph, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors
-from converters.quantization.cost import at_border, in_float, in_int8, of_all
+from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments
@@ -224,7 +224,7 @@ class _Parts:
 
     @cached_property
     def _whole(self) -> Mapping[str, float]:
-        return {format: of_all(self.graph, format) for format in self.formats}
+        return {format: all_in_int8(self.graph, format) for format in self.formats}
 
     def _left(self, segment: Segment) -> Iterator[Operator]:
         """The operators of a segment as they are without rewrites."""

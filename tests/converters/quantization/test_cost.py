@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from converters.formats import LOWERINGS
 from converters.graph import Linear, is_silu
 from converters.passes import simplify
-from converters.quantization.cost import at_border, in_float, in_int8, of_all
+from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.lifting import candidates as liftable
 from converters.quantization.lifting import lifted
 from converters.quantization.silu import candidates, merged, scaled
@@ -26,8 +26,8 @@ def test_a_scaled_silu_is_for_nothing_only_where_gains_are_part_of_the_convoluti
     assume(candidates(graph))
     rewritten = scaled(graph, random_gains(graph, 0))
     for format in ("tflite", "onnx"):
-        assert of_all(graph, format) < of_all(rewritten, format)
-    assert of_all(merged(rewritten), "openvino") == of_all(graph, "openvino")
+        assert all_in_int8(graph, format) < all_in_int8(rewritten, format)
+    assert all_in_int8(merged(rewritten), "openvino") == all_in_int8(graph, "openvino")
 
 
 @settings(max_examples=40)
@@ -35,7 +35,7 @@ def test_a_scaled_silu_is_for_nothing_only_where_gains_are_part_of_the_convoluti
 def test_lifted_channels_are_for_nothing(graph):
     gains = {site: gain for site, gain in random_gains(graph, 0).items() if site in liftable(graph)}
     for format in LOWERINGS:
-        assert of_all(lifted(graph, gains), format) == of_all(graph, format)
+        assert all_in_int8(lifted(graph, gains), format) == all_in_int8(graph, format)
 
 
 @pytest.mark.parametrize("format", LOWERINGS)

@@ -10,7 +10,7 @@ import pytest
 from converters.formats import LOWERINGS
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
-from converters.quantization.cost import at_border, in_float, in_int8, of_all
+from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.quantize import with_float
 from converters.quantization.search import (
     _MOST_FLOAT,
@@ -168,7 +168,7 @@ def test_time_is_what_float_takes_longer_and_every_border():
     )
 
     def time(*names: int) -> float:
-        return parts.time(floats(parts, *names)) * of_all(graph, "tflite")
+        return parts.time(floats(parts, *names)) * all_in_int8(graph, "tflite")
 
     # Softmax hands out floats anyway: its classes go through a border unless it is in float.
     assert time() == pytest.approx(last)
