@@ -72,7 +72,7 @@ def rungs(
     groups = alike(quantized.lowered)
     found = [measure(quantized, group[0]) for group in groups]
     told = ", ".join(
-        f"{decibels(noise):.1f} dB{_named(' in ', group, groups)}"
+        f"{decibels(noise):.1f} dB{_in(group, groups)}"
         for group, noise in zip(groups, found, strict=True)
     )
     if max(found) <= allowed:
@@ -106,9 +106,8 @@ def _mixed(
 ) -> Quantized | None:
     """With so much in float that all groups of formats meet the goal; None where one cannot."""
     for group in groups:
-        where = _named(" in ", group, groups)
         found = return_to_float(quantized, goal, group, report)
-        kept = f"{decibels(found.noise):.1f} dB{where} of the {wanted}"
+        kept = f"{decibels(found.noise):.1f} dB{_in(group, groups)} of the {wanted}"
         if found.noise > goal:
             report(f"int8-mixed stays at {kept}")
             return None
@@ -118,9 +117,9 @@ def _mixed(
     return quantized
 
 
-def _named(before: str, group: Sequence[str], groups: Sequence[Sequence[str]]) -> str:
-    """The formats of a group, where there are others."""
-    return before + " and ".join(group) if len(groups) > 1 else ""
+def _in(group: Sequence[str], groups: Sequence[Sequence[str]]) -> str:
+    """Names the formats of a group, where there are others."""
+    return f" in {' and '.join(group)}" if len(groups) > 1 else ""
 
 
 def _has_bf16() -> bool:

@@ -18,6 +18,7 @@ from statistics import fmean
 import numpy as np
 
 from converters.formats import ARRANGEMENTS
+from converters.graph import Floats as FloatArray
 from converters.graph import Graph, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors
 from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
@@ -46,9 +47,17 @@ def decibels(share: float) -> float:
 
 def measure(quantized: Quantized, format: str) -> float:
     """The noise on the images aside, with what a format rounds held in levels."""
+    return _noise(quantized, format, _float_logits(quantized))
+
+
+def _float_logits(quantized: Quantized) -> FloatArray:
+    """What the network answers in float to the images aside, whatever returns to it."""
+    return logits(simulated(quantized.graph, {}), quantized.aside)
+
+
+def _noise(quantized: Quantized, format: str, reference: FloatArray) -> float:
     lowered = quantized.of(format)
     held = held_tensors(lowered, quantized.recipe.of(format), ARRANGEMENTS[format])
-    reference = logits(simulated(quantized.graph, {}), quantized.aside)
     return noise(logits(simulated(lowered, held), quantized.aside), reference)
 
 
@@ -80,8 +89,8 @@ def return_to_float(
     Returns:
         Of what was tried and is enough the cheapest; where nothing is, the quietest.
     """
-    format = formats[0]
-    found = Mixed(quantized, measure(quantized, format), 0.0)
+    format, reference = formats[0], _float_logits(quantized)
+    found = Mixed(quantized, _noise(quantized, format, reference), 0.0)
     if found.noise <= goal:
         return found
     report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
@@ -93,7 +102,7 @@ def return_to_float(
         if floats is None or floats in tried:
             break
         mixed = with_float(quantized, parts.operators(floats), formats)
-        found = Mixed(mixed, measure(mixed, format), parts.float_share(floats))
+        found = Mixed(mixed, _noise(mixed, format, reference), parts.float_share(floats))
         report(
             f"{len(mixed.recipe.of(format).float_operators)} operators in float, "
             f"{found.float_share:.0%} of the products: {decibels(found.noise):.1f} dB"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from converters.formats import ARRANGEMENTS, lower
 from converters.graph import LOGITS, Graph, Lifted, Linear
 from converters.passes import simplify
-from converters.quantization import rewrite_search, silu
+from converters.quantization import rewrite, rewrite_search, silu
 from converters.quantization.arrangement import ARRANGED
 from converters.quantization.lifting import candidates, lifted, restored, unlifted, within
 from converters.quantization.quantize import Method, Quantized, quantize, with_float
@@ -172,6 +172,8 @@ def test_what_float_reads_is_not_lifted(made):
     (site,) = made.recipe.rewrites["lifting"]
     (reader,) = within(made.graph, site)
     found = with_float(made, {reader.name})
+    plain = rewrite.restored(made.graph, made.recipe.rewrites, {reader.name})
+    assert_same(plain, unlifted(made.graph))
     assert not any(isinstance(op, Lifted) for op in found.of("openvino").operators)
     other = with_float(made, {made.graph.producers[site].name})
     assert any(isinstance(op, Lifted) for op in other.of("openvino").operators)

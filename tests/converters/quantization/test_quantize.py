@@ -21,6 +21,7 @@ from converters.quantization.quantize import (
     with_float,
 )
 from converters.quantization.recipe import UNCALIBRATED, Recipe
+from converters.quantization.rewrite import restored
 from converters.quantization.search import measure
 from converters.quantization.silu import scaled_sites
 from edgenet.errors import UsageError
@@ -201,6 +202,11 @@ def test_operators_in_float_have_their_own_weights_and_what_is_scaled_for_nothin
     found = with_float(made, around)
     assert found.recipe == replace(made.recipe, float_operators=around)
     assert set(scaled_sites(found.of("onnx"))) == set(others)
+    assert unscaled.name not in {op.name for op in found.of("onnx").operators}
+    plain, images = restored(graph, made.recipe.rewrites, around), pixels(4, SIZE, SIZE, seed=3)
+    assert float_answers(plain, images)[LOGITS] == pytest.approx(
+        float_answers(graph, images)[LOGITS], rel=1e-3, abs=1e-4
+    )
     for operator in found.of("onnx").operators:
         if isinstance(operator, Linear):
             assert (operator.scales is None) == (operator.name in around)
