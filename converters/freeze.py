@@ -25,6 +25,8 @@ from converters.graph import (
     Floats,
     Function,
     GlobalAverage,
+    GlobalMaximum,
+    GlobalPool,
     Graph,
     Multiply,
     Operator,
@@ -216,7 +218,7 @@ def _named_outputs(graph: Graph) -> Graph:
     """Gives the outputs their public names, the pooled features among them."""
     logits, probabilities = graph.outputs
     names = {logits: LOGITS, probabilities: PROBABILITIES}
-    pooled = [op.output for op in graph.operators if isinstance(op, GlobalAverage) and not op.keep]
+    pooled = [op.output for op in graph.operators if isinstance(op, GlobalPool) and not op.keep]
     if pooled and pooled[-1] not in names:
         names[pooled[-1]] = FEATURES
     return graph.renamed(names, outputs=tuple(names.values()))
@@ -404,8 +406,26 @@ def _softmax(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
     return walk.emit(Activation(name, tuple(inputs), name, "softmax"))
 
 
-def _global_average(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return walk.emit(GlobalAverage(name, tuple(inputs), name, bool(layer.keepdims)))
+def _global_pool(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
+    return walk.emit(_pool_of(layer)(name, tuple(inputs), name, bool(layer.keepdims)))
+
+
+def _pool(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
+    """Heads that were written for one input size pool by a window as large as the map."""
+    _, height, width, _ = walk.shapes[inputs[0]]
+    steps = zip((height, width), layer.strides, strict=True)
+    once = layer.padding == "valid" or all(size <= stride for size, stride in steps)
+    window = tuple(layer.pool_size)
+    if window != (height, width) or not once:
+        raise UnsupportedModelError(
+            f"layer {name!r} ({type(layer).__name__}) pools windows of {window[0]}×{window[1]} in "
+            f"a map of {height}×{width}, not the whole map; {SUPPORTED}"
+        )
+    return walk.emit(_pool_of(layer)(name, tuple(inputs), name, keep=True))
+
+
+def _pool_of(layer: Any) -> type[GlobalPool]:
+    return GlobalMaximum if "Max" in type(layer).__name__ else GlobalAverage
 
 
 def _reshape(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
@@ -445,7 +465,10 @@ _LAYERS: dict[str, _Handler] = {
     "Activation": _activation_layer,
     "ReLU": _relu,
     "Softmax": _softmax,
-    "GlobalAveragePooling2D": _global_average,
+    "GlobalAveragePooling2D": _global_pool,
+    "GlobalMaxPooling2D": _global_pool,
+    "AveragePooling2D": _pool,
+    "MaxPooling2D": _pool,
     "Flatten": _reshape,
     "Reshape": _reshape,
     "Add": _add,

@@ -234,14 +234,24 @@ class Excess(Operator):
 
 
 @dataclass(frozen=True, eq=False)
-class GlobalAverage(Operator):
-    """The mean over height and width: (batch, channels), or with 1, 1 between to `keep` the map."""
+class GlobalPool(Operator):
+    """One value a channel: (batch, channels), or with 1, 1 between to `keep` the map."""
 
     keep: bool
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         batch, _, _, channels = inputs[0]
         return (batch, 1, 1, channels) if self.keep else (batch, channels)
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalAverage(GlobalPool):
+    """The mean over height and width."""
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalMaximum(GlobalPool):
+    """The largest over height and width."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from converters.graph import (
     Affine,
     Convolution,
     Dense,
-    GlobalAverage,
+    GlobalPool,
     Graph,
     Linear,
     Operator,
@@ -113,7 +113,7 @@ def fold_padding(first: Operator, second: Operator) -> Operator | None:
 
 def keep_pooled_dimensions(first: Operator, second: Operator) -> Operator | None:
     """Squeeze-and-excite pools to a vector and makes it a 1x1 map again: it can stay one."""
-    if not (isinstance(first, GlobalAverage) and isinstance(second, Reshape)):
+    if not (isinstance(first, GlobalPool) and isinstance(second, Reshape)):
         return None
     if second.target[:2] != (1, 1) or len(second.target) != 3:
         return None
@@ -123,7 +123,7 @@ def keep_pooled_dimensions(first: Operator, second: Operator) -> Operator | None
 def drop_reshape(first: Operator, second: Operator) -> Operator | None:
     """Flatten after a pooled 1x1 map: the vector can come out of the pooling."""
     if not (
-        isinstance(first, GlobalAverage) and isinstance(second, Reshape) and len(second.target) == 1
+        isinstance(first, GlobalPool) and isinstance(second, Reshape) and len(second.target) == 1
     ):
         return None
     return _joined(replace(first, keep=False), first, second)

@@ -39,7 +39,8 @@ _LINEAR = {
     "MatMul": ops.matmul,
 }
 _FUNCTIONS = {"Relu": "relu", "Clamp": "relu6"}
-_OTHERS = ("Add", "Multiply", "Pad", "ReduceMean", "Sigmoid", "Softmax", "Swish", "Tanh")
+_POOLS = ("MaxPool", "ReduceMax", "ReduceMean")
+_OTHERS = ("Add", "Multiply", "Pad", *_POOLS, "Sigmoid", "Softmax", "Swish", "Tanh")
 _FAKE = "FakeQuantize"
 _FOLDED = ("Convert", "Multiply", "Reshape")
 

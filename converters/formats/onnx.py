@@ -32,7 +32,8 @@ from converters.graph import (
     Dense,
     Excess,
     Floats,
-    GlobalAverage,
+    GlobalMaximum,
+    GlobalPool,
     Graph,
     Linear,
     Multiply,
@@ -345,12 +346,14 @@ class Builder(Weights):
         return [self.read(operator, which) for which in range(2)]
 
     @add.register
-    def _(self, operator: GlobalAverage) -> None:
+    def _(self, operator: GlobalPool) -> None:
         source, tensor, quantized = self.read(operator), operator.output, self.quantized(operator)
+        # In float: ONNX Runtime has no GlobalMaxPool in int8, and its MaxPool is slower.
+        kind = "GlobalMaxPool" if isinstance(operator, GlobalMaximum) else "GlobalAveragePool"
         if operator.keep:
-            self.emit("GlobalAveragePool", [source], tensor, quantized)
+            self.emit(kind, [source], tensor, quantized)
             return
-        pooled = self.node("GlobalAveragePool", [source], f"{tensor}/pooled")
+        pooled = self.node(kind, [source], f"{operator.name}/pooled")
         if not quantized:
             self.node("Flatten", [pooled], tensor)
             return

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from openvino import opset1
 from openvino import opset13 as ops
 
 from converters.graph import (
@@ -29,6 +30,7 @@ from converters.graph import (
     Excess,
     Floats,
     GlobalAverage,
+    GlobalMaximum,
     Graph,
     Linear,
     Multiply,
@@ -235,6 +237,19 @@ class _Builder:
         return self.named(
             ops.reduce_mean(self.source(operator), axes, operator.keep), operator.output
         )
+
+    @lowered.register
+    def _(self, operator: GlobalMaximum) -> Any:
+        # OpenVINO 2026.3 computes a quantizer within ReduceMax, and errs.
+        window = list(self.graph.shapes[operator.inputs[0]][1:3])
+        none = [0, 0]
+        # Of the later versions of MaxPool a second output tells where each maximum was.
+        pooled = opset1.max_pool(self.source(operator), window, none, none, window)
+        if operator.keep:
+            return self.named(pooled, operator.output)
+        axes = self.constant(f"{operator.name}/axes", np.array([2, 3], np.int64))
+        flat = ops.squeeze(self.named(pooled, f"{operator.name}/pooled"), axes)
+        return self.named(flat, operator.output)
 
     @lowered.register
     def _(self, operator: Pad) -> Any:

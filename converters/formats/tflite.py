@@ -9,6 +9,7 @@ compute in float, what passes between it and the others is converted once for al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from converters.graph import (
     Excess,
     Function,
     GlobalAverage,
+    GlobalMaximum,
     Graph,
     Multiply,
     Operator,
@@ -299,17 +301,42 @@ class Builder(Tensors):
         self.emit(_Codes.MEAN, inputs, self.made(operator), options, _Options.ReducerOptions)
 
     @add.register
+    def _(self, operator: GlobalMaximum) -> None:
+        """A window as large as the map: more delegates take that than a reduction."""
+        batch, height, width, channels = self.graph.shapes[operator.inputs[0]]
+        options = schema.Pool2DOptionsT(
+            padding=schema.Padding.VALID,
+            strideH=height,
+            strideW=width,
+            filterHeight=height,
+            filterWidth=width,
+        )
+        kind = _Options.Pool2DOptions
+        if operator.keep:
+            made = self.made(operator)
+            self.emit(_Codes.MAX_POOL_2D, [self.read(operator)], made, options, kind)
+            return
+        pooled, quantized = f"{operator.name}/pooled", self.quantized(operator)
+        if quantized:
+            self.quantizations[pooled] = self.quantizations[operator.output]
+        window = self.tensor(pooled, quantized, (batch, 1, 1, channels))
+        self.emit(_Codes.MAX_POOL_2D, [self.read(operator)], window, options, kind)
+        self._reshape(window, operator, (channels,))
+
+    @add.register
     def _(self, operator: Pad) -> None:
         source = self.read(operator)
         self._pad(source, operator.padding, operator.output, self.made(operator))
 
     @add.register
     def _(self, operator: Reshape) -> None:
+        self._reshape(self.read(operator), operator, operator.target)
+
+    def _reshape(self, source: int, operator: Operator, target: Sequence[int]) -> None:
         # Whatever the batch: a session may ask for another.
-        shape = [-1, *operator.target]
-        target = self.shape_constant(f"{operator.name}/shape", shape)
+        shape = [-1, *target]
+        inputs = [source, self.shape_constant(f"{operator.name}/shape", shape)]
         options = schema.ReshapeOptionsT(newShape=shape)
-        inputs = [self.read(operator), target]
         self.emit(_Codes.RESHAPE, inputs, self.made(operator), options, _Options.ReshapeOptions)
 
     def finish(self) -> bytes:

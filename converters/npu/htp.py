@@ -19,7 +19,17 @@ import onnx
 
 from converters.formats import onnx as plain
 from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16
-from converters.graph import INPUT, LOGITS, Affine, Graph, Linear, Operator, Pad, Reshape
+from converters.graph import (
+    INPUT,
+    LOGITS,
+    Affine,
+    GlobalMaximum,
+    Graph,
+    Linear,
+    Operator,
+    Pad,
+    Reshape,
+)
 from converters.quantization.parameters import PIXELS, Quantization
 from converters.quantization.recipe import Recipe
 
@@ -137,7 +147,7 @@ def _wide_quantizations(graph: Graph, recipe: Recipe) -> dict[str, Quantization]
     chosen: dict[str, Quantization] = {}
     for operator in graph.operators:
         tensor, source = operator.output, operator.inputs[0]
-        if isinstance(operator, Pad | Reshape) and source in chosen:
+        if isinstance(operator, Pad | Reshape | GlobalMaximum) and source in chosen:
             chosen[tensor] = chosen[source]
         elif tensor in recipe.ranges:
             chosen[tensor] = _unsigned(*_ends(operator, recipe))

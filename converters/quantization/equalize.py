@@ -19,7 +19,7 @@ from converters.graph import (
     Activation,
     Add,
     Floats,
-    GlobalAverage,
+    GlobalPool,
     Graph,
     Linear,
     Operator,
@@ -110,7 +110,7 @@ def _joins(graph: Graph, operator: Operator) -> bool:
         return source[-1] == target[-1]
     if isinstance(operator, Activation):
         return operator.function == "relu"
-    return isinstance(operator, Add | Pad | GlobalAverage)
+    return isinstance(operator, Add | Pad | GlobalPool)
 
 
 def _takes_factors(operator: Operator) -> bool:

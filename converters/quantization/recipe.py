@@ -30,6 +30,7 @@ from converters.graph import (
     Affine,
     Capped,
     GlobalAverage,
+    GlobalMaximum,
     Graph,
     Operator,
     Pad,
@@ -203,7 +204,7 @@ class Recipe:
                 chosen[operator.output] = Quantization.covering(*ends, bits)
             if operator.output in chosen and _is_bounded(operator, bits):
                 chosen[operator.output] = sigmoid_like(chosen[operator.output])
-            if isinstance(operator, Pad | Reshape) and operator.inputs[0] in chosen:
+            if isinstance(operator, Pad | Reshape | GlobalMaximum) and operator.inputs[0] in chosen:
                 chosen[operator.output] = chosen[operator.inputs[0]]
             elif isinstance(operator, Reshape) and operator.output in chosen:
                 chosen[operator.inputs[0]] = chosen[operator.output]

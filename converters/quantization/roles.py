@@ -11,6 +11,7 @@ from converters.graph import (
     Capped,
     Convolution,
     Excess,
+    GlobalMaximum,
     Graph,
     Lifted,
     Linear,
@@ -24,7 +25,8 @@ class Role(Enum):
     """What a tensor is to its network."""
 
     VECTOR = (
-        "pixels, squeeze-and-excite vectors, pooled features, logits: few values, each of weight"
+        "pixels, squeeze-and-excite vectors, pooled features, logits: few values, each of weight; "
+        "and maps whose largest values become such features"
     )
     RECTIFIED = "the output of ReLU or ReLU6"
     GATE = "the output of a sigmoid"
@@ -46,7 +48,7 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.BEFORE_SIGMOID
     if isinstance(producer, Lifted):
         return Role.LINEAR
-    if is_vector(graph, tensor) or isinstance(producer, Affine):
+    if is_vector(graph, tensor) or isinstance(producer, Affine) or _gives_maxima(graph, tensor):
         return Role.VECTOR
     if _rectifies(producer):
         return Role.RECTIFIED
@@ -61,6 +63,15 @@ def role_of(graph: Graph, tensor: str) -> Role:
         depthwise = isinstance(producer, Convolution) and producer.depthwise
         return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
     return Role.LINEAR
+
+
+def _gives_maxima(graph: Graph, tensor: str) -> bool:
+    """Whether the largest values of a map, or of its SiLU, become features."""
+    readers = graph.consumers[tensor]
+    activated = [reader.output for reader in readers if is_silu(reader)]
+    return any(isinstance(reader, GlobalMaximum) for reader in readers) or any(
+        _gives_maxima(graph, name) for name in activated
+    )
 
 
 def _all_compute(readers: Sequence[Operator], function: str) -> bool:

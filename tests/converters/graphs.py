@@ -21,6 +21,8 @@ from converters.graph import (
     Convolution,
     Dense,
     GlobalAverage,
+    GlobalMaximum,
+    GlobalPool,
     Graph,
     Multiply,
     Operator,
@@ -215,9 +217,9 @@ class Chain:
         name = self.name()
         return self.add(Pad(name, (self.last,), name, padding))
 
-    def pool(self, keep: bool = False) -> Chain:
+    def pool(self, keep: bool = False, kind: type[GlobalPool] = GlobalAverage) -> Chain:
         name = self.name()
-        return self.add(GlobalAverage(name, (self.last,), name, keep))
+        return self.add(kind(name, (self.last,), name, keep))
 
     def reshape(self, *target: int) -> Chain:
         name = self.name()
@@ -235,9 +237,9 @@ class Chain:
         name = self.name()
         return self.add(Multiply(name, (source, self.last), name))
 
-    def head(self, classes: int = 5) -> Graph:
+    def head(self, classes: int = 5, pool: type[GlobalPool] = GlobalAverage) -> Graph:
         """Pools, classifies and ends the graph."""
-        self.pool().dense(classes)
+        self.pool(kind=pool).dense(classes)
         return self.graph()
 
     def graph(self) -> Graph:
@@ -257,7 +259,7 @@ def chains(draw: st.DrawFn) -> Graph:
         chain.affine(draw(st.floats(0.004, 0.02)), draw(st.floats(-2, 0)))
     for step in draw(st.lists(st.sampled_from(sorted(_STEPS)), max_size=6)):
         _STEPS[step](chain, draw)
-    return chain.head()
+    return chain.head(pool=draw(st.sampled_from([GlobalAverage, GlobalMaximum])))
 
 
 def _convolve(chain: Chain, draw: st.DrawFn) -> None:

@@ -218,6 +218,10 @@ def test_heads(body, name):
         "flatten after pooling",
         "flatten the kept map",
         "flatten the map itself",
+        "maxima",
+        "flatten the kept maxima",
+        "a mean by a window",
+        "maxima by a window",
         "convolution as the classifier",
     ],
 )
@@ -228,6 +232,10 @@ def test_endings_of_the_map(body, ending):
         "flatten after pooling": [layers.GlobalAveragePooling2D(), layers.Flatten()],
         "flatten the kept map": [layers.GlobalAveragePooling2D(keepdims=True), layers.Flatten()],
         "flatten the map itself": [layers.Flatten()],
+        "maxima": [layers.GlobalMaxPooling2D()],
+        "flatten the kept maxima": [layers.GlobalMaxPooling2D(keepdims=True), layers.Flatten()],
+        "a mean by a window": [layers.AveragePooling2D(8), layers.Flatten()],
+        "maxima by a window": [layers.MaxPooling2D(8, padding="same"), layers.Flatten()],
         "convolution as the classifier": [
             layers.GlobalAveragePooling2D(keepdims=True),
             layers.Conv2D(5, 1, activation="relu"),

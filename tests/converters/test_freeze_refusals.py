@@ -124,6 +124,16 @@ def test_a_map_is_no_vector_of_classes():
     assert "ends in a tensor (30, 30, 4)" in message
 
 
+@pytest.mark.parametrize("options", [{"pool_size": 2}, {"pool_size": 30, "strides": 1}])
+def test_windows_over_a_part_of_the_map_are_refused(options):
+    from keras import layers
+
+    pool = layers.AveragePooling2D(padding="same", **options)
+    message = refusal(network(lambda x: pool(layers.Conv2D(4, 3)(x))))
+    size = options["pool_size"]
+    assert f"pools windows of {size}×{size} in a map of 30×30, not the whole map" in message
+
+
 def test_a_regression_is_refused():
     from keras import layers
 

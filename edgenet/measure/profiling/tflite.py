@@ -32,6 +32,7 @@ _KINDS = {
     "add": ("Add", "ADD"),
     "multiply": ("Multiply", "MUL"),
     "mean": ("Mean", "Average Pooling", "MEAN", "AVERAGE_POOL_2D"),
+    "maximum": ("Max Pooling", "MAX_POOL_2D"),
     "softmax": ("Softmax", "SOFTMAX"),
     # In int8 a sigmoid is a table, which XNNPACK has no name for.
     "unary": ("Convert", "Unary", "Sigmoid", "DEQUANTIZE", "QUANTIZE", "LOGISTIC"),

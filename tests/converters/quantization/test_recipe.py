@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.graph import INPUT, LOGITS, PROBABILITIES, Affine, Padding
+from converters.graph import INPUT, LOGITS, PROBABILITIES, Affine, GlobalMaximum, Padding
 from converters.passes import simplify
 from converters.quantization.parameters import PIXELS, SIGMOID, Quantization
 from converters.quantization.recipe import UNCALIBRATED, Recipe, exact_shift, read_recipe
@@ -260,6 +260,13 @@ def test_input_gates_shifts_and_moves_have_parameters_of_their_own():
     assert found[gate] == SIGMOID
     assert found[LOGITS] == Quantization.covering(-1, 2)
     assert found[padded] == found[graph.operators[0].output]
+
+
+def test_maxima_are_levels_of_their_map():
+    graph = simplify(Chain(8, 8).normalize().convolution(4).head(pool=GlobalMaximum))
+    source, pooled = graph.operators[1].output, graph.operators[2].output
+    found = Recipe("by hand", {source: (-1.0, 2.0), pooled: (0.0, 1.0)}).quantizations(graph)
+    assert found[pooled] == found[source] == Quantization.covering(-1, 2)
 
 
 def test_a_mean_is_no_finer_than_onnx_runtime_averages():

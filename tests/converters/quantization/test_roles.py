@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from converters.graph import PROBABILITIES, GlobalMaximum
 from converters.quantization import gating, lifting, piecewise, silu
 from converters.quantization.gating import gated
 from converters.quantization.piecewise import cut
 from converters.quantization.roles import Role, is_vector, role_of
 from converters.quantization.silu import scaled
+from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import network_of_roles, silu_network
 
 
@@ -58,6 +60,19 @@ def test_roles_of_a_map_in_pieces():
     assert {role_of(graph, name) for name in pieces} == {Role.PIECE}
     sums = (f"{reader.output}/lower", f"{reader.output}/upper", reader.output)
     assert {role_of(graph, name) for name in sums} == {Role.LINEAR}
+
+
+def test_what_maxima_are_taken_of_is_not_clipped():
+    chain = Chain(8, 8).normalize().convolution(4).activation("silu")
+    chain.convolution(4).activation("silu")
+    graph = chain.head(pool=GlobalMaximum)
+    found = [role_of(graph, op.output) for op in graph.operators if op.output != PROBABILITIES]
+    assert found == [
+        Role.VECTOR,
+        *(Role.BEFORE_SILU, Role.SILU),
+        *(Role.VECTOR, Role.VECTOR),
+        *(Role.VECTOR, Role.VECTOR),
+    ]
 
 
 def test_vectors_have_one_value_a_channel():
