@@ -7,6 +7,7 @@ not worth its time, its channels may still be lifted, which takes none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +26,15 @@ from converters.quantization.rewrite import REWRITES, Option, as_written
 from converters.quantization.simulate import Image
 from converters.quantization.switchboard import Switchboard
 
-# What a rewrite has to take away, in dB: so much for each hundredth of the network's time that it
-# adds, and so much in any case.
-_DB_OF_TIME = 0.1
-_LEAST_DB = 0.05
+# What all of the network's time is worth in amplitude of noise, as a share of the logits' own:
+# first answers change in proportion to that, not to decibels. No rewrite counts for less time.
+_AMPLITUDE_OF_TIME = 0.14
+_LEAST_TIME = 0.004
+# Rewrites leave more of the noise than this: a site that is not worth its time beside so little
+# is not tried.
+_LEAST_LEFT = 0.1
+# Of all noise, what lifting has to take away.
+_LEAST_LIFTED = 0.0115
 # To those that hold every tensor all rewrites are operators of their own.
 _PAYING = [format for format, held in ARRANGEMENTS.items() if held == EVERY_TENSOR]
 _SCALED, _LIFTED = "silu", "lifting"
@@ -36,21 +42,17 @@ _SCALED, _LIFTED = "silu", "lifting"
 
 @dataclass(frozen=True, eq=False)
 class _Way:
-    """A rewrite of a site by some values: the noise that it takes away, and has to.
+    """A rewrite of a site by some values, and the noise that it takes away.
 
     `spared` is a share of the logits' energy, as is `itself`, what is left where the site's own
-    tensor alone is held; `worth` is one of all noise.
+    tensor alone is held; `time` is a share of the network's.
     """
 
     name: str
     values: Floats
     spared: float
     itself: float
-    worth: float
-
-    def net(self, noise: float) -> float:
-        """What it takes away beyond what it has to of all the noise."""
-        return self.spared - self.worth * noise
+    time: float
 
 
 def rewrite_where_worth(
@@ -81,21 +83,25 @@ def rewrite_where_worth(
     before = {site: plain.noise_of(site, (site,)) for site in sites}
     lifting = _Lifting.of(plain, sites if _LIFTED in names else ())
     del plain  # Its sessions hold the weights of a network several times.
-    worth = {
-        (site, name): _worth(graph, site, name)
+    times = {
+        (site, name): _added_time(graph, site, name)
         for site, ways in sites.items()
         for name in dict.fromkeys(name for name, _ in ways)
     }
-    least = {site: min(worth[site, name] for name, _ in ways) for site, ways in sites.items()}
-    promising = {*_worthwhile(before, least, left), *lifting.promising()}
+    least = {site: min(times[site, name] for name, _ in ways) for site, ways in sites.items()}
+    rest = _LEAST_LEFT * left
+    promising = {site for site in sites if _cost(rest, least[site]) < _cost(rest + before[site])}
+    promising.update(lifting.promising())
     tried = {site: ways for site, ways in sites.items() if site in promising}
     found: dict[str, list[_Way]] = {site: [] for site in tried}
     for site, name, values, noise, itself in _tried(
         graph, tried, statistics, trial_of, lifting.before
     ):
         spared = before[site] - noise
-        found[site].append(_Way(name, values, spared, itself, worth[site, name]))
-    made = _worth_their_time(found, left)
+        found[site].append(_Way(name, values, spared, itself, times[site, name]))
+    made: _Made = {}
+    for site, way in _worth_their_time(found, left).items():
+        made.setdefault(way.name, {})[site] = way.values
     made |= lifting.of_the_rest(found, made.get(_SCALED, ()))
     return {
         name: {site: as_written(values) for site, values in by_site.items()}
@@ -107,16 +113,29 @@ def rewrite_where_worth(
 _Made = dict[str, dict[str, Floats]]
 
 
-def _worth_their_time(found: Mapping[str, Sequence[_Way]], left: float) -> _Made:
-    """The values by name and site of the rewrites that are worth their time, of all noise."""
-    best = {site: max(ways, key=lambda way: way.net(left)) for site, ways in found.items()}
-    made: _Made = {}
-    for site, way in sorted(best.items(), key=lambda item: -item[1].spared):
-        if way.net(left) > 0:
-            # What sites spare apart may add up to more than all there is.
-            left = max(left - way.spared, 0.0)
-            made.setdefault(way.name, {})[site] = way.values
-    return made
+def _worth_their_time(found: Mapping[str, Sequence[_Way]], noise: float) -> Mapping[str, _Way]:
+    """By site, the rewrites that together cost least in time and in what is left of all the noise.
+
+    The less is left, the more what another site spares is worth: they are gone through, those that
+    spare the most first, until no choice changes.
+    """
+    order = sorted(found, key=lambda site: -max(way.spared for way in found[site]))
+    chosen: dict[str, _Way] = {}
+    while True:
+        before = dict(chosen)
+        for site in order:
+            chosen.pop(site, None)
+            left = noise - math.fsum(way.spared for way in chosen.values())
+            best = min(found[site], key=lambda way: _cost(left - way.spared, way.time))
+            if _cost(left - best.spared, best.time) < _cost(left):
+                chosen[site] = best
+        if chosen == before:
+            return chosen
+
+
+def _cost(noise: float, time: float = 0.0) -> float:
+    """What so much noise costs, a share of the logits' energy, and the time of a rewrite."""
+    return math.sqrt(max(noise, 0.0)) + _AMPLITUDE_OF_TIME * (time and max(time, _LEAST_TIME))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +171,11 @@ class _Lifting:
 
     @staticmethod
     def _worthwhile(energies: Mapping[str, float], left: float) -> Iterator[str]:
-        return _worthwhile(energies, dict.fromkeys(energies, _share(_LEAST_DB)), left)
+        """The sites, the noisiest first, that are worth what they would spare of the noise left."""
+        for site in sorted(energies, key=lambda site: -energies[site]):
+            if energies[site] > _LEAST_LIFTED * left:
+                left = max(left - energies[site], 0.0)
+                yield site
 
 
 def _sites(
@@ -193,30 +216,14 @@ def _tried(
         del trial  # Before the next is made.
 
 
-def _worth(graph: Graph, site: str, name: str) -> float:
-    """The share of the noise that a rewrite of a site has to take away for its time.
+def _added_time(graph: Graph, site: str, name: str) -> float:
+    """What a rewrite of a site adds to the network's time, as a share of it.
 
     It adds the same to every format's network, and more to that of one than to another's.
     """
     ones = np.ones(REWRITES[name].count(graph, site), np.float32)
     after = _applied(graph, {site: (name, ones)})
-    added = fmean(all_in_int8(after, format) / all_in_int8(graph, format) - 1 for format in _PAYING)
-    return _share(max(100 * _DB_OF_TIME * added, _LEAST_DB))
-
-
-def _share(decibels: float) -> float:
-    """Of all noise, that has to go for so many dB."""
-    return float(1 - 10 ** (-decibels / 10))
-
-
-def _worthwhile(
-    energies: Mapping[str, float], worth: Mapping[str, float], left: float
-) -> Iterator[str]:
-    """The sites, the noisiest first, that are worth what they would spare of the noise left."""
-    for site in sorted(energies, key=lambda site: -energies[site]):
-        if energies[site] > worth[site] * left:
-            left = max(left - energies[site], 0.0)
-            yield site
+    return fmean(all_in_int8(after, format) / all_in_int8(graph, format) - 1 for format in _PAYING)
 
 
 def _applied(graph: Graph, made: Mapping[str, tuple[str, Floats]]) -> Graph:

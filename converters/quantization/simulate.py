@@ -100,5 +100,14 @@ def logits(model: onnx.ModelProto, images: Iterable[Image]) -> Floats:
 
 
 def noise(answers: Floats, reference: Floats) -> float:
-    """The energy of the difference as a share of the reference's: SQNR is -10 log10 of it."""
-    return float(np.square(answers - reference).sum() / np.square(reference).sum())
+    """The energy of the difference as a share of the reference's, of a typical image.
+
+    That is the square of the mean of the images' amplitudes: in proportion to an image's amplitude
+    its first answer changes, while among a few the energy would be that of the one with the most.
+
+    Args:
+        answers: Logits, images x classes.
+        reference: Theirs in float.
+    """
+    amplitudes = np.sqrt(np.square(answers - reference).mean(axis=1))
+    return float(np.square(amplitudes.mean()) / np.square(reference).mean())

@@ -62,7 +62,7 @@ def powers_of_two(graph: Graph, seed: int) -> dict[str, Floats]:
 
 def worth_no_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on maps so large that no pass over them is worth its time."""
-    monkeypatch.setattr(rewrite_search, "_worth", lambda graph, site, name: math.inf)
+    monkeypatch.setattr(rewrite_search, "_added_time", lambda graph, site, name: math.inf)
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ PLAIN = Method(rule="min-max", rounding="nearest", without=frozenset(STEPS))
 
 @pytest.fixture(scope="module")
 def graph():
-    return silu_network(2)
+    return silu_network(1)
 
 
 @pytest.fixture(scope="module")

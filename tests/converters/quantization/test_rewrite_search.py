@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from converters.graph import Graph
 from converters.passes import simplify
+from converters.quantization import rewrite_search
 from converters.quantization.calibrate import calibrate
 from converters.quantization.lifting import unlifted
 from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, rewritten
-from converters.quantization.rewrite_search import rewrite_where_worth
+from converters.quantization.rewrite_search import (
+    _cost,
+    _Way,
+    _worth_their_time,
+    rewrite_where_worth,
+)
 from converters.quantization.simulate import logits, noise, simulated
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import batches, loud_network, silu_network
 
 # Of `silu_network`: one where every kind of rewrite is worth its time.
 LOPSIDED = 2
+FULL_PRICE = rewrite_search._AMPLITUDE_OF_TIME
 
 
 def int8_noise(graph: Graph) -> float:
@@ -67,3 +80,49 @@ def test_where_channels_are_alike_nothing_is_worth_its_time():
 def test_networks_without_a_place_are_left_alone():
     graph = simplify(Chain(8, 8).normalize().convolution(4, function="relu6").head())
     assert rewrite_where_worth(graph, batches(4, size=8), "by-role") == {}
+
+
+@pytest.fixture
+def full_price(monkeypatch):
+    monkeypatch.setattr(rewrite_search, "_AMPLITUDE_OF_TIME", FULL_PRICE)
+
+
+def test_what_is_quiet_is_not_worth_time(full_price):
+    assert int8_noise(silu_network(LOPSIDED)) < 1e-4
+    assert rewrite_where_worth(silu_network(LOPSIDED), batches(16), "by-role", ["silu"]) == {}
+
+
+def way(spared: float, time: float) -> _Way:
+    return _Way("silu", np.ones(1, np.float32), spared, 0.0, time)
+
+
+def test_the_same_share_of_less_noise_is_worth_less_time(full_price):
+    loud, quiet = way(0.01, 0.02), way(0.0001, 0.02)
+    assert _worth_their_time({"site": [loud]}, 0.04) == {"site": loud}
+    assert _worth_their_time({"site": [quiet]}, 0.0004) == {}
+
+
+def test_what_is_not_worth_its_time_alone_may_be_beside_another(full_price):
+    large, small = way(0.03, 0.01), way(0.004, 0.15)
+    assert _worth_their_time({"small": [small]}, 0.0345) == {}
+    both = {"small": [small], "large": [large]}
+    assert _worth_their_time(both, 0.0345) == {"small": small, "large": large}
+
+
+WAYS = st.lists(st.builds(way, st.floats(-0.002, 0.02), st.floats(0.001, 0.1)), min_size=1)
+
+
+@given(sites=st.lists(WAYS, max_size=5), noise=st.floats(0.001, 0.1))
+def test_no_other_choice_at_any_site_would_cost_less(sites, noise):
+    found = {str(place): ways for place, ways in enumerate(sites)}
+
+    def cost(chosen: Mapping[str, _Way | None]) -> float:
+        made = [way for way in chosen.values() if way is not None]
+        times = sum(_cost(0, way.time) for way in made)
+        return _cost(noise - math.fsum(way.spared for way in made)) + times
+
+    chosen = _worth_their_time(found, noise)
+    for site, ways in found.items():
+        assert chosen.get(site) in [None, *ways]
+        for other in [None, *ways]:
+            assert cost(chosen) <= cost({**chosen, site: other}) + 1e-12

@@ -99,7 +99,13 @@ def test_a_runner_serves_any_thread():
 
 
 def test_noise_is_a_share_of_the_energy():
-    reference = np.float32([[3, 4], [0, 0]])
+    reference = np.float32([[3, 4], [4, -3]])
     assert noise(reference, reference) == 0
-    assert noise(reference + np.float32([[0, 0], [0, 1]]), reference) == pytest.approx(1 / 25)
+    assert noise(reference + np.float32([[0, 1], [-1, 0]]), reference) == pytest.approx(1 / 25)
     assert noise(reference * 0, reference) == 1
+
+
+def test_noise_is_that_of_a_typical_image():
+    reference = np.full((4, 2), 10, np.float32)
+    one_is_loud = reference + np.float32([[1, 1], [1, 1], [1, 1], [9, 9]])
+    assert noise(one_is_loud, reference) == pytest.approx((3 * 0.1 + 0.9) ** 2 / 16)
