@@ -54,6 +54,20 @@ class _Way:
     itself: float
     time: float
 
+    def cost(self, noise: float) -> float:
+        """In amplitude: of what it leaves of so much noise, and of its time."""
+        return _amplitude(noise - self.spared) + _price(self.time)
+
+
+def _amplitude(noise: float) -> float:
+    """Of an energy; of less than none where what is spared apart adds up to more than all."""
+    return math.sqrt(max(noise, 0.0))
+
+
+def _price(time: float) -> float:
+    """What a rewrite has to take away of the amplitude for a share of the network's time."""
+    return _AMPLITUDE_OF_TIME * max(time, _LEAST_TIME)
+
 
 def rewrite_where_worth(
     graph: Graph,
@@ -90,7 +104,11 @@ def rewrite_where_worth(
     }
     least = {site: min(times[site, name] for name, _ in ways) for site, ways in sites.items()}
     rest = _LEAST_LEFT * left
-    promising = {site for site in sites if _cost(rest, least[site]) < _cost(rest + before[site])}
+    promising = {
+        site
+        for site in sites
+        if _amplitude(rest) + _price(least[site]) < _amplitude(rest + before[site])
+    }
     promising.update(lifting.promising())
     tried = {site: ways for site, ways in sites.items() if site in promising}
     found: dict[str, list[_Way]] = {site: [] for site in tried}
@@ -126,16 +144,11 @@ def _worth_their_time(found: Mapping[str, Sequence[_Way]], noise: float) -> Mapp
         for site in order:
             chosen.pop(site, None)
             left = noise - math.fsum(way.spared for way in chosen.values())
-            best = min(found[site], key=lambda way: _cost(left - way.spared, way.time))
-            if _cost(left - best.spared, best.time) < _cost(left):
+            best = min(found[site], key=lambda way: way.cost(left))
+            if best.cost(left) < _amplitude(left):
                 chosen[site] = best
         if chosen == before:
             return chosen
-
-
-def _cost(noise: float, time: float = 0.0) -> float:
-    """What so much noise costs, a share of the logits' energy, and the time of a rewrite."""
-    return math.sqrt(max(noise, 0.0)) + _AMPLITUDE_OF_TIME * (time and max(time, _LEAST_TIME))
 
 
 @dataclass(frozen=True, eq=False)

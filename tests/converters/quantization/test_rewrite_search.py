@@ -18,7 +18,8 @@ from converters.quantization.lifting import unlifted
 from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, rewritten
 from converters.quantization.rewrite_search import (
-    _cost,
+    _amplitude,
+    _price,
     _Way,
     _worth_their_time,
     rewrite_where_worth,
@@ -118,8 +119,8 @@ def test_no_other_choice_at_any_site_would_cost_less(sites, noise):
 
     def cost(chosen: Mapping[str, _Way | None]) -> float:
         made = [way for way in chosen.values() if way is not None]
-        times = sum(_cost(0, way.time) for way in made)
-        return _cost(noise - math.fsum(way.spared for way in made)) + times
+        left = noise - math.fsum(way.spared for way in made)
+        return _amplitude(left) + sum(_price(way.time) for way in made)
 
     chosen = _worth_their_time(found, noise)
     for site, ways in found.items():
