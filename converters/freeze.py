@@ -8,6 +8,7 @@ are folded by `converters.passes`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -406,11 +407,13 @@ def _softmax(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
     return walk.emit(Activation(name, tuple(inputs), name, "softmax"))
 
 
-def _global_pool(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return walk.emit(_pool_of(layer)(name, tuple(inputs), name, bool(layer.keepdims)))
+def _global_pool(
+    kind: type[GlobalPool], walk: _Walk, layer: Any, inputs: list[str], name: str
+) -> str:
+    return walk.emit(kind(name, tuple(inputs), name, bool(layer.keepdims)))
 
 
-def _pool(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _pool(kind: type[GlobalPool], walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
     """Heads that were written for one input size pool by a window as large as the map."""
     _, height, width, _ = walk.shapes[inputs[0]]
     steps = zip((height, width), layer.strides, strict=True)
@@ -421,11 +424,7 @@ def _pool(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
             f"layer {name!r} ({type(layer).__name__}) pools windows of {window[0]}×{window[1]} in "
             f"a map of {height}×{width}, not the whole map; {SUPPORTED}"
         )
-    return walk.emit(_pool_of(layer)(name, tuple(inputs), name, keep=True))
-
-
-def _pool_of(layer: Any) -> type[GlobalPool]:
-    return GlobalMaximum if "Max" in type(layer).__name__ else GlobalAverage
+    return walk.emit(kind(name, tuple(inputs), name, keep=True))
 
 
 def _reshape(walk: _Walk, layer: Any, inputs: list[str], name: str) -> str:
@@ -465,10 +464,10 @@ _LAYERS: dict[str, _Handler] = {
     "Activation": _activation_layer,
     "ReLU": _relu,
     "Softmax": _softmax,
-    "GlobalAveragePooling2D": _global_pool,
-    "GlobalMaxPooling2D": _global_pool,
-    "AveragePooling2D": _pool,
-    "MaxPooling2D": _pool,
+    "GlobalAveragePooling2D": partial(_global_pool, GlobalAverage),
+    "GlobalMaxPooling2D": partial(_global_pool, GlobalMaximum),
+    "AveragePooling2D": partial(_pool, GlobalAverage),
+    "MaxPooling2D": partial(_pool, GlobalMaximum),
     "Flatten": _reshape,
     "Reshape": _reshape,
     "Add": _add,

@@ -276,6 +276,10 @@ class Reshape(Operator):
         return (inputs[0][0], *self.target)
 
 
+Moving = Pad | Reshape | GlobalMaximum
+"""Operators that hand on values of their input, and zeros: in int8 their levels are the input's."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A network: operators in the order in which they run.

@@ -23,12 +23,10 @@ from converters.graph import (
     INPUT,
     LOGITS,
     Affine,
-    GlobalMaximum,
     Graph,
     Linear,
+    Moving,
     Operator,
-    Pad,
-    Reshape,
 )
 from converters.quantization.parameters import PIXELS, Quantization
 from converters.quantization.recipe import Recipe
@@ -147,7 +145,7 @@ def _wide_quantizations(graph: Graph, recipe: Recipe) -> dict[str, Quantization]
     chosen: dict[str, Quantization] = {}
     for operator in graph.operators:
         tensor, source = operator.output, operator.inputs[0]
-        if isinstance(operator, Pad | Reshape | GlobalMaximum) and source in chosen:
+        if isinstance(operator, Moving) and source in chosen:
             chosen[tensor] = chosen[source]
         elif tensor in recipe.ranges:
             chosen[tensor] = _unsigned(*_ends(operator, recipe))

@@ -30,10 +30,9 @@ from converters.graph import (
     Affine,
     Capped,
     GlobalAverage,
-    GlobalMaximum,
     Graph,
+    Moving,
     Operator,
-    Pad,
     Reshape,
 )
 from converters.quantization.parameters import PIXELS, Quantization, sigmoid_like
@@ -204,7 +203,7 @@ class Recipe:
                 chosen[operator.output] = Quantization.covering(*ends, bits)
             if operator.output in chosen and _is_bounded(operator, bits):
                 chosen[operator.output] = sigmoid_like(chosen[operator.output])
-            if isinstance(operator, Pad | Reshape | GlobalMaximum) and operator.inputs[0] in chosen:
+            if isinstance(operator, Moving) and operator.inputs[0] in chosen:
                 chosen[operator.output] = chosen[operator.inputs[0]]
             elif isinstance(operator, Reshape) and operator.output in chosen:
                 chosen[operator.inputs[0]] = chosen[operator.output]

@@ -30,7 +30,8 @@ FORMATS = tuple(LOWERINGS)
 
 @pytest.fixture(scope="module")
 def made():
-    return quantized(deep_network())
+    """A network in which 40 % of the products in float can take 8 dB of the noise away."""
+    return quantized(deep_network(3))
 
 
 def test_noise_in_decibels():
@@ -45,7 +46,7 @@ def test_what_is_quiet_enough_stays_in_int8(made):
 
 
 @pytest.mark.parametrize("formats", [("tflite", "onnx"), ("openvino",)])
-@pytest.mark.parametrize("better_db", [1, 3, 7])
+@pytest.mark.parametrize("better_db", [1, 3, 8])
 def test_the_goal_is_met_with_a_part_in_float(made, better_db, formats):
     goal = measure(made, formats[0]) * 10 ** (-better_db / 10)
     lines: list[str] = []
