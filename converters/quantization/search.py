@@ -1,9 +1,9 @@
-"""Which operators return to float: runs of them, chosen by the noise they add against their time.
+"""Which operators return to float: those that make the noise small enough in the least time.
 
-Rounding errors of different tensors add up nearly independently, so the noise of a run is the sum
-of its parts'. Each part is measured alone in the float network, less what a bias will make up for;
-a greedy choice takes the run that spares the most noise for its time, until the sum is good enough.
-The whole is measured then, corrects the parts, and is chosen anew.
+Rounding errors of different tensors add up nearly independently, so the noise of a choice is the
+sum of its parts'. Each part is measured alone in the float network, less what a bias will make up
+for, and the cheapest choice whose sum is good enough is worked out. It is measured as a whole then,
+corrects the parts, and is made anew.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from math import prod
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.formats import ARRANGEMENTS
-from converters.graph import Floats as FloatArray
-from converters.graph import Graph, Operator
+from converters.graph import Floats, Graph, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors
+from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
 from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
@@ -32,10 +33,6 @@ from converters.quantization.switchboard import Switchboard
 _MOST_FLOAT = 0.4
 # Six seconds each for B0.
 _MOST_TRIES = 6
-# A share of the network's.
-_LEAST_TIME = 1 / 300
-# Segments; six make a block.
-_LONGEST_RUN = 16
 # Spans that add less than this share of all noise are not looked into.
 _NEGLIGIBLE = 0.01
 
@@ -50,12 +47,12 @@ def measure(quantized: Quantized, format: str) -> float:
     return _noise(quantized, format, _float_logits(quantized))
 
 
-def _float_logits(quantized: Quantized) -> FloatArray:
+def _float_logits(quantized: Quantized) -> Floats:
     """What the network answers in float to the images aside, whatever returns to it."""
     return logits(simulated(quantized.graph, {}), quantized.aside)
 
 
-def _noise(quantized: Quantized, format: str, reference: FloatArray) -> float:
+def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered = quantized.of(format)
     held = held_tensors(lowered, quantized.recipe.of(format), ARRANGEMENTS[format])
     return noise(logits(simulated(lowered, held), quantized.aside), reference)
@@ -76,7 +73,7 @@ def return_to_float(
     formats: Sequence[str],
     report: Callable[[str], None] = lambda line: None,
 ) -> Mixed:
-    """Returns runs of operators to float until the noise is small enough, or too much is in float.
+    """Returns operators to float until the noise is small enough, or too much is in float.
 
     What a choice turns out to leave corrects what its parts are taken for, and the next is made.
 
@@ -98,8 +95,8 @@ def return_to_float(
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
     for _ in range(_MOST_TRIES):
-        floats = parts.grown(parts.nothing, goal)
-        if floats is None or floats in tried:
+        floats = parts.chosen(goal)
+        if floats in tried:
             break
         mixed = with_float(quantized, parts.operators(floats), formats)
         found = Mixed(mixed, _noise(mixed, format, reference), parts.float_share(floats))
@@ -115,9 +112,6 @@ def return_to_float(
     return min(tried.values(), key=lambda mixed: mixed.noise)
 
 
-Floats = tuple[bool, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class _Parts:
     """A graph's segments; `inner` is the noise of what each holds inside, `border` of its result.
@@ -129,8 +123,8 @@ class _Parts:
     graph: Graph
     plain: Graph
     segments: tuple[Segment, ...]
-    inner: Sequence[float]
-    border: Sequence[float]
+    inner: NDArray[np.float64]
+    border: NDArray[np.float64]
     formats: Sequence[str]
 
     @classmethod
@@ -150,27 +144,33 @@ class _Parts:
         shares = _shares(groups, switches.noise)
         names = {operator.name for operator in quantized.graph.operators}
         plain = restored(quantized.graph, quantized.recipe.rewrites, names)
-        return cls(graph, plain, cut, shares[::2], shares[1::2], formats)
+        return cls(graph, plain, cut, np.array(shares[::2]), np.array(shares[1::2]), formats)
 
     @property
-    def nothing(self) -> Floats:
+    def nothing(self) -> Way:
         """All in int8."""
         return (False,) * len(self.segments)
 
-    def operators(self, floats: Floats) -> frozenset[str]:
+    def chosen(self, goal: float) -> Way:
+        """Which are in float: the cheapest choice that meets `goal`; if none does, the quietest.
+
+        Neither has more products in float than is worth it.
+        """
+        met = cheapest(self._times, [self._noises, self._products], [goal, _MOST_FLOAT])
+        return met or cheapest(self._noises, [self._products], [_MOST_FLOAT]) or self.nothing
+
+    def operators(self, floats: Way) -> frozenset[str]:
         """The names of the operators of the segments in float."""
         chosen = [
             segment for segment, is_float in zip(self.segments, floats, strict=True) if is_float
         ]
         return frozenset(operator.name for segment in chosen for operator in segment.operators)
 
-    def noise_left(self, floats: Floats) -> float:
+    def noise_left(self, floats: Way) -> float:
         """The noise of what is still held in int8: a border between two in float is not."""
-        inner = sum(n for n, is_float in zip(self.inner, floats, strict=True) if not is_float)
-        borders = zip(self.border, _inside(floats), strict=True)
-        return inner + sum(n for n, inside in borders if not inside)
+        return total(self._noises, floats)
 
-    def corrected(self, measured: float, floats: Floats) -> _Parts:
+    def corrected(self, measured: float, floats: Way) -> _Parts:
         """With the parts that are left beside `floats` as noisy as was measured, together.
 
         The multiplicative correction of algebraic reconstruction (Gordon, Bender and Herman 1970):
@@ -178,54 +178,43 @@ class _Parts:
         """
         # Parts may be silent.
         ratio = measured / max(self.noise_left(floats), float(np.finfo(float).tiny))
-        inner = [
-            n * (1 if is_float else ratio) for n, is_float in zip(self.inner, floats, strict=True)
-        ]
-        border = [
-            n * (1 if inside else ratio)
-            for n, inside in zip(self.border, _inside(floats), strict=True)
-        ]
-        return replace(self, inner=inner, border=border)
+        inside = [one and other for one, other in pairwise((*floats, True))]
+        return replace(
+            self,
+            inner=np.where(floats, 1, ratio) * self.inner,
+            border=np.where(inside, 1, ratio) * self.border,
+        )
 
-    def time(self, floats: Floats) -> float:
+    def time(self, floats: Way) -> float:
         """What they cost, as a share of int8's time, a mean over formats."""
-        crossed = [a != b for a, b in pairwise((*floats, True))]
-        return self._sum(self._times, floats) + self._sum(self._borders, crossed)
+        return total(self._times, floats)
 
-    def float_share(self, floats: Floats) -> float:
+    def float_share(self, floats: Way) -> float:
         """The share of the products of convolutions and dense layers that are in float."""
-        return self._sum(self._products, floats) / sum(self._products)
-
-    @staticmethod
-    def _sum(of_segments: Sequence[float], chosen: Sequence[bool]) -> float:
-        return sum(n for n, is_chosen in zip(of_segments, chosen, strict=True) if is_chosen)
+        return total(self._products, floats)
 
     @cached_property
-    def _plain_operators(self) -> Mapping[str, Operator]:
-        return {operator.name: operator for operator in self.plain.operators}
+    def _noises(self) -> Tolls:
+        return np.multiply.outer(self.inner, 1 - ON) + np.multiply.outer(self.border, 1 - BOTH)
 
     @cached_property
-    def _products(self) -> list[float]:
-        shapes = self.plain.shapes
-        return [
-            sum(op.macs(shapes[op.output]) for op in self._left(segment))
-            for segment in self.segments
-        ]
-
-    @cached_property
-    def _times(self) -> list[float]:
-        """What each segment takes longer in float, where rewrites take no time any more."""
-        return [self._mean(partial(self._longer, segment)) for segment in self.segments]
-
-    def _longer(self, segment: Segment, format: str) -> float:
-        in_floats = sum(in_float(self.plain, op, format) for op in self._left(segment))
-        return in_floats - sum(in_int8(self.graph, op, format) for op in segment.operators)
-
-    @cached_property
-    def _borders(self) -> list[float]:
-        """What it takes to pass each segment's result between int8 and float."""
+    def _times(self) -> Tolls:
+        """What is passed between int8 and float takes time, too."""
+        longer = [self._mean(partial(self._longer, segment)) for segment in self.segments]
         values = (prod(self.graph.shapes[segment.result]) for segment in self.segments)
-        return [self._mean(partial(at_border, count)) for count in values]
+        passed = [self._mean(partial(at_border, count)) for count in values]
+        return np.multiply.outer(longer, ON) + np.multiply.outer(passed, CROSSING)
+
+    @cached_property
+    def _products(self) -> Tolls:
+        shapes = self.plain.shapes
+        products = np.array(
+            [
+                sum(op.macs(shapes[op.output]) for op in self._left(segment))
+                for segment in self.segments
+            ]
+        )
+        return np.multiply.outer(products / products.sum(), ON)
 
     def _mean(self, time: Callable[[str], float]) -> float:
         """Of a time in each format's engine, as a share of what the network takes there in int8."""
@@ -235,58 +224,20 @@ class _Parts:
     def _whole(self) -> Mapping[str, float]:
         return {format: all_in_int8(self.graph, format) for format in self.formats}
 
+    def _longer(self, segment: Segment, format: str) -> float:
+        """What a segment takes longer in float, where rewrites take no time any more."""
+        in_floats = sum(in_float(self.plain, op, format) for op in self._left(segment))
+        return in_floats - sum(in_int8(self.graph, op, format) for op in segment.operators)
+
     def _left(self, segment: Segment) -> Iterator[Operator]:
         """The operators of a segment as they are without rewrites."""
         for operator in segment.operators:
             if operator.name in self._plain_operators:
                 yield self._plain_operators[operator.name]
 
-    def grown(self, floats: Floats, goal: float) -> Floats | None:
-        """With runs added that spare much noise for their time, until `goal` is met.
-
-        The run that spares the most for its time joins, again and again; but the last need not be
-        so large: after each step the cheapest run that would be enough is an end, too, and the
-        cheapest end is taken. As far as it goes, where nothing is enough; None where there is
-        nothing to add.
-        """
-        grown, ends = floats, list[Floats]()
-        while self.noise_left(grown) > goal:
-            runs = list(self._better(grown))
-            if not runs:
-                break
-            enough = [run for run in runs if self.noise_left(run) <= goal]
-            ends += [min(enough, key=self.time)] if enough else []
-            worths = [self._worth(grown, run) for run in runs]
-            grown = runs[worths.index(max(worths))]
-        if ends:
-            return min(ends, key=self.time)
-        return None if grown == floats else grown
-
-    def _better(self, floats: Floats) -> Iterator[Floats]:
-        """With each run added that spares noise and leaves enough in int8."""
-        for run in self._runs(floats):
-            if self._spared(floats, run) > 0 and self.float_share(run) <= _MOST_FLOAT:
-                yield run
-
-    def _runs(self, floats: Floats) -> Iterator[Floats]:
-        count = len(floats)
-        for start in range(count):
-            for end in range(start + 1, min(start + _LONGEST_RUN, count) + 1):
-                yield tuple(held or start <= i < end for i, held in enumerate(floats))
-
-    def _spared(self, floats: Floats, run: Floats) -> float:
-        return self.noise_left(floats) - self.noise_left(run)
-
-    def _worth(self, floats: Floats, run: Floats) -> float:
-        # A run may cost less than nothing where it spares a border; something keeps the noise that
-        # it spares in the balance.
-        added = max(self.time(run) - self.time(floats), _LEAST_TIME)
-        return self._spared(floats, run) / added
-
-
-def _inside(floats: Floats) -> list[bool]:
-    """Whether the result of each segment passes between two in float; the last's is handed out."""
-    return [one and other for one, other in pairwise((*floats, True))]
+    @cached_property
+    def _plain_operators(self) -> Mapping[str, Operator]:
+        return {operator.name: operator for operator in self.plain.operators}
 
 
 def _shares(

@@ -1,8 +1,9 @@
-"""The search returns runs of operators to float until the noise is small enough, and no more."""
+"""The search returns operators to float until the noise is small enough, and no more."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def by_hand() -> _Parts:
     """Pixels, two convolutions, pooling, classifier and softmax, and noises as powers of two."""
     chain = Chain(8, 8).normalize().convolution(16, (3, 3)).convolution(4, (3, 3))
     graph = simplify(chain.head())
-    inner, border = [1, 2, 4, 8, 16, 32], [64, 128, 256, 512, 1024, 2048]
+    inner, border = np.array([1, 2, 4, 8, 16, 32.0]), np.array([64, 128, 256, 512, 1024, 2048.0])
     return _Parts(graph, graph, segments(graph), inner, border, ["tflite", "onnx"])
 
 
@@ -153,7 +154,7 @@ def test_what_is_left_is_corrected_by_what_was_measured():
     found = parts.corrected(3 * left, chosen)
     assert found.noise_left(chosen) == 3 * left
     assert found.noise_left(parts.nothing) == 3 * left + 2 + 4 + 128
-    silent = replace(parts, inner=[0.0] * 6, border=[0.0] * 6)
+    silent = replace(parts, inner=np.zeros(6), border=np.zeros(6))
     assert silent.corrected(1.0, chosen).noise_left(parts.nothing) == 0
 
 
@@ -199,36 +200,30 @@ def test_operators_of_segments():
     assert parts.operators(floats(parts, *range(6))) == {op.name for op in parts.graph.operators}
 
 
-def runs_of(parts: _Parts) -> list[tuple[bool, ...]]:
-    """Those that growth may choose from at first."""
-    runs = [run for run in parts._runs(parts.nothing) if run != parts.nothing]
-    return [run for run in runs if parts.float_share(run) <= _MOST_FLOAT]
-
-
-def test_growth_takes_the_run_that_spares_the_most_for_its_time():
+@pytest.mark.parametrize("goal", [4094, 4000, 3000, 2000, 1000])
+def test_the_cheapest_choice_that_is_enough_is_taken(goal):
     parts = by_hand()
-    runs = runs_of(parts)
-    # Out of reach of one run alone, so that the first is the best for its time.
-    goal = min(parts.noise_left(run) for run in runs) - 1
-    first = max(runs, key=lambda run: parts._worth(parts.nothing, run))
-    grown = parts.grown(parts.nothing, goal)
-    assert grown is not None
-    assert set(np.flatnonzero(first)) <= set(np.flatnonzero(grown))
-    everything = parts.grown(parts.nothing, 0)
-    assert everything is not None
-    assert parts.float_share(everything) <= _MOST_FLOAT
-    assert parts.noise_left(everything) <= parts.noise_left(grown)
-    assert parts.grown(everything, 0) is None
+    choices = list(product((False, True), repeat=6))
+    enough = [
+        choice
+        for choice in choices
+        if parts.noise_left(choice) <= goal and parts.float_share(choice) <= _MOST_FLOAT
+    ]
+    chosen = parts.chosen(goal)
+    assert chosen in enough
+    assert parts.time(chosen) == pytest.approx(min(map(parts.time, enough)))
 
 
-@pytest.mark.parametrize("goal", [4094, 4000, 3000, 2000])
-def test_growth_ends_with_the_cheapest_run_that_is_enough(goal):
+def test_where_none_is_enough_the_quietest_is_taken():
     parts = by_hand()
-    enough = [run for run in runs_of(parts) if parts.noise_left(run) <= goal]
-    grown = parts.grown(parts.nothing, goal)
-    assert grown is not None
-    assert parts.noise_left(grown) <= goal
-    assert parts.time(grown) <= min(parts.time(run) for run in enough)
+    affordable = [
+        choice
+        for choice in product((False, True), repeat=6)
+        if parts.float_share(choice) <= _MOST_FLOAT
+    ]
+    quietest = parts.chosen(0)
+    assert quietest in affordable
+    assert parts.noise_left(quietest) == min(map(parts.noise_left, affordable))
 
 
 def test_shares_are_looked_into_where_there_is_noise():
