@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from converters.formats.onnx import build
 from converters.graph import INPUT, Activation, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
 from converters.quantization.roles import is_vector
-from converters.quantization.segments import segments
 from converters.quantization.simulate import Image, runner, simulated
 
 Doubles = NDArray[np.float64]
+# By name, of one image.
+Tensors = Mapping[str, NDArray[Any]]
 
 
 def correct_biases(
@@ -42,26 +42,21 @@ def correct_biases(
         held: What is held in levels, and how.
         images: Batches of 1, a few tens; what is alive of all of them is held at once.
     """
-    taps = {op.name: _tap(graph, op) for op in graph.operators if _has_means(graph, op)}
+    taps = {op.output: _tap(graph, op) for op in graph.operators if _has_means(graph, op)}
     wanted = _float_means(graph, list(taps.values()), held, images)
     model = onnx.shape_inference.infer_shapes(simulated(rounded, held))
     network = onnx.utils.Extractor(model)
-    alive: list[Any] = list(images)
-    biases: dict[str, Floats] = {}
-    for segment in segments(rounded):
-        for operator in segment.operators:
-            if operator.name in taps:
-                tap = taps[operator.name]
-                found = _means(_run(network, segment.source, tap, alive), held.get(tap))
-                shift = _shrunk(wanted[tap] - found)
-                biases[operator.name] = _shift_bias(network, f"{operator.name}/bias", shift)
-        if len(biases) == len(taps):
-            break
-        alive = list(_run(network, segment.source, segment.result, alive))
+    alive: list[Tensors] = [{INPUT: image} for image in images]
+    shifts: dict[str, Floats] = {}
+    for (made, tap), front in zip(taps.items(), fronts(rounded, taps), strict=True):
+        exact = [f"{name}/exact" if name in held and name in taps else name for name in front]
+        alive, found = _advanced(network, alive, exact, tap, held.get(tap))
+        shifts[made] = _shrunk(wanted[tap] - found).astype(np.float32)
+        alive = [_shifted(values, exact[front.index(made)], shifts[made]) for values in alive]
     return rounded.with_operators(
         [
-            replace(op, bias=biases[op.name])
-            if isinstance(op, Linear) and op.name in biases
+            replace(op, bias=op.bias + shifts[op.output])
+            if isinstance(op, Linear) and op.output in shifts
             else op
             for op in rounded.operators
         ]
@@ -96,10 +91,6 @@ def _float_means(
     return {name: np.array([row[i] for row in by_image]) for i, name in enumerate(tensors)}
 
 
-def _means(outputs: Iterable[Floats], quantization: Quantization | None) -> Doubles:
-    return np.array([_mean(values, quantization) for values in outputs])
-
-
 def _mean(values: Floats, quantization: Quantization | None) -> Doubles:
     """By channel, (channels,), of what the levels reach: an outlier's loss is no shift either."""
     if quantization is not None:
@@ -108,11 +99,44 @@ def _mean(values: Floats, quantization: Quantization | None) -> Doubles:
     return mean
 
 
-def _run(
-    network: onnx.utils.Extractor, source: str, result: str, held: Sequence[Any]
-) -> Iterator[Floats]:
-    run = runner(network.extract_model([source], [result]), [result])
-    return in_order(lambda values: run({source: values})[result], held)
+def fronts(graph: Graph, tensors: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """What is alive once each of these is made, in order, and no more than it takes.
+
+    Those are the tensors that something reads that is not made yet.
+    """
+    made: dict[str, Operator] = {}
+    for tensor in tensors:
+        missing = [tensor]
+        while missing:
+            name = missing.pop()
+            if name != INPUT and name not in made:
+                made[name] = graph.producers[name]
+                missing += made[name].inputs
+        yield tuple(
+            name
+            for name in (INPUT, *made)
+            if any(reader.output not in made for reader in graph.consumers[name])
+        )
+
+
+def _advanced(
+    network: onnx.utils.Extractor,
+    alive: Sequence[Tensors],
+    front: Sequence[str],
+    tap: str,
+    quantization: Quantization | None,
+) -> tuple[list[Tensors], Doubles]:
+    """From what is alive of each image, that of the front behind it, and the means of the tap."""
+    ahead = [name for name in front if name not in alive[0]]
+    run = runner(network.extract_model(list(alive[0]), [*ahead, tap]), [*ahead, tap])
+
+    def advance(values: Tensors) -> tuple[Tensors, Doubles]:
+        found = run(values)
+        reached = {name: found[name] if name in found else values[name] for name in front}
+        return reached, _mean(found[tap], quantization)
+
+    reached, means = zip(*in_order(advance, alive), strict=True)
+    return list(reached), np.array(means)
 
 
 def _shrunk(errors: Doubles) -> Doubles:
@@ -125,8 +149,5 @@ def _shrunk(errors: Doubles) -> Doubles:
     return kept
 
 
-def _shift_bias(network: onnx.utils.Extractor, name: str, shift: Doubles) -> Floats:
-    constant = network.initializers[name]
-    bias = (numpy_helper.to_array(constant) + shift).astype(np.float32)
-    constant.CopyFrom(numpy_helper.from_array(bias, name))
-    return bias
+def _shifted(values: Tensors, name: str, shift: Floats) -> Tensors:
+    return {**values, name: values[name] + shift[:, None, None]}
