@@ -46,15 +46,15 @@ def cheapest(cost: Tolls, spent: Sequence[Tolls], limits: Sequence[float]) -> Wa
     Returns:
         None where every way spends too much.
     """
-    tolls = np.stack([cost, *spent], axis=-1)
+    tolls, bounds = np.stack([cost, *spent], axis=-1), np.array(limits)
     begun = np.array([[False], [True]])
     sums = np.zeros((2, tolls.shape[-1]))
     for toll in tolls[:-1]:
         begun, sums = _continued(begun, sums, toll, (False, True))
-        kept = _kept(sums, begun[:, -1], np.array(limits))
+        kept = _kept(sums, begun[:, -1], bounds)
         begun, sums = begun[kept], sums[kept]
     ways, sums = _continued(begun, sums, tolls[-1], (True,))
-    within = (sums[:, 1:] <= limits).all(axis=1)
+    within = (sums[:, 1:] <= bounds).all(axis=1)
     if not within.any():
         return None
     best = ways[within][np.argmin(sums[within, 0])]
@@ -75,6 +75,7 @@ def _kept(sums: Tolls, ends: NDArray[np.bool_], limits: Tolls) -> NDArray[np.int
     within = np.flatnonzero((sums[:, 1:] <= limits).all(axis=1))
     shares = sums[within, 1:] / np.maximum(limits, np.finfo(float).tiny)
     alike = np.column_stack([ends[within], (shares * _STEPS).astype(int)])
-    order = np.lexsort((sums[within, 0], *alike.T))
-    _, first = np.unique(alike[order], axis=0, return_index=True)
+    order = np.argsort(sums[within, 0], kind="stable")
+    kinds = alike @ (_STEPS + 1) ** np.arange(alike.shape[1])
+    _, first = np.unique(kinds[order], return_index=True)
     return within[order[first]]

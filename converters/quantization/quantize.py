@@ -36,6 +36,8 @@ DEFAULT_ROUNDING = "least-squares"
 STEPS = ("streams", *REWRITES, "correction")
 # Images for what takes many passes; every third of them is only measured on.
 _ASIDE = 3
+# Where no more than one image in so many is held, as many again are only measured on.
+_PLENTY = 3
 _HELD = {"fast": 9, "thorough": 36}
 EFFORTS = tuple(_HELD)
 # What "fast" leaves out costs B0 half a decibel, and is three quarters of the time.
@@ -88,12 +90,19 @@ class Images:
     def split(self, held: int) -> Split:
         """Holds about so many of them, evenly spaced; of very few, all are in every part."""
         step = max(self.count // held, 1)
-        chosen = [image for i, image in enumerate(self.all()) if i % step == 0]
-        if len(chosen) < 2 * _ASIDE:
+        period = step * _ASIDE
+        if self.count <= step * (2 * _ASIDE - 1):
+            chosen = [image for i, image in enumerate(self.all()) if i % step == 0]
             return Split(chosen, chosen, self.all(), self.count)
-        few = [image for i, image in enumerate(chosen) if i % _ASIDE]
-        others = (image for i, image in enumerate(self.all()) if i % (step * _ASIDE))
-        return Split(few, chosen[::_ASIDE], others, self.count - len(chosen[::_ASIDE]))
+        places = (0, period // 2) if step >= _PLENTY else (0,)
+        few, aside = list[Image](), list[Image]()
+        for i, image in enumerate(self.all()):
+            if i % period in places:
+                aside.append(image)
+            elif i % step == 0:
+                few.append(image)
+        others = (image for i, image in enumerate(self.all()) if i % period not in places)
+        return Split(few, aside, others, self.count - len(aside))
 
 
 @dataclass(frozen=True, eq=False)

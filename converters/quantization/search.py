@@ -33,6 +33,8 @@ from converters.quantization.switchboard import Switchboard
 _MOST_FLOAT = 0.4
 # Six seconds each for B0.
 _MOST_TRIES = 6
+# Images: to rank parts takes fewer than to tell what is kept.
+_RANKED_ON = 8
 # Spans that add less than this share of all noise are not looked into.
 _NEGLIGIBLE = 0.01
 
@@ -132,8 +134,7 @@ class _Parts:
         arrangement = ARRANGEMENTS[formats[0]]
         graph = ARRANGED[arrangement](quantized.graph)
         held = held_tensors(graph, quantized.recipe.of(formats[0]), arrangement)
-        # To rank parts takes fewer images than to tell what is kept.
-        images = quantized.aside[::2]
+        images = quantized.aside[:: -(-len(quantized.aside) // _RANKED_ON)]
         switches = Switchboard(graph, held, images, quantized.recipe.corrected)
         cut = segments(graph)
         groups = []

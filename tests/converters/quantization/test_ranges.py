@@ -73,6 +73,19 @@ def test_a_tensor_on_one_side_of_zero_keeps_its_extremes():
     assert by_role(Role.LINEAR, positive) == pytest.approx((1, math.sqrt(12)))
 
 
+@pytest.mark.parametrize("role", [Role.LINEAR, Role.BEFORE_SCALED_SILU])
+def test_an_image_far_from_all_others_is_no_extreme(role):
+    ends = np.random.default_rng(0).lognormal(2, 0.2, 100)
+    alike = statistics(-ends, -ends / 2, ends / 2, ends)
+    assert by_role(role, alike)[1] == pytest.approx(math.sqrt(ends.max() * ends.mean() / 2))
+    ends[0] = 100 * ends.max()
+    tails = alike.high_tail
+    low, high = by_role(role, statistics(-ends, -tails, tails, ends))
+    assert by_role(role, alike)[1] < high < 2 * by_role(role, alike)[1]
+    assert 2 * by_role(role, alike)[0] < low < by_role(role, alike)[0]
+    assert by_role(Role.GATE, statistics(-ends, -tails, tails, ends))[1] == pytest.approx(ends[0])
+
+
 def test_silu_is_flat_where_it_is_said_to_be():
     assert -0.0027 < SILU_FLAT / (1 + math.exp(-SILU_FLAT)) < 0
 
