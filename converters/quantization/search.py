@@ -31,7 +31,7 @@ from converters.quantization.switchboard import Switchboard
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
-# Six seconds each for B0.
+# Each corrects all biases anew.
 _MOST_TRIES = 6
 # Images: to rank parts takes fewer than to tell what is kept.
 _RANKED_ON = 8
