@@ -9,7 +9,7 @@ differs from image to image is no shift, and is shrunk away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from converters.graph import INPUT, Activation, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
 from converters.quantization.roles import is_vector
+from converters.quantization.segments import alive
 from converters.quantization.simulate import Image, runner, simulated
 
 Doubles = NDArray[np.float64]
@@ -46,13 +47,16 @@ def correct_biases(
     wanted = _float_means(graph, list(taps.values()), held, images)
     model = onnx.shape_inference.infer_shapes(simulated(rounded, held))
     network = onnx.utils.Extractor(model)
-    alive: list[Tensors] = [{INPUT: image} for image in images]
+    reached: list[Tensors] = [{INPUT: image} for image in images]
     shifts: dict[str, Floats] = {}
-    for (made, tap), front in zip(taps.items(), fronts(rounded, taps), strict=True):
-        exact = [f"{name}/exact" if name in held and name in taps else name for name in front]
-        alive, found = _advanced(network, alive, exact, tap, held.get(tap))
-        shifts[made] = _shrunk(wanted[tap] - found).astype(np.float32)
-        alive = [_shifted(values, exact[front.index(made)], shifts[made]) for values in alive]
+    for operator, front in zip(rounded.operators, alive(rounded), strict=True):
+        made = operator.output
+        if made in taps:
+            exact = {name: f"{name}/exact" if name in held else name for name in front}
+            tap = taps[made]
+            reached, found = _advanced(network, reached, [*exact.values()], tap, held.get(tap))
+            shifts[made] = _shrunk(wanted[tap] - found).astype(np.float32)
+            reached = [_shifted(values, exact[made], shifts[made]) for values in reached]
     return rounded.with_operators(
         [
             replace(op, bias=op.bias + shifts[op.output])
@@ -99,44 +103,24 @@ def _mean(values: Floats, quantization: Quantization | None) -> Doubles:
     return mean
 
 
-def fronts(graph: Graph, tensors: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """What is alive once each of these is made, in order, and no more than it takes.
-
-    Those are the tensors that something reads that is not made yet.
-    """
-    made: dict[str, Operator] = {}
-    for tensor in tensors:
-        missing = [tensor]
-        while missing:
-            name = missing.pop()
-            if name != INPUT and name not in made:
-                made[name] = graph.producers[name]
-                missing += made[name].inputs
-        yield tuple(
-            name
-            for name in (INPUT, *made)
-            if any(reader.output not in made for reader in graph.consumers[name])
-        )
-
-
 def _advanced(
     network: onnx.utils.Extractor,
-    alive: Sequence[Tensors],
+    reached: Sequence[Tensors],
     front: Sequence[str],
     tap: str,
     quantization: Quantization | None,
 ) -> tuple[list[Tensors], Doubles]:
-    """From what is alive of each image, that of the front behind it, and the means of the tap."""
-    ahead = [name for name in front if name not in alive[0]]
-    run = runner(network.extract_model(list(alive[0]), [*ahead, tap]), [*ahead, tap])
+    """From what is reached of each image, the front ahead of it, and the means of the tap."""
+    ahead = [name for name in front if name not in reached[0]]
+    run = runner(network.extract_model(list(reached[0]), [*ahead, tap]), [*ahead, tap])
 
     def advance(values: Tensors) -> tuple[Tensors, Doubles]:
         found = run(values)
-        reached = {name: found[name] if name in found else values[name] for name in front}
-        return reached, _mean(found[tap], quantization)
+        advanced = {name: found[name] if name in found else values[name] for name in front}
+        return advanced, _mean(found[tap], quantization)
 
-    reached, means = zip(*in_order(advance, alive), strict=True)
-    return list(reached), np.array(means)
+    advanced, means = zip(*in_order(advance, reached), strict=True)
+    return list(advanced), np.array(means)
 
 
 def _shrunk(errors: Doubles) -> Doubles:

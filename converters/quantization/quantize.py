@@ -90,18 +90,21 @@ class Images:
     def split(self, held: int) -> Split:
         """Holds about so many of them, evenly spaced; of very few, all are in every part."""
         step = max(self.count // held, 1)
-        period = step * _ASIDE
-        if self.count <= step * (2 * _ASIDE - 1):
-            chosen = [image for i, image in enumerate(self.all()) if i % step == 0]
-            return Split(chosen, chosen, self.all(), self.count)
-        places = (0, period // 2) if step >= _PLENTY else (0,)
+        chosen = range(0, self.count, step)
+        if len(chosen) < 2 * _ASIDE:
+            few = [image for place, image in enumerate(self.all()) if place in chosen]
+            return Split(few, few, self.all(), self.count)
+        measured = {*chosen[::_ASIDE]}
+        if step >= _PLENTY:
+            period = step * _ASIDE
+            measured |= {*range(period // 2, self.count, period)}
         few, aside = list[Image](), list[Image]()
-        for i, image in enumerate(self.all()):
-            if i % period in places:
+        for place, image in enumerate(self.all()):
+            if place in measured:
                 aside.append(image)
-            elif i % step == 0:
+            elif place in chosen:
                 few.append(image)
-        others = (image for i, image in enumerate(self.all()) if i % period not in places)
+        others = (image for place, image in enumerate(self.all()) if place not in measured)
         return Split(few, aside, others, self.count - len(aside))
 
 

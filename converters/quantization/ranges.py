@@ -54,18 +54,18 @@ def by_role(role: Role, statistics: TensorStatistics) -> Range:
     """
     low, high = min_max(role, statistics)
     low_tail, high_tail = percentile(role, statistics)
-    lowest, highest = -_extreme(-statistics.low), _extreme(statistics.high)
-    between = _geometric_mean(high_tail, highest)
+    below = -_geometric_mean(-low_tail, _extreme(-statistics.low))
+    above = _geometric_mean(high_tail, _extreme(statistics.high))
     if role is Role.BEFORE_SILU:
         return max(low_tail, SILU_FLAT), high_tail
     if role is Role.BEFORE_SILU_DEPTHWISE:
-        return max(low, SILU_FLAT), between
+        return max(low, SILU_FLAT), above
     if role is Role.BEFORE_SIGMOID:
         return max(low_tail, SILU_FLAT), min(high_tail, -SILU_FLAT)
     if role is Role.BEFORE_SCALED_SILU:
-        return max(-_geometric_mean(-low_tail, -lowest), _SCALED_LOW * between), between
+        return max(below, _SCALED_LOW * above), above
     if role is Role.LINEAR:
-        return -_geometric_mean(-low_tail, -lowest), between
+        return below, above
     return low, high
 
 

@@ -1,7 +1,8 @@
-"""Where a graph can be cut in two: wherever only one tensor is alive."""
+"""What is alive along a graph, and where it can be cut in two: where only one tensor is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converters.graph import INPUT, Graph, Operator
@@ -16,15 +17,22 @@ class Segment:
     result: str
 
 
+def alive(graph: Graph) -> Iterator[tuple[str, ...]]:
+    """Behind each operator, in order, the tensors that are made and still to be read."""
+    last_read = {name: i for i, op in enumerate(graph.operators) for name in op.inputs}
+    names: tuple[str, ...] = (INPUT,)
+    for position, operator in enumerate(graph.operators):
+        behind = (*names, operator.output)
+        names = tuple(name for name in behind if last_read.get(name, -1) > position)
+        yield names
+
+
 def segments(graph: Graph) -> tuple[Segment, ...]:
     """The graph cut wherever only one tensor is alive."""
-    last_read = {name: i for i, op in enumerate(graph.operators) for name in op.inputs}
     found: list[Segment] = []
     start, source = 0, INPUT
-    alive = {INPUT}
-    for position, operator in enumerate(graph.operators):
-        alive = {n for n in (*alive, operator.output) if last_read.get(n, -1) > position}
-        if alive <= {operator.output}:
+    for position, (operator, names) in enumerate(zip(graph.operators, alive(graph), strict=True)):
+        if set(names) <= {operator.output}:
             found.append(Segment(source, graph.operators[start : position + 1], operator.output))
             start, source = position + 1, operator.output
     return tuple(found)

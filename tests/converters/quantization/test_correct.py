@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from converters.formats import EVERY_TENSOR
 from converters.graph import INPUT, Convolution, Graph, Linear
 from converters.passes import simplify
 from converters.quantization.arrangement import held_tensors
-from converters.quantization.correct import _shrunk, correct_biases, fronts
+from converters.quantization.correct import _shrunk, correct_biases
 from converters.quantization.simulate import runner, simulated
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import batches, quantized, silu_network
@@ -126,24 +123,3 @@ def test_errors_that_differ_from_image_to_image_are_no_shift():
     assert _shrunk(np.full((12, 1), 0.3)) == pytest.approx([0.3])
     between = _shrunk(turns * 0.5 + 0.3)
     assert 0 < between[0] < 0.3
-
-
-@given(st.data())
-def test_what_is_alive_is_all_that_the_rest_is_made_of(data):
-    graph = silu_network()
-    names = [operator.output for operator in graph.operators]
-    tensors = sorted(data.draw(st.sets(st.sampled_from(names), min_size=1)), key=names.index)
-    for count, front in enumerate(fronts(graph, tensors), start=1):
-        left = set(names) - behind(graph, tensors[:count])
-        read = {name for rest in left for name in graph.producers[rest].inputs}
-        assert set(front) == read - left
-
-
-def behind(graph: Graph, tensors: Iterable[str]) -> set[str]:
-    """These and all that they are made of."""
-    missing, found = [*tensors], set()
-    while missing:
-        name = missing.pop()
-        found.add(name)
-        missing += graph.producers[name].inputs if name != INPUT else ()
-    return found

@@ -1,4 +1,4 @@
-"""Segments: the graph cut wherever only one tensor is alive."""
+"""What is alive, and segments: the graph cut wherever only one tensor is."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from hypothesis import given, settings
 
 from converters.graph import INPUT
 from converters.passes import simplify
-from converters.quantization.segments import segments
+from converters.quantization.segments import alive, segments
 from tests.converters.graphs import Chain, chains
+
+
+@settings(max_examples=60)
+@given(graph=chains().map(simplify))
+def test_what_is_alive_is_all_that_the_rest_is_made_of(graph):
+    for count, names in enumerate(alive(graph), start=1):
+        left = graph.operators[count:]
+        read = {name for operator in left for name in operator.inputs}
+        assert len(names) == len(set(names))
+        assert set(names) == read - {operator.output for operator in left}
 
 
 @settings(max_examples=60)
