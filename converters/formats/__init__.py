@@ -70,7 +70,7 @@ def lower(
         format: A key of `LOWERINGS`.
         precision: "fp32"; "fp16" and "bf16" (weights are stored in half precision); "int8",
             "int8-mixed" and "w8a16" (need a recipe); "w8" (weights are stored in int8) and
-            "dynamic" (and multiplied in it).
+            "dynamic" (and multiplied in it, where that is faster).
         recipe: The ranges of the activations, their bits, and the operators that stay in float.
         folder: Where the files go; it exists.
         module: The lowering of a target that has its own; None takes the format's.

@@ -19,6 +19,7 @@ from converters.graph import (
     Operator,
     Shape,
 )
+from converters.quantization.cost import reads_pixels, rounds_pixels
 from converters.quantization.parameters import (
     Quantization,
     own_scales,
@@ -141,17 +142,23 @@ class Tensors:
 
     def _float_weights(self, operator: Linear, axes: tuple[int, ...], channel_axis: int) -> int:
         """The weights for an operator that reads floats."""
-        name = f"{operator.name}/weights"
-        if self.precision == "int8-mixed":
+        name, rounds = f"{operator.name}/weights", self._rounds(operator)
+        if self.precision == "int8-mixed" and not rounds:
             # What stays in float for accuracy's sake loses nothing by it.
             return self.half(name, operator.weights.transpose(axes))
-        if self.precision not in ("w8", "dynamic"):
+        if self.precision not in ("int8-mixed", "w8", "dynamic"):
             return self.constant(name, operator.weights.transpose(axes))
         scales = own_scales(operator)
         levels = quantize_weights(operator, scales).transpose(axes)
         held = self.file.constant(f"{name}/quantized", levels, scales, channel_axis)
+        return held if rounds else self._widened(name, held, levels.shape)
+
+    def _rounds(self, operator: Linear) -> bool:
+        """Whether the floats that an operator reads are rounded at run time, to multiply levels."""
+        if reads_pixels(self.graph, operator):
+            return self.precision in ("int8-mixed", "dynamic") and rounds_pixels(
+                self.graph, operator, "tflite"
+            )
         # XNNPACK has no such depthwise kernel, and LiteRT has a slow one.
         depthwise = isinstance(operator, Convolution) and operator.depthwise
-        if self.precision == "dynamic" and not depthwise:
-            return held
-        return self._widened(name, held, levels.shape)
+        return self.precision == "dynamic" and not depthwise

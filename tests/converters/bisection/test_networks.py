@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from converters.bisection.compare import forward, logits, own
-from converters.formats import lower
 from converters.graph import Linear
+from converters.passes import simplify
 from converters.quantization import lifting
 from converters.quantization.piecewise import candidates, cut
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.bisection.conftest import FAMILIES, FORMATS, Frozen, opened
-from tests.converters.graphs import ENGINES, recipe_of
+from tests.converters.graphs import ENGINES, Chain, recipe_of
 from tests.networks import Textures
 
 
@@ -161,19 +161,26 @@ def test_what_is_float_already_can_not_return(frozen, textures, format):
     assert decibels(truth, logits(network, textures, network.quantized)) > 60
 
 
-def test_products_of_levels_with_floats_return_too(frozen, textures, tmp_path):
+def test_products_of_levels_with_floats_return_too(textures, tmp_path):
     """XNNPACK rounds what they read; maps by channel have no such products and stay as they are."""
-    single = frozen["b"]
-    twin = opened("tflite", single.file("tflite", "fp32"))
-    (path,) = lower(single.graph, "tflite", "dynamic", None, tmp_path)
-    network = opened("tflite", path, twin)
-    linear = {op.name for op in single.graph.operators if isinstance(op, Linear)}
-    by_channel = {name for name in linear if name.endswith("dwconv")}
-    layers = {network.steps[number].layer for number in network.quantized}
-    assert by_channel
-    assert layers == linear - by_channel
-    truth = logits(twin, textures)
-    rounded, returned = (
-        decibels(truth, logits(network, textures, r)) for r in ((), network.quantized)
+    chain = Chain(*textures.shape[1:3]).normalize().convolution(32, (3, 3), (2, 2), function="relu")
+    chain.convolution(192, function="relu").convolution(kernel=(3, 3), depthwise=True)
+    graph = simplify(chain.convolution(64, function="relu").head(12))
+    frozen = Frozen(graph, recipe_of(graph, textures), tmp_path)
+    twin = opened("tflite", frozen.file("tflite", "fp32"))
+    linear = [op for op in graph.operators if isinstance(op, Linear)]
+    stem, expand, _, project, dense = (op.name for op in linear)
+    everything = replace(
+        frozen.recipe, float_operators=frozenset(op.name for op in graph.operators)
     )
-    assert rounded + 3 < returned
+    for precision, rounded in (
+        ("dynamic", {stem, expand, project, dense}),
+        ("int8-mixed", {expand, project}),
+    ):
+        network = opened("tflite", frozen.file("tflite", precision, everything), twin)
+        assert {network.steps[number].layer for number in network.quantized} == rounded
+        truth = logits(twin, textures)
+        before, after = (
+            decibels(truth, logits(network, textures, r)) for r in ((), network.quantized)
+        )
+        assert before + 3 < after

@@ -142,6 +142,25 @@ def test_tflite_converts_at_the_borders_alone(graph, recipe):
     assert part["QUANTIZE"] - whole["QUANTIZE"] == 1
 
 
+def test_tflite_multiplies_in_int8_where_rounding_each_pixel_is_faster(tmp_path):
+    """A wide convolution of floats; one of few channels stays in float, as all do in ONNX."""
+    chain = Chain(16, 16).normalize().convolution(16, (3, 3), (2, 2)).activation("silu")
+    graph = simplify(chain.convolution(32).convolution(192).activation("silu").head(12))
+    images = pixels(8, 16, 16)
+    everything = mixed(recipe_of(graph, images), all_names(graph))
+    tflite = build_tflite(graph, "int8-mixed", everything)
+    # Of stem, narrow and wide convolution and dense layer, all but one have weights in half.
+    assert tflite_operators(tflite)["DEQUANTIZE"] == 1 + 3
+    expected = answers(graph, "tflite", "fp32", None, images, tmp_path)[LOGITS]
+    found = {
+        format: relative_error(
+            expected, answers(graph, format, "int8-mixed", everything, images, tmp_path)[LOGITS]
+        )
+        for format in ("tflite", "onnx")
+    }
+    assert found["onnx"] < 1e-3 < found["tflite"] < 2e-2
+
+
 def test_a_float_stem_reads_the_pixels_without_levels_between(graph, recipe):
     stem = [operator.name for operator in graph.operators[:2]]
     whole, part = (

@@ -11,7 +11,13 @@ from hypothesis import assume, given, settings
 from converters.formats import LOWERINGS
 from converters.graph import Linear, is_silu
 from converters.passes import simplify
-from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
+from converters.quantization.cost import (
+    all_in_int8,
+    at_border,
+    in_float,
+    in_int8,
+    rounds_pixels,
+)
 from converters.quantization.lifting import candidates as liftable
 from converters.quantization.lifting import lifted
 from converters.quantization.silu import candidates, merged, scaled
@@ -77,3 +83,23 @@ def test_times_by_hand():
     assert in_int8(graph, silu, "tflite") == 5 * values
     assert in_float(graph, silu, "tflite") == 18 * values
     assert at_border(values, "tflite") == 4 * values
+
+
+def test_tflite_rounds_pixels_for_convolutions_of_floats_that_are_wide():
+    """By hand: products in int8, what is made, the weights' bytes; each pixel and its values."""
+    chain = Chain(8, 8).normalize().convolution(32, (3, 3), function="relu")
+    chain.convolution(32, function="relu").convolution(192, function="relu").pool().reshape(
+        1, 1, 192
+    )
+    graph = simplify(chain.convolution(64, function="relu").reshape(64).dense(12).graph())
+    linear = [operator for operator in graph.operators if isinstance(operator, Linear)]
+    for format in LOWERINGS:
+        found = [rounds_pixels(graph, operator, format) for operator in linear]
+        assert found == [False, False, format == "tflite", False, False]
+    wide = linear[2]
+    values, pixels, weights = 8 * 8 * 192, 8 * 8, 32 * 192
+    rounded = pixels * (1400 + 10 * 32)
+    assert in_float(graph, wide, "tflite") == pytest.approx(
+        0.3 * pixels * weights + values + 2 * weights + rounded
+    )
+    assert in_float(graph, wide, "onnx") > in_float(graph, wide, "tflite")
