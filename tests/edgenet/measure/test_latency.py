@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgenet.measure import latency
@@ -51,6 +51,7 @@ def test_a_percentile_needs_its_count(percent, runs):
     assert latency.percentile(times[1:], percent) is None
 
 
+@settings(max_examples=15)
 @given(st.integers(1, 70))
 def test_every_call_runs_at_least_as_often_as_asked(runs):
     first, second = latency.interleaved([lambda: None, lambda: None], runs=runs, min_time=0)
@@ -69,6 +70,29 @@ def test_the_first_call_of_a_turn_is_not_timed():
     calls = []
     (found,) = latency.sample([lambda: calls.append(1)], runs=20, min_time=0)
     assert len(calls) == found.warmup.runs + len(found.milliseconds()) + latency.ROUNDS
+
+
+def test_a_turn_begins_when_threads_of_another_call_rest(monkeypatch):
+    seen: list[str] = []
+    monkeypatch.setattr(latency, "_rest", lambda: seen.append("."))
+    latency.sample([lambda: seen.append("a"), lambda: seen.append("b")], runs=4, min_time=0)
+    # The warm-up has ended with b.
+    assert "".join(seen[-21:]) == ".aa.bbbb.aaaa.bbbb.aa"
+
+
+@pytest.mark.parametrize(("spinning", "waits"), [(0, 1), (3, 4), (1000, latency._MOST_RESTS)])
+def test_threads_rest_when_the_process_takes_no_more_time(monkeypatch, spinning, waits):
+    """A processor's time goes by while they spin, and next to none after."""
+    clock, slept = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock[0] += seconds if len(slept) <= spinning else seconds / 100
+
+    monkeypatch.setattr(latency, "process_time", lambda: clock[0])
+    monkeypatch.setattr(latency, "sleep", sleep)
+    latency._rest()
+    assert len(slept) == waits
 
 
 def test_a_minimum_time_buys_more_runs():
