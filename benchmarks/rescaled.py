@@ -33,7 +33,7 @@ from converters.quantization.quantize import (
     quantize,
 )
 from converters.quantization.recipe import Recipe
-from converters.sources import folder_sets, load_source
+from converters.sources import FOLDER_IMAGES, folder_sets, load_source
 from edgenet.bundle import InputSpec
 from edgenet.images import Batch, ImageFolder, Pixels
 from edgenet.measure.fidelity import Fidelity
@@ -117,7 +117,7 @@ def _job(args: argparse.Namespace) -> Job:
     source = load_source(args.model, weights=args.weights)
     graph = freeze(source.model)
     own = input_spec(graph, source.crop_fraction, source.interpolation)
-    calibration, _ = folder_sets(args.calibration, own, None, None)
+    calibration, _ = folder_sets(args.calibration, own, FOLDER_IMAGES, None)
     crop_fraction = own.crop_fraction if args.crop_fraction is None else args.crop_fraction
     return Job(
         graph,

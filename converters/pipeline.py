@@ -24,6 +24,7 @@ from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
+    MOST_IMAGES,
     Images,
     Method,
     Quantized,
@@ -32,7 +33,15 @@ from converters.quantization.quantize import (
 from converters.quantization.ranges import DEFAULT_RULE
 from converters.quantization.recipe import UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
-from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
+from converters.sources import (
+    CROPS,
+    FOLDER_IMAGES,
+    ImageSet,
+    Source,
+    crop_sets,
+    folder_sets,
+    load_source,
+)
 from converters.targets import Target, target_named
 from converters.verify import Report, judge, verify
 from converters.versions import versions
@@ -137,7 +146,8 @@ def convert(
             has a compiler, compiled for.
         calibration: A folder of images that set the ranges; None takes crops of scikit-image's
             photographs.
-        calibration_images: How many of them; None takes 128 of a folder, or 64 crops.
+        calibration_images: How many of them; None takes 128 of a folder, or 64 crops. "fast" looks
+            at no more than 27.
         skip_damaged: Leave damaged images of `calibration` out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
         max_drop: How many points of top-1 it may lose. "int8" then becomes "int8-mixed", "w8" or
@@ -329,9 +339,10 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
 
 
 def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[ImageSet, ImageSet]:
-    """The images to calibrate on and the images to verify with."""
+    """The images to calibrate on, no more than are looked at, and the images to verify with."""
+    asked, most = request.calibration_images, MOST_IMAGES.get(request.method.effort)
     if request.calibration is None:
-        return crop_sets(spec, request.calibration_images)
+        return crop_sets(spec, _fewer(CROPS if asked is None else asked, most))
 
     told: set[str] = set()
 
@@ -341,7 +352,12 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
             report(f"left out {name}: {error}")
 
     on_damage = skip if request.skip_damaged else None
-    return folder_sets(request.calibration, spec, request.calibration_images, on_damage)
+    count = _fewer(FOLDER_IMAGES if asked is None else asked, most)
+    return folder_sets(request.calibration, spec, count, on_damage)
+
+
+def _fewer(count: int, most: int | None) -> int:
+    return count if most is None else min(count, most)
 
 
 def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:

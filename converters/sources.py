@@ -107,7 +107,7 @@ class ImageSet:
 def folder_sets(
     folder: str | os.PathLike[str],
     spec: InputSpec,
-    count: int | None,
+    count: int,
     skip: Callable[[str, ImageError], None] | None,
 ) -> tuple[ImageSet, ImageSet]:
     """Images of a folder to calibrate on and, of the rest if any, images to verify with.
@@ -115,7 +115,7 @@ def folder_sets(
     Args:
         folder: See `edgenet.images.ImageFolder`.
         spec: What the model takes.
-        count: How many calibrate, evenly spaced; None takes `FOLDER_IMAGES`.
+        count: How many calibrate, evenly spaced.
         skip: Told of a damaged image, which is left out; where it is None, one stops the work.
 
     Raises:
@@ -123,7 +123,7 @@ def folder_sets(
         ImageError: A damaged image, when it is reached.
     """
     whole = ImageFolder.open(folder)
-    chosen = whole.sample(FOLDER_IMAGES if count is None else count)
+    chosen = whole.sample(count)
     taken = set(chosen.names)
     rest = replace(
         whole, names=tuple(name for name in whole.names if name not in taken), labels=None
@@ -144,17 +144,16 @@ def _folder_set(
     )
 
 
-def crop_sets(spec: InputSpec, count: int | None) -> tuple[ImageSet, ImageSet]:
+def crop_sets(spec: InputSpec, count: int) -> tuple[ImageSet, ImageSet]:
     """Crops of scikit-image's photographs: wide ones to calibrate on, whole ones to verify with.
 
     Raises:
         MissingExtraError: scikit-image is not installed.
         UsageError: `count` is below 1.
     """
-    number = CROPS if count is None else count
-    if number < 1:
-        raise UsageError(f"cannot calibrate on {number} images: ask for 1 or more")
-    return _crop_set(spec, number, photographs.WIDE), _crop_set(spec, VERIFIED, photographs.WHOLE)
+    if count < 1:
+        raise UsageError(f"cannot calibrate on {count} images: ask for 1 or more")
+    return _crop_set(spec, count, photographs.WIDE), _crop_set(spec, VERIFIED, photographs.WHOLE)
 
 
 def _crop_set(spec: InputSpec, count: int, smallest: float) -> ImageSet:

@@ -41,7 +41,7 @@ _PLENTY = 3
 _HELD = {"fast": 9, "thorough": 36}
 EFFORTS = tuple(_HELD)
 # What "fast" leaves out costs B0 half a decibel, and is three quarters of the time.
-_MOST_IMAGES = {"fast": 27}
+MOST_IMAGES: Mapping[str, int] = {"fast": 27}
 _TRIED = {"fast": ("silu", "piecewise"), "thorough": tuple(REWRITES)}
 _OPTIONS = {"fast": 1}
 _NARROW = ("int8", "int8-mixed")
@@ -172,7 +172,7 @@ def quantize(
     method.require()
     if precision not in _NARROW:
         method = replace(method, without=frozenset(STEPS))
-    images = images.at_most(_MOST_IMAGES.get(method.effort, images.count))
+    images = images.at_most(MOST_IMAGES.get(method.effort, images.count))
     split = images.split(_HELD[method.effort])
     replayed = method.recipe
     if replayed is None:

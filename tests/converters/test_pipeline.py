@@ -14,7 +14,7 @@ from PIL import Image
 from converters.pipeline import convert
 from edgenet.bundle import MANIFEST, Bundle, sha256_of
 from edgenet.errors import AccuracyError, EdgenetError, UnsupportedModelError, UsageError
-from edgenet.images import ImageError
+from edgenet.images import ImageError, ImageFolder
 from edgenet.runtime import load
 from tests.networks import CLASSES, SIZE, Textures
 
@@ -219,6 +219,21 @@ def test_a_damaged_image_is_left_out_where_the_user_chose(
     )
     assert len([line for line in lines if "007.jpg" in line]) == 1
     assert bundle.manifest.calibration["images"] == used
+
+
+def test_the_fast_effort_reads_no_more_images_than_it_looks_at(tiny_models, place, texture_folder):
+    bundle = quick(
+        *(tiny_models["lite"], place / "out"),
+        precision="int8",
+        calibration=texture_folder,
+        calibration_images=100,
+        effort="fast",
+    )
+    assert bundle.manifest.calibration == {
+        "source": "folder",
+        "images": 27,
+        "sha256": ImageFolder.open(texture_folder).sample(27).digest(),
+    }
 
 
 def foreign_model(folder: Path) -> Path:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.sources import CROPS, VERIFIED, crop_sets, folder_sets, load_source
+from converters.sources import (
+    CROPS,
+    FOLDER_IMAGES,
+    VERIFIED,
+    crop_sets,
+    folder_sets,
+    load_source,
+)
 from edgenet.bundle import InputSpec, sha256_of
 from edgenet.errors import UsageError
 from tests.networks import CLASSES, SIZE
@@ -22,7 +29,7 @@ def test_no_image_both_calibrates_and_verifies(texture_folder):
 
 
 def test_where_all_calibrate_they_verify_too(texture_folder):
-    calibration, verification = folder_sets(texture_folder, SPEC, None, None)
+    calibration, verification = folder_sets(texture_folder, SPEC, FOLDER_IMAGES, None)
     assert (calibration.count, verification.count) == (100, VERIFIED)
 
 
@@ -36,7 +43,7 @@ def test_images_start_anew_and_come_in_batches(texture_folder):
 
 
 def test_crops_that_verify_are_not_those_that_calibrate():
-    calibration, verification = crop_sets(SPEC, None)
+    calibration, verification = crop_sets(SPEC, CROPS)
     assert (calibration.count, verification.count) == (CROPS, VERIFIED)
     first, second = (next(iter(images.images())) for images in (calibration, verification))
     assert not np.array_equal(first, second)
