@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks._common import end
 from benchmarks._peer_model import Affine, Body, Floats, take_apart
 from converters.pipeline import convert
-from converters.sources import FOLDER_IMAGES, load_source
+from converters.sources import CALIBRATION_IMAGES, load_source
 from edgenet.bundle import MANIFEST, Bundle
 from edgenet.errors import EdgenetError, MissingExtraError, UsageError
 from edgenet.images import ImageFolder
@@ -187,7 +187,7 @@ def _make_peers(order: Order, made: Made, missing: list[str]) -> None:
         spec = Bundle.open(order.ours).manifest.input
         source = load_source(order.model, weights=order.weights)
         body = take_apart(source.model, spec.shape[1:3], order.stripped)
-        folder = ImageFolder.open(order.calibration).sample(FOLDER_IMAGES)
+        folder = ImageFolder.open(order.calibration).sample(CALIBRATION_IMAGES)
         images = [body.affine.normalize(batch.images) for batch in folder.batches(spec, 1)]
     made.affine = body.affine
     for name in missing:

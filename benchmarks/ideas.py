@@ -25,19 +25,19 @@ from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
 from converters.ladder import DEFAULT_DROP, Rung, rungs
+from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
     EFFORTS,
     ROUNDINGS,
     STEPS,
-    Images,
     Method,
     Quantized,
     quantize,
 )
 from converters.quantization.ranges import DEFAULT_RULE, RULES
-from converters.sources import FOLDER_IMAGES, load_source
+from converters.sources import CALIBRATION_IMAGES, load_source
 from edgenet.bundle import InputSpec
 from edgenet.errors import UsageError
 from edgenet.images import ImageFolder, Pixels
@@ -132,12 +132,12 @@ def _job(args: argparse.Namespace) -> Job:
 
 def _split(folder: ImageFolder) -> tuple[ImageFolder, ImageFolder]:
     """Photos that choose everything, and others; class indices are of no use to either."""
-    chosen = folder.sample(FOLDER_IMAGES)
+    chosen = folder.sample(CALIBRATION_IMAGES)
     others = tuple(sorted(set(folder.names) - set(chosen.names)))
     if not others:
         raise UsageError(
             f"all {len(folder)} photos of {folder.root} set ranges, and none is left to judge by: "
-            f"give --calibration a folder of more than {FOLDER_IMAGES}"
+            f"give --calibration a folder of more than {CALIBRATION_IMAGES}"
         )
     return chosen, replace(folder, names=others, labels=None).sample(_UNSEEN)
 

@@ -24,16 +24,16 @@ from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
 from converters.quantization.equalize import rescaled, streams
+from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     EFFORTS,
     STEPS,
-    Images,
     Method,
     quantize,
 )
 from converters.quantization.recipe import Recipe
-from converters.sources import FOLDER_IMAGES, folder_sets, load_source
+from converters.sources import CALIBRATION_IMAGES, folder_sets, load_source
 from edgenet.bundle import InputSpec
 from edgenet.images import Batch, ImageFolder, Pixels
 from edgenet.measure.fidelity import Fidelity
@@ -117,7 +117,7 @@ def _job(args: argparse.Namespace) -> Job:
     source = load_source(args.model, weights=args.weights)
     graph = freeze(source.model)
     own = input_spec(graph, source.crop_fraction, source.interpolation)
-    calibration, _ = folder_sets(args.calibration, own, FOLDER_IMAGES, None)
+    calibration, _ = folder_sets(args.calibration, own, CALIBRATION_IMAGES, None)
     crop_fraction = own.crop_fraction if args.crop_fraction is None else args.crop_fraction
     return Job(
         graph,

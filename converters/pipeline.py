@@ -21,11 +21,11 @@ from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Gra
 from converters.ladder import DEFAULT_DROP, Rung, rungs
 from converters.npu.compiling import compiled_for, prepared, require_compiler_of
 from converters.preprocessing import Preprocessing
+from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
     MOST_IMAGES,
-    Images,
     Method,
     Quantized,
     quantize,
@@ -34,8 +34,7 @@ from converters.quantization.ranges import DEFAULT_RULE
 from converters.quantization.recipe import UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
 from converters.sources import (
-    CROPS,
-    FOLDER_IMAGES,
+    CALIBRATION_IMAGES,
     ImageSet,
     Source,
     crop_sets,
@@ -146,8 +145,7 @@ def convert(
             has a compiler, compiled for.
         calibration: A folder of images that set the ranges; None takes crops of scikit-image's
             photographs.
-        calibration_images: How many of them; None takes 128 of a folder, or 64 crops. "fast" looks
-            at no more than 27.
+        calibration_images: How many of them; None takes 128. "fast" looks at no more than 27.
         skip_damaged: Leave damaged images of `calibration` out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
         max_drop: How many points of top-1 it may lose. "int8" then becomes "int8-mixed", "w8" or
@@ -340,9 +338,15 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
 
 def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[ImageSet, ImageSet]:
     """The images to calibrate on, no more than are looked at, and the images to verify with."""
-    asked, most = request.calibration_images, MOST_IMAGES.get(request.method.effort)
+    asked = request.calibration_images
+    count = CALIBRATION_IMAGES if asked is None else asked
+    count = min(count, MOST_IMAGES.get(request.method.effort, count))
     if request.calibration is None:
-        return crop_sets(spec, _fewer(CROPS if asked is None else asked, most))
+        if request.precision in _CALIBRATED:
+            report(
+                "calibrating on crops of a few photographs: int8 keeps more with --calibration DIR"
+            )
+        return crop_sets(spec, count)
 
     told: set[str] = set()
 
@@ -352,12 +356,7 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
             report(f"left out {name}: {error}")
 
     on_damage = skip if request.skip_damaged else None
-    count = _fewer(FOLDER_IMAGES if asked is None else asked, most)
     return folder_sets(request.calibration, spec, count, on_damage)
-
-
-def _fewer(count: int, most: int | None) -> int:
-    return count if most is None else min(count, most)
 
 
 def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
@@ -398,11 +397,15 @@ def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) 
     method = request.method
     if precision == "w8a16":
         method = replace(method, rule=_RULE_IN_16_BITS)
-    images = frozen.calibration.images
+    calibration = frozen.calibration
     graph = frozen.graph if request.target is None else prepared(frozen.graph, request.target)
     return quantize(
         replace(graph, input_shape=(1, *graph.input_shape[1:])),
-        Images(lambda: (image[None] for image in images()), frozen.calibration.count),
+        Images(
+            lambda: (image[None] for image in calibration.images()),
+            calibration.count,
+            calibration.scenes,
+        ),
         method,
         precision,
         report,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,8 +21,7 @@ from edgenet.models.specs import VARIANTS
 from edgenet.models.weights import load_model
 
 # As many as the field's recipes take; more of them only cost time (and, by min-max, accuracy).
-FOLDER_IMAGES = 128
-CROPS = 64
+CALIBRATION_IMAGES = 128
 VERIFIED = 64
 
 
@@ -90,12 +89,14 @@ def _weights(
 class ImageSet:
     """Images of the model's size; `images` starts anew at each call, height × width × 3 uint8 each.
 
-    `description` is what the manifest says of them.
+    `description` is what the manifest says of them; `scenes` has a number for each, the same for
+    those that show the same, or None where no two are known to.
     """
 
     images: Callable[[], Iterator[Pixels]]
     count: int
     description: Mapping[str, Any]
+    scenes: Sequence[int] | None = None
 
     def batches(self, size: int) -> Iterator[Pixels]:
         """The images `size` at a time, the last batch perhaps smaller."""
@@ -163,4 +164,9 @@ def _crop_set(spec: InputSpec, count: int, smallest: float) -> ImageSet:
         "sha256": photographs.digest(),
     }
     size = spec.shape[1:3]
-    return ImageSet(lambda: photographs.crops(count, *size, smallest), count, description)
+    return ImageSet(
+        lambda: photographs.crops(count, *size, smallest),
+        count,
+        description,
+        photographs.photographs_of(count),
+    )

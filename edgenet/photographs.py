@@ -26,6 +26,9 @@ _SEED = 0
 def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Iterator[Pixels]:
     """`count` crops, the same at every call, one height × width × 3 uint8 image at a time.
 
+    They come photograph by photograph, from each as many as from the others, or one more. Fewer of
+    them are the first of each.
+
     Args:
         count: How many.
         height: Of each, in pixels.
@@ -36,15 +39,25 @@ def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Itera
         MissingExtraError: scikit-image is not installed.
     """
     photographs = [np.asarray(decode(path)) for path in _paths()]
-    random = np.random.Generator(np.random.PCG64(_SEED))
-    for index in range(count):
-        photograph = photographs[index % len(photographs)]
-        side = int(min(photograph.shape[:2]) * random.uniform(smallest, 1))
-        top, left = (int(random.integers(0, n - side + 1)) for n in photograph.shape[:2])
-        square = photograph[top : top + side, left : left + side]
-        if random.random() < 0.5:
-            square = square[:, ::-1]
-        yield prepare(square, height, width, 1.0, "bicubic")
+    for which, (photograph, share) in enumerate(zip(photographs, _shares(count), strict=True)):
+        random = np.random.Generator(np.random.PCG64((_SEED, which)))
+        for _ in range(share):
+            side = int(min(photograph.shape[:2]) * random.uniform(smallest, 1))
+            top, left = (int(random.integers(0, n - side + 1)) for n in photograph.shape[:2])
+            square = photograph[top : top + side, left : left + side]
+            if random.random() < 0.5:
+                square = square[:, ::-1]
+            yield prepare(square, height, width, 1.0, "bicubic")
+
+
+def photographs_of(count: int) -> list[int]:
+    """By its number, from 0, the photograph that each of so many crops is of."""
+    return [which for which, share in enumerate(_shares(count)) for _ in range(share)]
+
+
+def _shares(count: int) -> list[int]:
+    each, rest = divmod(count, len(NAMES))
+    return [each + (which < rest) for which in range(len(NAMES))]
 
 
 def digest() -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from converters.formats import ARRANGEMENTS
 from converters.graph import Graph, Linear, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
+from converters.quantization.images import Images, Split
 from converters.quantization.moments import Moments
 from converters.quantization.parallel import in_order
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
@@ -34,10 +34,7 @@ ROUNDINGS: Mapping[str, Rounding] = {
 DEFAULT_ROUNDING = "least-squares"
 # What can be left out, in the order in which it is done.
 STEPS = ("streams", *REWRITES, "correction")
-# Images for what takes many passes; every third of them is only measured on.
-_ASIDE = 3
-# Where no more than one image in so many is held, as many again are only measured on.
-_PLENTY = 3
+# Images for what takes many passes.
 _HELD = {"fast": 9, "thorough": 36}
 EFFORTS = tuple(_HELD)
 # What "fast" leaves out costs B0 half a decibel, and is three quarters of the time.
@@ -73,49 +70,6 @@ class Method:
         ):
             if name not in known:
                 raise UsageError(f"no {what} is called {name!r}: take one of {', '.join(known)}")
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """Calibration images, batches of 1; `all` starts anew at each call."""
-
-    all: Callable[[], Iterator[Image]]
-    count: int
-
-    def at_most(self, count: int) -> Images:
-        """So many of them, evenly spaced."""
-        step = -(-self.count // count)
-        return Images(lambda: islice(self.all(), 0, None, step), -(-self.count // step))
-
-    def split(self, held: int) -> Split:
-        """Holds about so many of them, evenly spaced; of very few, all are in every part."""
-        step = max(self.count // held, 1)
-        chosen = range(0, self.count, step)
-        if len(chosen) < 2 * _ASIDE:
-            few = [image for place, image in enumerate(self.all()) if place in chosen]
-            return Split(few, few, self.all(), self.count)
-        measured = {*chosen[::_ASIDE]}
-        if step >= _PLENTY:
-            period = step * _ASIDE
-            measured |= {*range(period // 2, self.count, period)}
-        few, aside = list[Image](), list[Image]()
-        for place, image in enumerate(self.all()):
-            if place in measured:
-                aside.append(image)
-            elif place in chosen:
-                few.append(image)
-        others = (image for place, image in enumerate(self.all()) if place not in measured)
-        return Split(few, aside, others, self.count - len(aside))
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A `few` of the `others` for what takes many passes; those `aside` set nothing."""
-
-    few: Sequence[Image]
-    aside: Sequence[Image]
-    others: Iterator[Image]
-    count: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +131,7 @@ def quantize(
     replayed = method.recipe
     if replayed is None:
         report("looking for rewrites that take noise away")
-        rewrites = _find_rewrites(graph, split.few, method)
+        rewrites = _find_rewrites(graph, split, method)
     else:
         _require_replayable(replayed, precision)
         rewrites = replayed.rewrites
@@ -234,15 +188,15 @@ def _report_progress(report: Callable[[str], None], done: int, count: int) -> No
         report(f"calibrating: {done} of {count}")
 
 
-def _find_rewrites(graph: Graph, few: Sequence[Image], method: Method) -> Rewrites:
+def _find_rewrites(graph: Graph, split: Split, method: Method) -> Rewrites:
     rewrites: dict[str, Mapping[str, tuple[float, ...]]] = {}
     if "streams" not in method.without:
-        rewrites |= equalize_streams(graph, few)
+        rewrites |= equalize_streams(graph, split.few)
     names = [name for name in _TRIED[method.effort] if name not in method.without]
     if names:
         rewrites |= rewrite_where_worth(
             rewritten(graph, rewrites),
-            few,
+            *split.apart(),
             method.rule,
             names,
             _OPTIONS.get(method.effort),

@@ -1,8 +1,8 @@
 """Where rewrites take enough noise away from the logits for the time that they add.
 
-Each site is measured on images before it is rewritten: half of them set ranges, the other half tell
-what a site's tensors, rounded alone in the float network, cost the logits. Where a scaled SiLU is
-not worth its time, its channels may still be lifted, which takes none.
+Some images set ranges and gains, and others tell what a site's tensors, rounded alone in the float
+network, cost the logits before and after. Where a scaled SiLU is not worth its time, its channels
+may still be lifted, which takes none.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _price(time: float) -> float:
 
 def rewrite_where_worth(
     graph: Graph,
-    images: Sequence[Image],
+    seen: Sequence[Image],
+    unseen: Sequence[Image],
     rule: str,
     names: Sequence[str] = tuple(REWRITES),
     options: int | None = None,
@@ -81,7 +82,8 @@ def rewrite_where_worth(
 
     Args:
         graph: In float, for a batch of 1.
-        images: Batches of 1, a few tens.
+        seen: They set ranges and gains; batches of 1, a dozen or more.
+        unseen: They are measured on; as many others, of other scenes.
         rule: Of the ranges, a name of `converters.quantization.ranges.RULES`.
         names: Of `REWRITES`, which to try; a site is rewritten in one way alone.
         options: The first how many of a rewrite's to try; None for all.
@@ -90,7 +92,6 @@ def rewrite_where_worth(
     sites = _sites(graph, names, options)
     if not sites:
         return {}
-    seen, unseen = images[::2], images[1::2] or images
     trial_of = partial(_Trial.of, seen=seen, unseen=unseen, rule=rule, corrected=corrected)
     plain = trial_of(graph)
     left, statistics = plain.switches.noise(plain.switches.held), plain.statistics

@@ -95,7 +95,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         "--calibration-images",
         type=int,
         metavar="N",
-        help="how many of them (default: 128 of DIR, or 64 crops)",
+        help="how many of them (default: 128)",
     )
     group.add_argument(
         "--skip-damaged", action="store_true", help="leave damaged calibration images out"

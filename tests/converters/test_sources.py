@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from converters.sources import (
-    CROPS,
-    FOLDER_IMAGES,
+    CALIBRATION_IMAGES,
     VERIFIED,
     crop_sets,
     folder_sets,
@@ -15,6 +14,7 @@ from converters.sources import (
 )
 from edgenet.bundle import InputSpec, sha256_of
 from edgenet.errors import UsageError
+from edgenet.photographs import photographs_of
 from tests.networks import CLASSES, SIZE
 
 SPEC = InputSpec("image", (1, 32, 32, 3), "uint8", "NHWC", "in the model", 1.0, "bilinear")
@@ -25,11 +25,12 @@ def test_no_image_both_calibrates_and_verifies(texture_folder):
     assert (calibration.count, verification.count) == (40, 60)
     of = [{image.tobytes() for image in images.images()} for images in (calibration, verification)]
     assert of[0].isdisjoint(of[1])
+    assert calibration.scenes is None
     assert calibration.description["sha256"] != verification.description["sha256"]
 
 
 def test_where_all_calibrate_they_verify_too(texture_folder):
-    calibration, verification = folder_sets(texture_folder, SPEC, FOLDER_IMAGES, None)
+    calibration, verification = folder_sets(texture_folder, SPEC, CALIBRATION_IMAGES, None)
     assert (calibration.count, verification.count) == (100, VERIFIED)
 
 
@@ -43,8 +44,9 @@ def test_images_start_anew_and_come_in_batches(texture_folder):
 
 
 def test_crops_that_verify_are_not_those_that_calibrate():
-    calibration, verification = crop_sets(SPEC, CROPS)
-    assert (calibration.count, verification.count) == (CROPS, VERIFIED)
+    calibration, verification = crop_sets(SPEC, 40)
+    assert (calibration.count, verification.count) == (40, VERIFIED)
+    assert calibration.scenes == photographs_of(40)
     first, second = (next(iter(images.images())) for images in (calibration, verification))
     assert not np.array_equal(first, second)
     with pytest.raises(UsageError, match="1 or more"):

@@ -11,7 +11,7 @@ import pytest
 
 from edgenet import photographs
 from edgenet.errors import MissingExtraError
-from edgenet.photographs import NAMES, WHOLE, WIDE, crops, digest
+from edgenet.photographs import NAMES, WHOLE, WIDE, crops, digest, photographs_of
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 48)])
@@ -24,10 +24,21 @@ def test_crops_have_the_size_asked_for(size):
         assert crop.std() > 10
 
 
-def test_the_same_at_every_call_and_a_shorter_call_is_their_start():
+def test_the_same_at_every_call_and_fewer_are_the_first_of_each_photograph():
     first = list(crops(8, 16, 16, WIDE))
     assert all(map(np.array_equal, first, crops(8, 16, 16, WIDE)))
-    assert all(map(np.array_equal, first[:3], crops(3, 16, 16, WIDE)))
+    fewer = [first[place] for place in (0, 2, 4)]
+    assert all(map(np.array_equal, fewer, crops(3, 16, 16, WIDE)))
+
+
+def test_photographs_follow_one_another():
+    """Whole crops of one are more alike than those of two."""
+    assert photographs_of(40) == [which for which in range(5) for _ in range(8)]
+    assert photographs_of(7) == [0, 0, 1, 1, 2, 3, 4]
+    means = np.array([crop.mean(axis=(0, 1)) for crop in crops(40, 16, 16)]).reshape(5, 8, 3)
+    within = means.std(axis=1).max()
+    between = np.linalg.norm(np.diff(means.mean(axis=1), axis=0), axis=1)
+    assert within < between.min()
 
 
 def test_no_two_are_alike():

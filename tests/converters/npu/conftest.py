@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from converters.freeze import freeze
-from converters.quantization.quantize import Images, Method, Quantized, quantize
+from converters.quantization.images import Images
+from converters.quantization.quantize import Method, Quantized, quantize
 from tests.networks import Textures, tiny_network
 
 Family = Literal["b", "lite"]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from converters.graph import Convolution, Graph, Linear
 from converters.passes import simplify
 from converters.quantization import gating, silu
-from converters.quantization.quantize import Images, Method, Quantized, quantize
+from converters.quantization.images import Images
+from converters.quantization.quantize import Method, Quantized, quantize
 from converters.quantization.simulate import Image
 from tests.converters.graphs import Chain, Floats, chains, pixels
 

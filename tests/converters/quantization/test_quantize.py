@@ -12,7 +12,6 @@ from converters.formats import lower
 from converters.graph import LOGITS, Graph, Linear
 from converters.quantization.parameters import weight_scales
 from converters.quantization.quantize import (
-    EFFORTS,
     ROUNDINGS,
     STEPS,
     Method,
@@ -154,24 +153,6 @@ def test_the_fast_effort_looks_at_fewer_images_and_rewrites(graph, count, looked
     found = quantized(graph, count, effort="fast")
     assert found.images == looked_at
     assert "gating" not in found.recipe.rewrites
-
-
-@pytest.mark.parametrize("effort", EFFORTS)
-@pytest.mark.parametrize("count", [6, 13, 64, 200])
-def test_images_aside_set_nothing(effort, count):
-    held = {"fast": 9, "thorough": 36}[effort]
-    numbered = [np.full((1, 1, 1, 3), i, np.uint8) for i in range(count)]
-
-    def numbers(images) -> list[int]:
-        return [int(image[0, 0, 0, 0]) for image in images]
-
-    split = images_of(numbered).split(held)
-    few, aside, others = map(numbers, (split.few, split.aside, split.others))
-    assert sorted(aside + others) == list(range(count))
-    assert set(few) <= set(others)
-    assert len(others) == split.count
-    assert min(held, count) <= len(few) + len(aside) < 2 * held
-    assert len(aside) >= (len(few) + len(aside)) // (2 if count >= 3 * held else 3)
 
 
 @pytest.mark.parametrize("precision", ["w8a16", "w8", "dynamic"])

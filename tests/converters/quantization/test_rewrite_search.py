@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -24,13 +24,18 @@ from converters.quantization.rewrite_search import (
     _worth_their_time,
     rewrite_where_worth,
 )
-from converters.quantization.simulate import logits, noise, simulated
+from converters.quantization.simulate import Image, logits, noise, simulated
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import batches, loud_network, silu_network
 
 # Of `silu_network`: one where every kind of rewrite is worth its time.
 LOPSIDED = 2
 FULL_PRICE = rewrite_search._AMPLITUDE_OF_TIME
+
+
+def halves(count: int, **options: int) -> tuple[Sequence[Image], Sequence[Image]]:
+    images = batches(count, **options)
+    return images[::2], images[1::2]
 
 
 def int8_noise(graph: Graph) -> float:
@@ -43,7 +48,7 @@ def int8_noise(graph: Graph) -> float:
 
 def test_what_is_chosen_takes_noise_away():
     graph = silu_network(LOPSIDED)
-    made = rewrite_where_worth(graph, batches(16, seed=2), "by-role")
+    made = rewrite_where_worth(graph, *halves(16, seed=2), "by-role")
     assert set(made) == {"silu", "gating", "lifting"}
     assert int8_noise(unlifted(rewritten(graph, made))) < int8_noise(graph)
 
@@ -57,12 +62,12 @@ def test_what_is_chosen_takes_noise_away():
     ],
 )
 def test_only_what_is_named_is_tried(name, graph):
-    made = rewrite_where_worth(graph, batches(16, seed=2), "by-role", [name])
+    made = rewrite_where_worth(graph, *halves(16, seed=2), "by-role", [name])
     assert set(made) == {name}
 
 
 def test_a_site_is_rewritten_in_one_way_alone():
-    made = rewrite_where_worth(loud_network(), batches(16, seed=2), "by-role")
+    made = rewrite_where_worth(loud_network(), *halves(16, seed=2), "by-role")
     (site,) = REWRITES["piecewise"].candidates(loud_network())
     assert [site in made.get(name, {}) for name in ("gating", "piecewise")].count(True) == 1
 
@@ -75,12 +80,12 @@ def test_where_channels_are_alike_nothing_is_worth_its_time():
     convolution.bias[:] = convolution.bias[:1]
     graph = simplify(chain.activation("silu").convolution(4).head())
     assert REWRITES["silu"].candidates(graph)
-    assert rewrite_where_worth(graph, batches(8), "by-role") == {}
+    assert rewrite_where_worth(graph, *halves(8), "by-role") == {}
 
 
 def test_networks_without_a_place_are_left_alone():
     graph = simplify(Chain(8, 8).normalize().convolution(4, function="relu6").head())
-    assert rewrite_where_worth(graph, batches(4, size=8), "by-role") == {}
+    assert rewrite_where_worth(graph, *halves(4, size=8), "by-role") == {}
 
 
 @pytest.fixture
@@ -90,7 +95,7 @@ def full_price(monkeypatch):
 
 def test_what_is_quiet_is_not_worth_time(full_price):
     assert int8_noise(silu_network(LOPSIDED)) < 1e-4
-    assert rewrite_where_worth(silu_network(LOPSIDED), batches(16), "by-role", ["silu"]) == {}
+    assert rewrite_where_worth(silu_network(LOPSIDED), *halves(16), "by-role", ["silu"]) == {}
 
 
 def way(spared: float, time: float) -> _Way:

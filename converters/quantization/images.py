@@ -1,0 +1,80 @@
+"""Calibration images: which set ranges and gains, and which only tell how good those are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from converters.quantization.simulate import Image
+
+# Of the images that are held, every third is only measured on.
+_ASIDE = 3
+# Where no more than one image in so many is held, as many again are only measured on.
+_PLENTY = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Calibration images, batches of 1; `all` starts anew at each call.
+
+    `scenes` has a number for each, the same for those that show the same; None where no two do.
+    """
+
+    all: Callable[[], Iterator[Image]]
+    count: int
+    scenes: Sequence[int] | None = None
+
+    def at_most(self, count: int) -> Images:
+        """So many of them, evenly spaced."""
+        step = -(-self.count // count)
+        scenes = None if self.scenes is None else self.scenes[::step]
+        return Images(lambda: islice(self.all(), 0, None, step), -(-self.count // step), scenes)
+
+    def split(self, held: int) -> Split:
+        """Holds about so many of them, evenly spaced; of very few, all are in every part."""
+        step = max(self.count // held, 1)
+        chosen = range(0, self.count, step)
+        measured = set[int]()
+        if len(chosen) >= 2 * _ASIDE:
+            measured.update(chosen[::_ASIDE])
+            if step >= _PLENTY:
+                period = step * _ASIDE
+                measured.update(range(period // 2, self.count, period))
+        held_ones = measured.union(chosen)
+        kept = {place: image for place, image in enumerate(self.all()) if place in held_ones}
+        few = {place: image for place, image in kept.items() if place not in measured}
+        aside = [image for place, image in kept.items() if place in measured]
+        others = (image for place, image in enumerate(self.all()) if place not in measured)
+        return Split(
+            few=list(few.values()),
+            scenes=list(few) if self.scenes is None else [self.scenes[place] for place in few],
+            aside=aside or list(few.values()),
+            others=others,
+            count=self.count - len(aside),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A `few` of the `others` for what takes many passes; those `aside` set nothing.
+
+    `scenes` are those of the few.
+    """
+
+    few: Sequence[Image]
+    scenes: Sequence[int]
+    aside: Sequence[Image]
+    others: Iterator[Image]
+    count: int
+
+    def apart(self) -> tuple[Sequence[Image], Sequence[Image]]:
+        """The few, those of every other scene and the rest; where there is no rest, all in both.
+
+        What fits no more than some scenes looks as if it fitted all where it is judged on them.
+        """
+        places = {scene: place for place, scene in enumerate(dict.fromkeys(self.scenes))}
+        halves: tuple[list[Image], list[Image]] = ([], [])
+        for image, scene in zip(self.few, self.scenes, strict=True):
+            halves[places[scene] % 2].append(image)
+        return (halves[0], halves[1]) if halves[1] else (self.few, self.few)

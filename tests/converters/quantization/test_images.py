@@ -1,0 +1,47 @@
+"""Which images set ranges and gains, and which only tell how good those are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converters.quantization.images import Images
+
+
+@pytest.mark.parametrize("held", [9, 36])
+@pytest.mark.parametrize("count", [6, 13, 64, 200])
+def test_images_aside_set_nothing(held, count):
+    numbered = [np.full((1, 1, 1, 3), i, np.uint8) for i in range(count)]
+
+    def numbers(images) -> list[int]:
+        return [int(image[0, 0, 0, 0]) for image in images]
+
+    split = Images(lambda: iter(numbered), count).split(held)
+    few, aside, others = map(numbers, (split.few, split.aside, split.others))
+    assert sorted(aside + others) == list(range(count))
+    assert set(few) <= set(others)
+    assert len(others) == split.count
+    assert min(held, count) <= len(few) + len(aside) < 2 * held
+    assert len(aside) >= (len(few) + len(aside)) // (2 if count >= 3 * held else 3)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.sampled_from([9, 36]))
+def test_gains_are_judged_on_scenes_that_did_not_make_them(shots, held):
+    scenes = [scene for scene, count in enumerate(shots) for _ in range(count)]
+    images = [np.full((1, 1, 1, 3), scene, np.uint8) for scene in scenes]
+    split = Images(lambda: iter(images), len(images), scenes).at_most(100).split(held)
+    assert [image.max() for image in split.few] == split.scenes
+    seen, unseen = split.apart()
+    if len(set(split.scenes)) == 1:
+        assert seen == unseen == split.few
+    else:
+        assert len(seen) + len(unseen) == len(split.few)
+        assert not {image.max() for image in seen} & {image.max() for image in unseen}
+
+
+def test_where_no_two_images_are_known_to_be_alike_every_other_one_judges():
+    images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(20)]
+    split = Images(lambda: iter(images), 20).split(20)
+    assert split.apart() == (split.few[::2], split.few[1::2])
