@@ -18,7 +18,8 @@ _PLENTY = 3
 class Images:
     """Calibration images, batches of 1; `all` starts anew at each call.
 
-    `scenes` has a number for each, the same for those that show the same; None where no two do.
+    `scenes` has a number for each, the same for those that show the same; None where no two are
+    known to.
     """
 
     all: Callable[[], Iterator[Image]]
@@ -41,18 +42,16 @@ class Images:
             if step >= _PLENTY:
                 period = step * _ASIDE
                 measured.update(range(period // 2, self.count, period))
-        held_ones = measured.union(chosen)
-        kept = {place: image for place, image in enumerate(self.all()) if place in held_ones}
-        few = {place: image for place, image in kept.items() if place not in measured}
-        aside = [image for place, image in kept.items() if place in measured]
+        scenes = range(self.count) if self.scenes is None else self.scenes
+        few, of_few, aside = list[Image](), list[int](), list[Image]()
+        for place, image in enumerate(self.all()):
+            if place in measured:
+                aside.append(image)
+            elif place in chosen:
+                few.append(image)
+                of_few.append(scenes[place])
         others = (image for place, image in enumerate(self.all()) if place not in measured)
-        return Split(
-            few=list(few.values()),
-            scenes=list(few) if self.scenes is None else [self.scenes[place] for place in few],
-            aside=aside or list(few.values()),
-            others=others,
-            count=self.count - len(aside),
-        )
+        return Split(few, of_few, aside or few, others, self.count - len(aside))
 
 
 @dataclass(frozen=True, eq=False)
