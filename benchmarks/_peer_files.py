@@ -21,7 +21,8 @@ from typing import Any
 from benchmarks._common import end
 from benchmarks._peer_model import Affine, Body, Floats, take_apart
 from converters.pipeline import convert
-from converters.sources import CALIBRATION_IMAGES, load_source
+from converters.quantization.quantize import DEFAULT_EFFORT, EFFORTS
+from converters.sources import load_source
 from edgenet.bundle import MANIFEST, Bundle
 from edgenet.errors import EdgenetError, MissingExtraError, UsageError
 from edgenet.images import ImageFolder
@@ -46,6 +47,7 @@ class Order:
     work: Path
     stripped: bool
     max_drop: float | None = None
+    interpolation: str | None = None
 
     @property
     def ours(self) -> Path:
@@ -105,6 +107,7 @@ def made_by_child(order: Order) -> Made:
     command += [str(order.work), *([order.weights] if order.weights else [])]
     command += ["--stripped"] if order.stripped else []
     command += [] if order.max_drop is None else ["--max-drop", str(order.max_drop)]
+    command += [] if order.interpolation is None else ["--interpolation", order.interpolation]
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         raise EdgenetError("the files to compare could not be made: see above")
     return _read(order)
@@ -118,6 +121,7 @@ def main() -> int:
     parser.add_argument("weights", nargs="?")
     parser.add_argument("--stripped", action="store_true")
     parser.add_argument("--max-drop", type=float)
+    parser.add_argument("--interpolation")
     make(Order(**vars(parser.parse_args())))
     return 0
 
@@ -176,6 +180,7 @@ def _make_ours(order: Order, made: Made) -> None:
             weights=order.weights,
             calibration=order.calibration,
             max_drop=order.max_drop,
+            interpolation=order.interpolation,
         )
     made.save(order.work)
 
@@ -187,7 +192,7 @@ def _make_peers(order: Order, made: Made, missing: list[str]) -> None:
         spec = Bundle.open(order.ours).manifest.input
         source = load_source(order.model, weights=order.weights)
         body = take_apart(source.model, spec.shape[1:3], order.stripped)
-        folder = ImageFolder.open(order.calibration).sample(CALIBRATION_IMAGES)
+        folder = ImageFolder.open(order.calibration).sample(EFFORTS[DEFAULT_EFFORT].images)
         images = [body.affine.normalize(batch.images) for batch in folder.batches(spec, 1)]
     made.affine = body.affine
     for name in missing:

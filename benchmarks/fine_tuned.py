@@ -6,7 +6,8 @@ The classes of ImageNet-1k become eleven (fish, birds, dogs, ...). A head for th
 network, augmentation before it, and all of it is trained on the photos: the network's batch
 statistics stay as they are, as Keras's guide to transfer learning has it, or follow the photos with
 `--batch-statistics`, whose weights end further from those published. DIR then holds `model.keras`,
-`classes.txt`, and in `photos` and `evaluate` the photos with their new labels.
+`classes.txt`, and in `photos` and `evaluate` the photos with their new labels. Photos are resized
+as Pillow does it: `benchmarks.peers` takes `--interpolation bilinear` with the model.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def _coarse(labels: Iterable[int]) -> list[int]:
 
 
 def _read(model: Any, folder: ImageFolder) -> tuple[Any, Any]:
-    """The photos as `keras.utils.image_dataset_from_directory` prepares them, and their classes."""
+    """The photos whole and of the model's size, and their classes."""
     print(f"reading {len(folder)} photos", file=sys.stderr)
     _, height, width, _ = model.input_shape
     images = [prepare(path, height, width, 1.0, "bilinear") for path in folder.paths]

@@ -37,7 +37,7 @@ from converters.quantization.quantize import (
     quantize,
 )
 from converters.quantization.ranges import DEFAULT_RULE, RULES
-from converters.sources import CALIBRATION_IMAGES, load_source
+from converters.sources import load_source
 from edgenet.bundle import InputSpec
 from edgenet.errors import UsageError
 from edgenet.images import ImageFolder, Pixels
@@ -68,8 +68,14 @@ class Job:
 
     graph: Graph
     spec: InputSpec
-    images: Images
+    calibration: Sequence[Pixels]
     judges: Mapping[str, Photos]
+
+    def images(self, effort: str = DEFAULT_EFFORT) -> Images:
+        """As many of those that calibrate as an effort looks at, evenly spaced."""
+        count, wanted = len(self.calibration), min(len(self.calibration), EFFORTS[effort].images)
+        chosen = [self.calibration[place * count // wanted] for place in range(wanted)]
+        return Images(lambda: iter(chosen), wanted)
 
 
 @dataclass(frozen=True)
@@ -127,17 +133,18 @@ def _job(args: argparse.Namespace) -> Job:
         if args.crop_fraction is not None:
             spec = replace(spec, crop_fraction=args.crop_fraction)
         judges["evaluation photos"] = _photos(graph, spec, evaluation)
-    return Job(graph, spec, Images(lambda: iter(held), len(held)), judges)
+    return Job(graph, spec, held, judges)
 
 
 def _split(folder: ImageFolder) -> tuple[ImageFolder, ImageFolder]:
     """Photos that choose everything, and others; class indices are of no use to either."""
-    chosen = folder.sample(CALIBRATION_IMAGES)
+    wanted = EFFORTS[DEFAULT_EFFORT].images
+    chosen = folder.sample(wanted)
     others = tuple(sorted(set(folder.names) - set(chosen.names)))
     if not others:
         raise UsageError(
             f"all {len(folder)} photos of {folder.root} set ranges, and none is left to judge by: "
-            f"give --calibration a folder of more than {CALIBRATION_IMAGES}"
+            f"give --calibration a folder of more than {wanted}"
         )
     return chosen, replace(folder, names=others, labels=None).sample(_UNSEEN)
 
@@ -152,7 +159,7 @@ def _results(job: Job) -> Iterator[Result]:
     whole: tuple[Quantized, float] | None = None
     for idea, method in methods().items():
         start = perf_counter()
-        made = quantize(job.graph, job.images, method)
+        made = quantize(job.graph, job.images(method.effort), method)
         seconds = perf_counter() - start
         whole = whole or (made, seconds)
         yield _judged(job, idea, Rung("int8", made), seconds)
@@ -164,7 +171,7 @@ def _results(job: Job) -> Iterator[Result]:
             DEFAULT_DROP,
             bf16=False,
             strict=False,
-            weights_alone=lambda: quantize(job.graph, job.images, Method(), "w8"),
+            weights_alone=lambda: quantize(job.graph, job.images(), Method(), "w8"),
             report=lambda line: print(line, file=sys.stderr),
         )
     )
@@ -209,7 +216,7 @@ def _json(model: str, job: Job, results: Sequence[Result]) -> str:
     document = {
         "machine": describe(),
         "model": model,
-        "calibration_images": job.images.count,
+        "calibration_images": len(job.calibration),
         "images": {name: len(photos.truth) for name, photos in job.judges.items()},
         "results": [asdict(result) for result in results],
     }
@@ -217,7 +224,7 @@ def _json(model: str, job: Job, results: Sequence[Result]) -> str:
 
 
 def _text(model: str, job: Job, results: Sequence[Result]) -> str:
-    parts = [f"{model} int8, {job.images.count} photos calibrate"]
+    parts = [f"{model} int8, {len(job.calibration)} photos calibrate"]
     for name, photos in job.judges.items():
         labelled = photos.labels is not None
         columns = ("agreement", "drop") if labelled else ("dB", "KL", "agreement")

@@ -124,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
         "--max-drop", type=float, metavar="POINTS", help="of ours: what `edgenet convert` allows"
     )
     parser.add_argument(
+        "--interpolation", metavar="NAME", help="of photos (default: as `edgenet convert` has it)"
+    )
+    parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keeps the files (default: build/peers/MODEL-KIND)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -134,7 +137,15 @@ def _job(args: argparse.Namespace) -> Job:
     folder = ImageFolder.open(args.evaluate)
     kind = "stripped" if args.stripped else "whole"
     work = args.work or Path("build", "peers", f"{Path(args.model).stem}-{kind}")
-    order = Order(args.model, args.weights, args.calibration, work, args.stripped, args.max_drop)
+    order = Order(
+        args.model,
+        args.weights,
+        args.calibration,
+        work,
+        args.stripped,
+        args.max_drop,
+        args.interpolation,
+    )
     made = made_by_child(order)
     bundle = Bundle.open(order.ours)
     spec = bundle.manifest.input

@@ -33,9 +33,9 @@ from converters.quantization.quantize import (
     quantize,
 )
 from converters.quantization.recipe import Recipe
-from converters.sources import CALIBRATION_IMAGES, folder_sets, load_source
+from converters.sources import folder_sets, load_source
 from edgenet.bundle import InputSpec
-from edgenet.images import Batch, ImageFolder, Pixels
+from edgenet.images import Batch, ImageFolder
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number
@@ -65,13 +65,9 @@ class Job:
 
     graph: Graph
     spec: InputSpec
-    calibration: list[Pixels]
+    calibration: Images
     evaluation: ImageFolder
     effort: str
-
-    def images(self) -> Iterator[Pixels]:
-        """The calibration images, a batch of one at a time."""
-        return (image[None] for image in self.calibration)
 
     def batches(self) -> Iterator[Batch]:
         """The evaluation photos."""
@@ -117,12 +113,13 @@ def _job(args: argparse.Namespace) -> Job:
     source = load_source(args.model, weights=args.weights)
     graph = freeze(source.model)
     own = input_spec(graph, source.crop_fraction, source.interpolation)
-    calibration, _ = folder_sets(args.calibration, own, CALIBRATION_IMAGES, None)
+    calibration, _ = folder_sets(args.calibration, own, EFFORTS[args.effort].images, None)
+    held = list(calibration.images.all())
     crop_fraction = own.crop_fraction if args.crop_fraction is None else args.crop_fraction
     return Job(
         graph,
         input_spec(graph, crop_fraction, source.interpolation),
-        list(calibration.images()),
+        Images(lambda: iter(held), len(held)),
         folder if args.images is None else folder.sample(args.images),
         args.effort,
     )
@@ -130,9 +127,8 @@ def _job(args: argparse.Namespace) -> Job:
 
 def _results(job: Job, seed: int | None, truth: Floats) -> Iterator[Result]:
     graph = job.graph if seed is None else _rescaled(job.graph, seed)
-    images = Images(job.images, len(job.calibration))
     for name, method in METHODS.items():
-        made = quantize(graph, images, replace(method, effort=job.effort))
+        made = quantize(graph, job.calibration, replace(method, effort=job.effort))
         for format in LOWERINGS:
             print(f"seed {seed}: {name} in {format}", file=sys.stderr)
             found = Fidelity.of(truth, _answers(job, made.of(format), made.recipe, "int8", format))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 Function = Literal["linear", "relu", "relu6", "silu", "sigmoid", "tanh", "softmax"]
 
 INPUT = "image"

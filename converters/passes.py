@@ -47,7 +47,6 @@ def merge_pairs(graph: Graph, merge: Merge) -> Graph:
     operators = list(graph.operators)
     position = 0
     while position < len(operators):
-        graph = graph.with_operators(operators)
         first = operators[position]
         readers = graph.consumers[first.output]
         union = None
@@ -58,7 +57,8 @@ def merge_pairs(graph: Graph, merge: Merge) -> Graph:
             continue
         operators[operators.index(readers[0])] = union
         del operators[position]
-    return graph.with_operators(operators)
+        graph = graph.with_operators(operators)
+    return graph
 
 
 def _joined(operator: Operator, first: Operator, last: Operator) -> Operator:

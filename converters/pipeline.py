@@ -11,30 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from converters.formats import (
-    LOWERINGS,
     formats_of,
     lower,
-    require_formats,
 )
 from converters.freeze import freeze
 from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.ladder import DEFAULT_DROP, Rung, rungs
-from converters.npu.compiling import compiled_for, prepared, require_compiler_of
+from converters.npu.compiling import compiled_for, prepared
 from converters.preprocessing import Preprocessing
 from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
-    MOST_IMAGES,
+    EFFORTS,
     Method,
     Quantized,
     quantize,
 )
-from converters.quantization.ranges import DEFAULT_RULE
 from converters.quantization.recipe import UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
+from converters.request import CALIBRATED, SEARCHED, Request
 from converters.sources import (
-    CALIBRATION_IMAGES,
     ImageSet,
     Source,
     crop_sets,
@@ -46,7 +43,6 @@ from converters.verify import Report, judge, verify
 from converters.versions import versions
 from edgenet.bundle import (
     MANIFEST,
-    PRECISIONS,
     Artifact,
     Bundle,
     Compiled,
@@ -58,40 +54,12 @@ from edgenet.bundle import (
     writing,
 )
 from edgenet.errors import AccuracyError, UsageError
-from edgenet.images import LABELS_CSV, ImageError, ImageFolder
+from edgenet.images import ImageError, ImageFolder
 
 # What Keras answers at a time: 16 images of B0, 2 of B7.
 _KERAS_PIXELS = 16 * 224 * 224
-_CALIBRATED = ("int8", "int8-mixed", "w8a16")
-# What `max_drop` chooses operators for.
-_SEARCHED = ("int8", "int8-mixed")
-# With 256 times as many levels there is room for every outlier, and nothing is gained by clipping.
-_RULE_IN_16_BITS = "min-max"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `convert` is asked for; the fields are `convert`'s arguments."""
-
-    model: str | os.PathLike[str]
-    output: Path
-    precision: str
-    formats: tuple[str, ...]
-    calibration: str | os.PathLike[str] | None
-    calibration_images: int | None
-    skip_damaged: bool
-    evaluate: str | os.PathLike[str] | None
-    max_drop: float | None
-    crop_fraction: float | None
-    preprocess: Preprocessing | None
-    labels: str | os.PathLike[str] | None
-    weights: str | os.PathLike[str] | None
-    download: bool
-    input_size: int | None
-    batch: int
-    method: Method
-    strict: bool
-    target: Target | None = None
+# Fewer images than these are told to be few.
+_ENOUGH = 32
 
 
 @dataclass(frozen=True)
@@ -102,7 +70,7 @@ class Frozen:
     graph: Graph
     input: InputSpec
     calibration: ImageSet
-    verification: ImageSet
+    verification: Images
     logits: Floats
 
 
@@ -119,13 +87,14 @@ def convert(
     evaluate: str | os.PathLike[str] | None = None,
     max_drop: float | None = None,
     crop_fraction: float | None = None,
+    interpolation: str | None = None,
     preprocess: str | None = None,
     labels: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     download: bool = False,
     input_size: int | None = None,
     batch: int = 1,
-    range_rule: str = DEFAULT_RULE,
+    range_rule: str | None = None,
     rounding: str = DEFAULT_ROUNDING,
     without: Sequence[str] = (),
     effort: str = DEFAULT_EFFORT,
@@ -145,19 +114,21 @@ def convert(
             has a compiler, compiled for.
         calibration: A folder of images that set the ranges; None takes crops of scikit-image's
             photographs.
-        calibration_images: How many of them; None takes 128. "fast" looks at no more than 27.
+        calibration_images: How many of them; None takes 128, or 27 where the effort is "fast".
         skip_damaged: Leave damaged images of `calibration` out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
         max_drop: How many points of top-1 it may lose. "int8" then becomes "int8-mixed", "w8" or
             "fp16" if it must; without `evaluate` the noise of the logits decides.
         crop_fraction: Of the photo's short side; 1.0 = no crop; None takes the variant's, or 1.0.
+        interpolation: A name of `edgenet.images.INTERPOLATIONS`, how photos are resized; None takes
+            the variant's, or "tf-bilinear".
         preprocess: A name of `Preprocessing`, for a model without layers of its own for it.
         labels: A file of class names, one a line.
         weights: A weights file, for a variant.
         download: Let keras.applications fetch a variant's weights.
         input_size: Height and width, for a model that leaves them open.
         batch: Images a run.
-        range_rule: A name of `converters.quantization.ranges.RULES`.
+        range_rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's.
         rounding: A name of `converters.quantization.quantize.ROUNDINGS`.
         without: Steps to leave out, of `converters.quantization.quantize.STEPS`.
         effort: A name of `converters.quantization.quantize.EFFORTS`.
@@ -187,6 +158,7 @@ def convert(
         evaluate=evaluate,
         max_drop=max_drop,
         crop_fraction=crop_fraction,
+        interpolation=interpolation,
         preprocess=None if preprocess is None else Preprocessing.named(preprocess),
         labels=labels,
         weights=weights,
@@ -203,7 +175,7 @@ def convert(
         strict=strict,
         target=place,
     )
-    _check(request)
+    request.require()
     with writing(request.output) as folder:
         frozen = _freeze(request, report)
         if place is not None and precision is None:
@@ -235,62 +207,6 @@ def _formats(asked: Sequence[str] | None, precision: str, target: Target | None)
     return formats_of(precision) if target is None else target.formats_for(precision)
 
 
-def _check(request: Request) -> None:
-    if request.precision not in PRECISIONS:
-        raise UsageError(
-            f"no precision is called {request.precision!r}: take one of {', '.join(PRECISIONS)}"
-        )
-    unknown = [format for format in request.formats if format not in LOWERINGS]
-    if unknown or not request.formats:
-        raise UsageError(
-            f"no format is called {', '.join(unknown)!r}: take of {', '.join(LOWERINGS)}"
-        )
-    if request.target is not None:
-        _check_target(request, request.target)
-    require_formats(request.precision, request.formats)
-    if request.batch < 1:
-        raise UsageError(f"a batch has 1 image or more, not {request.batch}")
-    if request.crop_fraction is not None and not 0 < request.crop_fraction <= 1:
-        raise UsageError(
-            f"the crop fraction must be above 0 and at most 1, not {request.crop_fraction}"
-        )
-    request.method.require()
-    if request.method.recipe and request.precision not in _CALIBRATED and not _rounds(request):
-        raise UsageError(
-            f"there is nothing for --recipe to decide in {request.precision}: leave it off"
-        )
-    _check_evaluation(request)
-
-
-def _check_target(request: Request, target: Target) -> None:
-    """What contradicts the target, and what it needs that is not here."""
-    target.require_precision(request.precision)
-    target.require_formats(request.formats)
-    if target.integers and request.max_drop is not None and request.evaluate is None:
-        raise UsageError(
-            f"{target.name} runs integers alone, so --max-drop can return nothing to float: add "
-            "--evaluate DIR to judge the result, or leave it off"
-        )
-    require_compiler_of(target)
-
-
-def _check_evaluation(request: Request) -> None:
-    """Before the work, not after it: that there is what the result is to be judged on."""
-    if request.evaluate is not None:
-        labelled = ImageFolder.open(request.evaluate).labels is not None
-        if request.max_drop is not None and not labelled:
-            raise UsageError(
-                f"--max-drop needs labels, and {os.fspath(request.evaluate)} has none: put its "
-                f"images in one folder a class, or list them in a {LABELS_CSV}"
-            )
-    elif request.max_drop is not None and request.precision not in _SEARCHED:
-        raise UsageError(
-            f"--max-drop of {request.precision} is judged on labelled images: add --evaluate DIR"
-        )
-    if request.strict and request.max_drop is None:
-        raise UsageError("--strict is about the drop that is allowed: add --max-drop POINTS")
-
-
 def _freeze(request: Request, report: Report) -> Frozen:
     report(f"loading {os.fspath(request.model)}")
     source = load_source(
@@ -305,6 +221,8 @@ def _freeze(request: Request, report: Report) -> Frozen:
     if request.target is not None:
         graph = replace(graph, pixels=request.target.pixels)
     _check_labels(source, graph)
+    if request.evaluate is not None:
+        ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
     spec = _input_spec(request, source, graph)
     calibration, verification = _image_sets(request, spec, report)
     report(f"asking Keras about {verification.count} images")
@@ -332,19 +250,19 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
         crop_fraction=source.crop_fraction
         if request.crop_fraction is None
         else request.crop_fraction,
-        interpolation=source.interpolation,
+        interpolation=request.interpolation or source.interpolation,
     )
 
 
-def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[ImageSet, ImageSet]:
-    """The images to calibrate on, no more than are looked at, and the images to verify with."""
-    asked = request.calibration_images
-    count = CALIBRATION_IMAGES if asked is None else asked
-    count = min(count, MOST_IMAGES.get(request.method.effort, count))
+def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[ImageSet, Images]:
+    """The images to calibrate on, and the images to verify with."""
+    count = request.calibration_images
+    if count is None:
+        count = EFFORTS[request.method.effort].images
     if request.calibration is None:
-        if request.precision in _CALIBRATED:
+        if request.precision in CALIBRATED:
             report(
-                "calibrating on crops of a few photographs: int8 keeps more with --calibration DIR"
+                f"calibrating on crops of five photographs{_few(request)} with --calibration DIR"
             )
         return crop_sets(spec, count)
 
@@ -356,19 +274,33 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
             report(f"left out {name}: {error}")
 
     on_damage = skip if request.skip_damaged else None
-    return folder_sets(request.calibration, spec, count, on_damage)
+    calibration, verification = folder_sets(request.calibration, spec, count, on_damage)
+    found = calibration.description["images"]
+    if found < _ENOUGH and request.precision in CALIBRATED:
+        report(
+            f"calibrating on {found} different images and crops of them{_few(request)} with 100 or "
+            "more"
+        )
+    elif request.precision == "fp32":
+        report("fp32 needs no --calibration: add --int8 to calibrate on it")
+    return calibration, verification
+
+
+def _few(request: Request) -> str:
+    unheld = request.max_drop is not None and request.evaluate is None
+    return f"{', too few to hold --max-drop by' if unheld else ''}: int8 keeps more"
 
 
 def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
     """What to write: one precision, or with `max_drop` the ladder from int8 down."""
-    if request.precision not in _CALIBRATED and not _rounds(request):
+    if request.precision not in CALIBRATED and not request.rounds:
         yield Rung(request.precision, None)
         return
     quantized = _quantize(request, frozen, request.precision, report)
-    if request.method.recipe is not None and request.precision in _SEARCHED:
+    if request.method.recipe is not None and request.precision in SEARCHED:
         mixed = any(quantized.recipe.of(name).float_operators for name in request.formats)
         yield Rung("int8-mixed" if mixed else "int8", quantized)
-    elif request.precision not in _SEARCHED:
+    elif request.precision not in SEARCHED:
         yield Rung(request.precision, quantized)
     elif request.precision == "int8" and (request.max_drop is None or _all_integers(request)):
         yield Rung("int8", quantized)
@@ -388,25 +320,12 @@ def _all_integers(request: Request) -> bool:
     return request.target is not None and request.target.integers
 
 
-def _rounds(request: Request) -> bool:
-    """Whether images that need not set ranges are there to round the weights by."""
-    return request.precision in UNCALIBRATED and request.calibration is not None
-
-
 def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) -> Quantized:
-    method = request.method
-    if precision == "w8a16":
-        method = replace(method, rule=_RULE_IN_16_BITS)
-    calibration = frozen.calibration
     graph = frozen.graph if request.target is None else prepared(frozen.graph, request.target)
     return quantize(
         replace(graph, input_shape=(1, *graph.input_shape[1:])),
-        Images(
-            lambda: (image[None] for image in calibration.images()),
-            calibration.count,
-            calibration.scenes,
-        ),
-        method,
+        frozen.calibration.images,
+        request.method,
         precision,
         report,
         request.formats,
@@ -433,7 +352,7 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
         artifacts=(),
         reference=None,
         versions=versions(),
-        target=None if request.target is None else request.target.to_json(),
+        target=None if request.target is None else request.target.to_json(rung.precision),
     )
     own = {} if request.target is None else request.target.lowerings
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
 from converters.graph import Floats
 from edgenet.errors import UsageError
+from edgenet.models.specs import IMAGENET_MEAN, IMAGENET_STDDEV, LITE_MEAN, LITE_STDDEV
 
-# Of ImageNet's pixels in 0..1, R G B: keras.applications.imagenet_utils, mode "torch".
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+# Mean and deviation of pixels 0..255, for all channels or for R, G, B.
+_PIXELS: Mapping[str, tuple[Any, Any]] = {
+    "raw": (0.0, 1.0),
+    "unit": (0.0, 255.0),
+    "tf": (127.5, 127.5),
+    "torch": (np.multiply(255, IMAGENET_MEAN), np.multiply(255, IMAGENET_STDDEV)),
+    "lite": (LITE_MEAN, LITE_STDDEV),
+}
+NAMES = tuple(_PIXELS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +36,6 @@ class Preprocessing:
     scale: Floats
     offset: Floats
 
-    NAMES: ClassVar[tuple[str, ...]] = ("raw", "unit", "tf", "torch", "lite")
-
     @classmethod
     def named(cls, name: str) -> Preprocessing:
         """The preprocessing of that name.
@@ -37,16 +43,7 @@ class Preprocessing:
         Raises:
             UsageError: There is none of that name.
         """
-        pixels = {
-            "raw": (0.0, 1.0),
-            "unit": (0.0, 255.0),
-            "tf": (127.5, 127.5),
-            "torch": (np.multiply(255, _IMAGENET_MEAN), np.multiply(255, _IMAGENET_DEVIATION)),
-            "lite": (127.0, 128.0),
-        }
-        if name not in pixels:
-            raise UsageError(
-                f"no preprocessing is called {name!r}: take one of {', '.join(cls.NAMES)}"
-            )
-        mean, deviation = (np.broadcast_to(np.float64(v), (3,)) for v in pixels[name])
+        if name not in _PIXELS:
+            raise UsageError(f"no preprocessing is called {name!r}: take one of {', '.join(NAMES)}")
+        mean, deviation = (np.broadcast_to(np.float64(v), (3,)) for v in _PIXELS[name])
         return cls(name, (1 / deviation).astype(np.float32), (-mean / deviation).astype(np.float32))

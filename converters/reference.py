@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from converters.freeze import layer_graph, passes_on
+from converters.frontend.layers import passes_on
+from converters.frontend.supported import origin
+from converters.frontend.walk import layer_graph
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
+from edgenet.errors import UsageError
 from edgenet.images import Pixels
 
 # A layer, the name of one of its attributes, and another value for it.
@@ -31,15 +34,28 @@ def keras_logits(
 
     Returns:
         images × classes; a single sigmoid is two classes, as in the graph.
+
+    Raises:
+        UsageError: They are no finite numbers.
     """
     changes = [*_float32(model), *_silent(_last_acting(model))]
     with _replaced(changes), warnings.catch_warnings():
         # Keras warns where a model of one input was built with a list of it.
         warnings.simplefilter("ignore", UserWarning)
         answer = _compiled(model)
-        rows = [answer(_prepared(batch, preprocess)) for batch in batches]
+        rows = [_only(answer(_prepared(batch, preprocess))) for batch in batches]
     logits = np.concatenate([np.asarray(row, np.float32) for row in rows])
+    if not np.isfinite(logits).all():
+        raise UsageError("the model answers with nan or infinity: take an earlier checkpoint")
     return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
+
+
+def _only(outputs: Any) -> Any:
+    """The one output, of a model that gives a list or a dictionary of it too."""
+    import keras
+
+    (found,) = keras.tree.flatten(outputs)
+    return found
 
 
 def _prepared(batch: Pixels, preprocess: Preprocessing | None) -> Floats:
@@ -90,6 +106,8 @@ def _silent(layer: Any) -> Iterator[Change]:
 
     if isinstance(layer, keras.layers.Softmax):
         yield layer, "call", lambda inputs, mask=None: inputs
+    elif origin(layer) == "ops" and type(layer).__name__ in ("Softmax", "Sigmoid"):
+        yield layer, "call", lambda inputs: inputs
     elif getattr(layer, "activation", None) in (
         keras.activations.softmax,
         keras.activations.sigmoid,
@@ -98,14 +116,14 @@ def _silent(layer: Any) -> Iterator[Change]:
 
 
 def _last_acting(model: Any) -> Any:
-    """The layer whose answer the model's is: the last that does anything at inference."""
+    """The layer whose answer the model's is: the last that does more than reshape it."""
     tensor = model.outputs[0]
     while True:
         layer, node, index = tensor._keras_history
         nested = layer_graph(layer)
         if nested is not None:
             tensor = nested.outputs[index]
-        elif passes_on(layer):
+        elif passes_on(layer) or type(layer).__name__ in ("Reshape", "Flatten"):
             tensor = layer._inbound_nodes[node].input_tensors[0]
         else:
             return layer

@@ -14,8 +14,10 @@ from typing import Any, Literal
 from converters.formats import formats_of
 from converters.graph import Graph, is_silu
 from edgenet.errors import UsageError
+from edgenet.runtime.qnn import SOCS
 
-_QUALCOMM_SOCS = ("SM8450", "SM8550", "SM8650", "SM8750")
+# The precisions whose kernels hold activations in a target's integers.
+_HELD_IN_INTEGERS = ("int8", "int8-mixed", "w8a16")
 # Vela's own names, by accelerator and MACs a cycle (`vela --help`).
 _ETHOS_U = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
@@ -88,9 +90,10 @@ class Target:
         """The formats to write in a precision."""
         return tuple(format for format in self.formats if format in formats_of(precision))
 
-    def to_json(self) -> dict[str, Any]:
-        """As the manifest stores it."""
-        return {"name": self.name, "activations": self.activations}
+    def to_json(self, precision: str) -> dict[str, Any]:
+        """As the manifest of a bundle in that precision stores it."""
+        whole = precision in _HELD_IN_INTEGERS
+        return {"name": self.name, "activations": self.activations if whole else "float"}
 
 
 def _qualcomm(name: str, socs: tuple[str, ...]) -> Target:
@@ -153,8 +156,8 @@ _ALL: tuple[Target, ...] = (
         smooth="int8",
         activations="int8",
     ),
-    _qualcomm("qualcomm", _QUALCOMM_SOCS),
-    *(_qualcomm(f"qualcomm:{soc}", (soc,)) for soc in _QUALCOMM_SOCS),
+    _qualcomm("qualcomm", tuple(SOCS)),
+    *(_qualcomm(f"qualcomm:{soc}", (soc,)) for soc in SOCS),
     *(_ethos_u(name) for name in _ETHOS_U),
 )
 TARGETS: Mapping[str, Target] = {target.name: target for target in _ALL}

@@ -62,7 +62,13 @@ def verify(
     """
     artifact = Artifact(format, precision, files, _UNVERIFIED)
     with load_artifact(bundle, artifact) as session:
-        found = Fidelity.of(logits, np.concatenate([session.run(batch) for batch in images]))
+        answers = np.concatenate([session.run(batch) for batch in images])
+    if not np.isfinite(answers).all():
+        raise AccuracyError(
+            f"the {precision} {format} file answers with nan or infinity: the model's numbers are "
+            f"beyond what {precision} holds; take another precision"
+        )
+    found = Fidelity.of(logits, answers)
     failures = _LIMITS.get(precision, Limits()).failures(found)
     if failures:
         raise AccuracyError(f"the {precision} {format} file is not the Keras model: {failures[0]}")
@@ -79,8 +85,10 @@ def judge(
         AccuracyError: A file loses more than `max_drop` points of top-1.
     """
     report(f"evaluating on {os.fspath(folder)}")
-    batches = ImageFolder.open(folder).batches(bundle.manifest.input, _EVALUATION_BATCH)
-    float_model = bundle.manifest.reference or bundle.manifest.artifacts[0]
+    images = ImageFolder.open(folder).of_classes(bundle.labels(), bundle.classes)
+    batches = images.batches(bundle.manifest.input, _EVALUATION_BATCH)
+    float_model = bundle.manifest.float_model
+    assert float_model is not None, "convert writes one"
     with ExitStack() as stack:
         reference, *sessions = (
             stack.enter_context(load_artifact(bundle, artifact))
@@ -88,6 +96,8 @@ def judge(
         )
         limits = Limits(max_drop=max_drop)
         compared = parity.compare(reference, sessions, batches, lambda precision: limits)
+    if compared.doubt:
+        report(compared.doubt)
     for result in compared.results:
         found, format = result.fidelity, result.info.format
         drop = "" if found.drop_points is None else f", drop {found.drop_points:.2f} points"

@@ -145,6 +145,13 @@ class Manifest:
     compiled: tuple[Compiled, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def float_model(self) -> Artifact | None:
+        """The fp32 model: the reference, or the model itself where that is fp32."""
+        if self.reference is None and self.precision == "fp32":
+            return self.artifacts[0]
+        return self.reference
+
     def to_json(self) -> str:
         """The manifest as text, the same for equal manifests."""
         document = asdict(self)
@@ -167,11 +174,31 @@ class Manifest:
                 raise BundleError(
                     f"its manifest has schema version {schema}; this edgenet reads {SCHEMA_VERSION}"
                 )
-            return _manifest(document)
-        except (ValueError, KeyError, TypeError) as error:
+            return _checked(_manifest(document))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(
                 f"its manifest is damaged ({type(error).__name__}: {error}); convert again"
             ) from error
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """Refuses what has the right keys and other things than they ask for."""
+    artifacts = (*manifest.artifacts, *filter(None, (manifest.reference,)))
+    records = [record for artifact in artifacts for record in artifact.files]
+    records += [manifest.labels] if manifest.labels else []
+    records += [compiled.file for compiled in manifest.compiled]
+    shapes = [manifest.input.shape, *(output.shape for output in manifest.outputs)]
+    good = (
+        manifest.artifacts
+        and all(artifact.files and artifact.format in FORMATS for artifact in artifacts)
+        and all(isinstance(r.path, str) and isinstance(r.sha256, str) for r in records)
+        and all(shape and all(type(size) is int and size > 0 for size in shape) for shape in shapes)
+        and len(manifest.input.shape) == 4
+        and isinstance(manifest.input.crop_fraction, float | int)
+    )
+    if not good:
+        raise ValueError("a value is not of its kind")
+    return manifest
 
 
 def _record(document: Mapping[str, Any]) -> FileRecord:
@@ -226,6 +253,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "source": dict(manifest.source),
         "precision": manifest.precision,
         "input_shape": list(manifest.input.shape),
+        "input_dtype": manifest.input.dtype,
         "preprocessing": manifest.input.preprocessing,
         "calibration": manifest.calibration and dict(manifest.calibration),
         "recipe": {
@@ -274,6 +302,11 @@ class Bundle:
     def formats(self) -> tuple[str, ...]:
         """The formats that the bundle holds, in the order in which they were written."""
         return tuple(artifact.format for artifact in self.manifest.artifacts)
+
+    @property
+    def classes(self) -> int:
+        """How many the model knows."""
+        return next(output.shape[-1] for output in self.manifest.outputs if output.name == "logits")
 
     def artifact(self, format: str) -> Artifact:
         """The artifact of a format.
@@ -351,8 +384,11 @@ def writing(target: Path) -> Iterator[Path]:
     whole.
 
     Raises:
-        UsageError: `target` is there and is not a bundle: it is not edgenet's to replace.
+        UsageError: `target` is there and is no bundle, or holds more than one: it is not edgenet's
+            to replace. Or it cannot be renamed.
     """
+    # Of a link, the folder behind it is replaced.
+    target = target.resolve()
     _refuse_foreign(target)
     made = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -370,14 +406,40 @@ def writing(target: Path) -> Iterator[Path]:
 
 
 def _refuse_foreign(target: Path) -> None:
-    if target.is_dir():
-        if (target / MANIFEST).exists() or not any(target.iterdir()):
-            return
+    if target == Path.cwd() or target.is_mount():
+        raise UsageError(f"{target} cannot be replaced: name a folder in it, as in -o BUNDLE")
+    if not target.is_dir():
+        if target.exists():
+            raise UsageError(f"{target} is a file: name another place with -o")
+        return
+    foreign = _foreign(target)
+    if foreign:
         raise UsageError(
-            f"{target} is a folder with other things in it: name another place with -o"
+            f"{target} is a folder with other things in it ({foreign[0]}): name another place with "
+            "-o"
         )
-    if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} is a file: name another place with -o")
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What lies in a folder that no manifest of edgenet's speaks for, by name."""
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        ours = {MANIFEST} if "schema_version" in document and "artifacts" in document else set()
+    except (OSError, ValueError, TypeError, RecursionError):
+        document, ours = None, set()
+    ours.update(_paths(document) if ours else ())
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    return sorted({path.relative_to(folder).as_posix() for path in files} - ours)
+
+
+def _paths(document: Any) -> Iterator[str]:
+    """Every `path` in a manifest, of whatever schema."""
+    if isinstance(document, dict):
+        if isinstance(document.get("path"), str):
+            yield document["path"]
+        document = list(document.values())
+    for part in document if isinstance(document, list) else ():
+        yield from _paths(part)
 
 
 def _mend(target: Path) -> None:

@@ -1,7 +1,7 @@
 """Every error that edgenet raises for a user's mistake or a machine's lack, with its exit code.
 
-The command line prints the message as one line and exits with `exit_code`; anything that is not an
-`EdgenetError` is a defect of edgenet and keeps its traceback.
+The command line prints the message as one line and exits with `exit_code`, 1 for what the system
+refuses (`OSError`); anything else is a defect of edgenet and keeps its traceback.
 """
 
 from __future__ import annotations

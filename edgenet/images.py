@@ -7,7 +7,8 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Union
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", npt.NDArray[Any]]
 
-INTERPOLATIONS = ("bicubic", "bilinear")
+INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
+"""Pillow's two, which are antialiased, and what `tf.image.resize` does by itself, which is not."""
+
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LABELS_CSV = "labels.csv"
 
@@ -55,7 +58,12 @@ def decode(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     name = _name(source)
-    file: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    file: Any = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
+    if not (isinstance(file, str | os.PathLike | Image.Image) or hasattr(file, "read")):
+        raise UsageError(
+            "an image is a path, bytes, an open file, a PIL image or an array, not "
+            f"{type(source).__name__}"
+        )
     try:
         opened = file if isinstance(file, Image.Image) else Image.open(file)
         return _to_rgb(_upright(opened))
@@ -124,14 +132,14 @@ def prepare(
 
     A fraction below 1 cuts out the central square whose side is that fraction of the photo's short
     side, then resizes it. A fraction of 1 does not cut: the whole photo is resized straight,
-    squashed where its aspect ratio is another. Resizing down is antialiased, as Pillow does.
+    squashed where its aspect ratio is another.
 
     Args:
         image: Anything that `decode` takes.
         height: Of the result, in pixels.
         width: Of the result, in pixels.
         crop_fraction: Above 0, at most 1.
-        interpolation: "bicubic" or "bilinear".
+        interpolation: A name of `INTERPOLATIONS`.
 
     Returns:
         height×width×3 uint8, RGB.
@@ -151,8 +159,35 @@ def prepare(
     photo = decode(image)
     if crop_fraction < 1:
         photo = _central_square(photo, crop_fraction)
+    if interpolation == "tf-bilinear":
+        return _sampled(np.asarray(photo), height, width)
     resample = Image.Resampling[interpolation.upper()]
     return np.asarray(photo.resize((width, height), resample), np.uint8)
+
+
+def _sampled(photo: Pixels, height: int, width: int) -> Pixels:
+    """Between the four pixels around each point, however many others a point stands for.
+
+    Source: `tf.image.resize` with `antialias=False`, which `image_dataset_from_directory` calls;
+    tensorflow/core/kernels/image/resize_bilinear_op.cc, with half-pixel centers.
+    """
+    (above, below, down), (left, right, across) = (
+        _neighbours(size, wanted)
+        for size, wanted in zip(photo.shape, (height, width), strict=False)
+    )
+    rows = photo[above] + (photo[below] - photo[above].astype(np.float32)) * down[:, None, None]
+    found = rows[:, left] + (rows[:, right] - rows[:, left]) * across[:, None]
+    return np.asarray(np.rint(found), np.uint8)
+
+
+def _neighbours(
+    size: int, wanted: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Of each point wanted, the pixels on both sides, and how far it is from the first, 0..1."""
+    place = (np.arange(wanted) + 0.5) * size / wanted - 0.5
+    first = np.floor(place).astype(np.intp)
+    pair = (first.clip(0, size - 1), (first + 1).clip(0, size - 1))
+    return *pair, (place - first).astype(np.float32)
 
 
 def _central_square(photo: Image.Image, fraction: float) -> Image.Image:
@@ -198,11 +233,13 @@ class ImageFolder:
         root: The folder.
         names: The images' paths relative to it, with forward slashes.
         labels: Their class indices, or None where the folder does not tell.
+        folders: The names of the class folders in the order of their indices, where there are any.
     """
 
     root: Path
     names: tuple[str, ...]
     labels: tuple[int, ...] | None
+    folders: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ImageFolder:
@@ -210,7 +247,8 @@ class ImageFolder:
 
         With a `labels.csv` (columns `file` and `class_index`) it is that file's list, in its order.
         Else the images that lie in the folder itself, sorted by name. Else those of its
-        sub-folders, each of which is a class, numbered in the order of their sorted names.
+        sub-folders, each of which is a class, numbered in the order of their sorted names;
+        `of_classes` numbers them as a model does.
 
         Raises:
             UsageError: No such folder, no image in it, or a `labels.csv` that cannot be followed.
@@ -219,13 +257,45 @@ class ImageFolder:
         if not root.is_dir():
             raise UsageError(f"no such folder of images: {root}")
         try:
-            names, labels = _contents(root)
+            names, labels, folders = _contents(root)
         except OSError as error:
             raise UsageError(f"cannot read {error.filename or root}: {error.strerror}") from error
         if not names:
             kinds = " ".join(sorted(SUFFIXES))
             raise UsageError(f"no images in {root} or in folders right under it ({kinds})")
-        return cls(root, names, labels)
+        return cls(root, names, labels, folders)
+
+    def of_classes(self, names: Sequence[str] | None, classes: int) -> ImageFolder:
+        """The folder with its class folders numbered as a model numbers its classes.
+
+        Args:
+            names: The model's class names in index order; None where it has none.
+            classes: How many the model has.
+
+        Returns:
+            By name, where the folders are named as the classes; in their sorted order, as Keras
+            numbers them, where none is and there are as many as classes.
+
+        Raises:
+            UsageError: Neither.
+        """
+        if not self.folders:
+            return self
+        known = Counter(map(_plain, names or ()))
+        strange = [folder for folder in self.folders if known[_plain(folder)] != 1]
+        if not strange:
+            places = {_plain(name): index for index, name in enumerate(names or ())}
+            indices = [places[_plain(folder)] for folder in self.folders]
+            labels = tuple(indices[label] for label in self.labels or ())
+            return replace(self, labels=labels, folders=())
+        if len(strange) == len(self.folders) == classes:
+            return self
+        which = "several" if known[_plain(strange[0])] else "none"
+        raise UsageError(
+            f"{self.root} has {len(self.folders)} class folders, the model {classes} classes, and "
+            f"{strange[0]!r} is the name of {which} of them: name the folders as the labels, or "
+            f"list the images in a {LABELS_CSV}"
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -249,6 +319,25 @@ class ImageFolder:
         labels = tuple(self.labels[index] for index in chosen) if self.labels is not None else None
         return replace(self, names=tuple(self.names[index] for index in chosen), labels=labels)
 
+    def only(self, names: Iterable[str]) -> ImageFolder:
+        """The folder with these of its images, in its order, of whatever classes."""
+        wanted = set(names)
+        kept = tuple(name for name in self.names if name in wanted)
+        return replace(self, names=kept, labels=None, folders=())
+
+    def distinct(self) -> ImageFolder:
+        """The folder with one of those files that are equal to the byte.
+
+        Raises:
+            UsageError: A file has gone.
+        """
+        first: dict[str, str] = {}
+        for name in self.names:
+            digest = hashlib.sha256()
+            _add_file(digest, self.root / name)
+            first.setdefault(digest.hexdigest(), name)
+        return self if len(first) == len(self) else self.only(first.values())
+
     def digest(self) -> str:
         """The sha256, in hexadecimal, over each image's name, size and bytes, in order.
 
@@ -257,14 +346,8 @@ class ImageFolder:
         """
         digest = hashlib.sha256()
         for name, path in zip(self.names, self.paths, strict=True):
-            try:
-                size = path.stat().st_size
-                digest.update(f"{name}\0{size}\0".encode())
-                with path.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-            except OSError as error:
-                raise UsageError(f"cannot read the image {path}: {error.strerror}") from error
+            digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+            _add_file(digest, path)
         return digest.hexdigest()
 
     def batches(
@@ -331,19 +414,36 @@ class ImageFolder:
         )
 
 
-def _contents(root: Path) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+def _add_file(digest: Any, path: Path) -> None:
+    """Takes the size and the bytes of a file into a digest."""
+    try:
+        digest.update(f"{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise UsageError(f"cannot read the image {path}: {error.strerror}") from error
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _contents(
+    root: Path,
+) -> tuple[tuple[str, ...], tuple[int, ...] | None, tuple[str, ...]]:
     if (root / LABELS_CSV).is_file():
-        return _read_csv(root)
+        return *_read_csv(root), ()
     names = _images_in(root)
     if names:
-        return names, None
+        return names, None, ()
     folders = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
     pairs = [
         (f"{folder}/{name}", index)
         for index, folder in enumerate(folders)
         for name in _images_in(root / folder)
     ]
-    return tuple(name for name, _ in pairs), tuple(index for _, index in pairs)
+    return tuple(name for name, _ in pairs), tuple(index for _, index in pairs), tuple(folders)
 
 
 def _images_in(folder: Path) -> tuple[str, ...]:
@@ -359,6 +459,8 @@ def _read_csv(root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
             if not {"file", "class_index"} <= set(reader.fieldnames or ()):
                 raise UsageError(f'{path} must begin with the header line "file,class_index"')
             pairs = [_csv_row(root, reader.line_num, row) for row in reader]
+        if not pairs:
+            raise UsageError(f"{path} lists no image")
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} is not a CSV file in UTF-8 ({error})") from error
     return tuple(name for name, _ in pairs), tuple(index for _, index in pairs)

@@ -11,11 +11,15 @@ import hashlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgenet.errors import MissingExtraError
 from edgenet.images import Pixels, decode, prepare
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 WIDE = 0.5
@@ -26,8 +30,8 @@ _SEED = 0
 def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Iterator[Pixels]:
     """`count` crops, the same at every call, one height × width × 3 uint8 image at a time.
 
-    They come photograph by photograph, from each as many as from the others, or one more. Fewer of
-    them are the first of each.
+    They come photograph by photograph, from each as many as from the others, or one more. Asking
+    for fewer gives the first of each.
 
     Args:
         count: How many.
@@ -38,16 +42,28 @@ def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Itera
     Raises:
         MissingExtraError: scikit-image is not installed.
     """
-    photographs = [np.asarray(decode(path)) for path in _paths()]
+    photographs = [decode(path) for path in _paths()]
     for which, (photograph, share) in enumerate(zip(photographs, _shares(count), strict=True)):
-        random = np.random.Generator(np.random.PCG64((_SEED, which)))
-        for _ in range(share):
-            side = int(min(photograph.shape[:2]) * random.uniform(smallest, 1))
-            top, left = (int(random.integers(0, n - side + 1)) for n in photograph.shape[:2])
-            square = photograph[top : top + side, left : left + side]
-            if random.random() < 0.5:
-                square = square[:, ::-1]
+        for square in cut(photograph, share, smallest, which):
             yield prepare(square, height, width, 1.0, "bicubic")
+
+
+def cut(photo: Image.Image, count: int, smallest: float, which: int) -> Iterator[Pixels]:
+    """`count` random squares of a photo, mirrored or not, the same at every call.
+
+    Args:
+        photo: In RGB.
+        count: How many.
+        smallest: The shortest side, as a share of the photo's short side.
+        which: The photo's number; each has squares of its own.
+    """
+    pixels = np.asarray(photo)
+    random = np.random.Generator(np.random.PCG64((_SEED, which)))
+    for _ in range(count):
+        side = max(1, int(min(pixels.shape[:2]) * random.uniform(smallest, 1)))
+        top, left = (int(random.integers(0, n - side + 1)) for n in pixels.shape[:2])
+        square = pixels[top : top + side, left : left + side]
+        yield square[:, ::-1] if random.random() < 0.5 else square
 
 
 def photographs_of(count: int) -> list[int]:
@@ -56,8 +72,13 @@ def photographs_of(count: int) -> list[int]:
 
 
 def _shares(count: int) -> list[int]:
-    each, rest = divmod(count, len(NAMES))
-    return [each + (which < rest) for which in range(len(NAMES))]
+    return shares(count, len(NAMES))
+
+
+def shares(count: int, parts: int) -> list[int]:
+    """So many in parts, from each as many as from the others, or one more."""
+    each, rest = divmod(count, parts)
+    return [each + (which < rest) for which in range(parts)]
 
 
 def digest() -> str:
@@ -72,5 +93,8 @@ def _paths() -> list[Path]:
     """They lie in scikit-image's folder: nothing of it is imported, nothing downloaded."""
     spec = find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("taking images from scikit-image's photographs", "convert")
+        raise MissingExtraError(
+            "taking crops of scikit-image's photographs, where no folder of images is named,",
+            "convert",
+        )
     return [Path(spec.submodule_search_locations[0]) / "data" / name for name in NAMES]

@@ -18,4 +18,6 @@ def main(bundle: str, photo: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/classify.py BUNDLE PHOTO")
     main(*sys.argv[1:])

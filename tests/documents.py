@@ -84,6 +84,7 @@ def recipe(precision: str) -> dict[str, Any]:
         "source": {"variant": "lite0"},
         "precision": precision,
         "input_shape": [1, 224, 224, 3],
+        "input_dtype": "uint8",
         "preprocessing": "in the model",
         "calibration": {"images": 128, "source": "folder"} if precision == "int8" else None,
         "recipe": {"ranges": 50, "rewrites": {}} if precision == "int8" else None,

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converters.bisection.network import Network
-from converters.graph import Floats
+from converters.graph import Doubles, Floats
 from edgenet.images import Pixels
 
 # Tensors are handed out together up to this many elements (256 MiB of float32): a bound on memory
@@ -18,7 +17,6 @@ from edgenet.images import Pixels
 _ELEMENTS = 2**26
 
 Told = Callable[[int], None]
-Doubles = NDArray[np.float64]
 
 
 @dataclass

@@ -18,9 +18,9 @@ from edgenet.images import Pixels
 class Feed:
     """What a file takes.
 
-    `shape` is its input's, with 3 channels first or last. A uint8 input gets the pixels as they
-    are, and a float input gets them through `preprocessing`; an int8 input is quantized by `scale`
-    and `zero_point` besides.
+    `shape` is its input's, with 3 channels first or last. A float input gets the pixels through
+    `preprocessing`, an int8 input quantized by `scale` and `zero_point` besides; so does a uint8
+    input that has both, and any other uint8 input gets the pixels as they are.
     """
 
     shape: tuple[int, ...]
@@ -76,13 +76,14 @@ class Feed:
         return self._numbers(pixels)
 
     def _numbers(self, pixels: Pixels) -> NDArray[Any]:
-        if self.dtype == np.uint8 and self.preprocessing is None:
+        plain = self.preprocessing is None or (self.scale, self.zero_point) == (1.0, 0)
+        if self.dtype == np.uint8 and plain:
             return pixels
         values = pixels.astype(np.float32)
         if self.preprocessing is not None:
             values = values * self.preprocessing.scale + self.preprocessing.offset
-        if self.dtype == np.float32:
-            return values
+        if np.issubdtype(self.dtype, np.floating):
+            return values.astype(self.dtype)
         bounds = np.iinfo(self.dtype)
         levels = np.rint(values / np.float32(self.scale)) + self.zero_point
         return np.asarray(np.clip(levels, bounds.min, bounds.max), self.dtype)

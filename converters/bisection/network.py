@@ -137,7 +137,7 @@ def twin_constants(twin: Network | None, tensor: str, rounded: Sequence[Floats])
 
 
 def aligned(steps: Sequence[Step], answer: int, twin: Network | None) -> tuple[Step, ...]:
-    """The steps as the twin has them: the logits' tensor, layers that their names don't tell, maps.
+    """The steps by the twin's names: the logits, layers that their names don't tell, grouped maps.
 
     A map held in groups of pixels is the twin's map, and costs what that does: what the convolution
     multiplies by zero is no work of the network's.

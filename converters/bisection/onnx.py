@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
@@ -28,14 +29,15 @@ from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
 from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.onnx import FATAL_ONLY
 
 _LINEAR = ("Conv", "Gemm", "MatMul")
+# Shapes and indices are of these types; pixels and levels are of narrower ones.
+_INTEGERS = (TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL)
 _CLIPS = ("Relu", "Clip")
 _RELU6 = [0.0, 6.0]
 _BOUNDS: Mapping[str, Bounds] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
 _PASSING = (*BORDERS, "Softmax", "Reshape", "Identity")
-# What goes wrong is raised, so nothing below FATAL needs printing too.
-_FATAL_ONLY = 4
 
 
 class OnnxNetwork(Network):
@@ -47,8 +49,14 @@ class OnnxNetwork(Network):
         self._model = _read(path)
         self._wiring = Wiring(self._model.graph)
         self._twin = twin
-        self._nodes = [node for node in self._model.graph.node if self._wiring.is_step(node)]
-        shapes = _shapes(self._model)
+        infos = _infos(self._model)
+        taken = next(i for i in self._model.graph.input if i.name not in self._wiring.constants)
+        self._nodes = [
+            node
+            for node in self._model.graph.node
+            if self._wiring.is_step(node) and _is_of_images(infos.get(node.output[0]), taken)
+        ]
+        shapes = {name: _dims(info) for name, info in infos.items()}
         layers = without_export_number([self._layer(node) for node in self._nodes])
         steps = [
             self._step(node, layer, shapes) for node, layer in zip(self._nodes, layers, strict=True)
@@ -56,7 +64,6 @@ class OnnxNetwork(Network):
         self._place = {node.output[0]: n for n, node in enumerate(self._nodes)}
         self.answer = self._answer()
         self.steps = aligned(steps, self.answer, twin)
-        taken = next(i for i in self._model.graph.input if i.name not in self._wiring.constants)
         self.feed = Feed.of(_dims(taken), _dtype(taken.type.tensor_type.elem_type), preprocessing)
         self.classes = shapes[self._nodes[self.answer].output[0]][-1]
 
@@ -165,7 +172,7 @@ class _OnnxProbe(Probe):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cpu_threads(None)
-        options.log_severity_level = _FATAL_ONLY
+        options.log_severity_level = FATAL_ONLY
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
@@ -186,9 +193,18 @@ def _read(path: Path) -> Any:
         raise UsageError(f"{path} is no ONNX file ({error})") from error
 
 
-def _shapes(model: Any) -> dict[str, list[int]]:
+def _infos(model: Any) -> dict[str, Any]:
+    """What is known of each tensor's type and shape."""
     graph = onnx.shape_inference.infer_shapes(model).graph
-    return {info.name: _dims(info) for info in (*graph.value_info, *graph.output, *graph.input)}
+    return {info.name: info for info in (*graph.value_info, *graph.output, *graph.input)}
+
+
+def _is_of_images(info: Any | None, taken: Any) -> bool:
+    """Whether a tensor holds values of images, and no shapes; one of which little is known does."""
+    if info is None or not info.type.tensor_type.HasField("shape"):
+        return True
+    batch = _dims(info)[:1]
+    return info.type.tensor_type.elem_type not in _INTEGERS and batch in (_dims(taken)[:1], [0])
 
 
 def _dims(info: Any) -> list[int]:

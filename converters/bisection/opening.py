@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from converters.bisection.network import Network
 from converters.preprocessing import Preprocessing
 from edgenet.bundle import Artifact, Bundle, InputSpec
 from edgenet.errors import MissingExtraError, UsageError
+from edgenet.runtime.engines import ENGINES
 
 NETWORKS = {
     "tflite": ("converters.bisection.tflite", "TfliteNetwork"),
@@ -21,6 +23,15 @@ NETWORKS = {
 SUFFIXES = {".tflite": "tflite", ".onnx": "onnx"}
 """The format of a file, by the end of its name."""
 
+NAMES = {"tflite": "TFLite", "onnx": "ONNX", "openvino": "OpenVINO"}
+"""What messages call a format."""
+
+# The engine that runs what was edited, and what the editing needs besides.
+_MODULES = {
+    "tflite": ("ai_edge_litert",),
+    "onnx": ("onnxruntime", "onnx"),
+    "openvino": ("openvino",),
+}
 _INT8 = ("int8", "int8-mixed")
 
 
@@ -28,7 +39,8 @@ _INT8 = ("int8", "int8-mixed")
 class Pair:
     """An int8 network, its float twin, and how photos are brought to their size.
 
-    `rescaled` says that rewrites have multiplied channels of the int8 network.
+    `rescaled` says that rewrites have multiplied channels of the int8 network, `passed_over` holds
+    the formats of int8 files that come first in the bundle but lack a package here.
     """
 
     format: str
@@ -36,6 +48,7 @@ class Pair:
     twin: Network
     input: InputSpec
     rescaled: bool = False
+    passed_over: tuple[str, ...] = ()
 
 
 def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pair:
@@ -43,23 +56,32 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
 
     Args:
         bundle: The bundle.
-        format: Of the int8 file; None takes the first that the bundle holds.
+        format: Of the int8 file; None takes the first that the bundle holds and this machine has
+            the packages for.
         reference: A bundle with a float file, or a float file itself; None takes the bundle's own.
 
     Raises:
         UsageError: The file is not int8, or there is no float file.
+        MissingExtraError: A package that one of the two needs is not installed.
         EdgenetError: As `Bundle.vouched`.
     """
-    artifact = bundle.artifact(format) if format else _int8_artifact(bundle)
+    artifact = _int8_artifact(bundle) if format is None else bundle.artifact(format)
     if artifact.precision not in _INT8:
         raise UsageError(
-            f"the {artifact.format} file of {bundle.path} is {artifact.precision}: bisect takes "
-            "int8 (edgenet convert --int8 makes it)"
+            f"the {NAMES[artifact.format]} file of {bundle.path} is {artifact.precision}: bisect "
+            "takes int8 (edgenet convert --int8 makes it)"
         )
     twin = _twin(bundle, reference, None)
     network = _opened(artifact.format, bundle.model_path(artifact), twin, None)
     recipe = bundle.manifest.recipe or {}
-    return Pair(artifact.format, network, twin, bundle.manifest.input, bool(recipe.get("rewrites")))
+    return Pair(
+        artifact.format,
+        network,
+        twin,
+        bundle.manifest.input,
+        rescaled=bool(recipe.get("rewrites")),
+        passed_over=_passed_over(bundle, artifact) if format is None else (),
+    )
 
 
 def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pair:
@@ -73,6 +95,7 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
 
     Raises:
         UsageError: A file is missing or of no known format, or `reference` is None.
+        MissingExtraError: A package that one of the two needs is not installed.
     """
     format = _format(path)
     if reference is None:
@@ -94,8 +117,19 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
 
 
 def _int8_artifact(bundle: Bundle) -> Artifact:
-    artifacts = bundle.manifest.artifacts
-    return next((a for a in artifacts if a.precision in _INT8), artifacts[0])
+    artifacts = [a for a in bundle.manifest.artifacts if a.precision in _INT8]
+    able = [a for a in artifacts if not _missing(a.format)]
+    return next(iter((*able, *artifacts, *bundle.manifest.artifacts)))
+
+
+def _passed_over(bundle: Bundle, taken: Artifact) -> tuple[str, ...]:
+    formats = [a.format for a in bundle.manifest.artifacts if a.precision in _INT8]
+    return tuple(formats[: formats.index(taken.format)])
+
+
+def _missing(format: str) -> list[str]:
+    """The modules that taking a format apart needs and that are not here."""
+    return [name for name in _MODULES[format] if find_spec(name) is None]
 
 
 def _twin(
@@ -106,9 +140,7 @@ def _twin(
         return _opened(_format(path), path, None, preprocessing)
     giver = Bundle.open(reference) if reference is not None else bundle
     assert giver is not None
-    artifact = giver.manifest.reference
-    if artifact is None and giver.manifest.precision == "fp32":
-        artifact = giver.manifest.artifacts[0]
+    artifact = giver.manifest.float_model
     if artifact is None or not (giver.path / artifact.files[0].path).exists():
         raise UsageError(
             f"{giver.path} holds no fp32 reference here: "
@@ -128,9 +160,16 @@ def _format(path: Path) -> str:
 def _opened(
     format: str, path: Path, twin: Network | None, preprocessing: Preprocessing | None
 ) -> Network:
+    missing = _missing(format)
+    if missing:
+        purpose = f"bisecting {NAMES[format]} files ({path}, by {' and '.join(missing)})"
+        raise MissingExtraError(purpose, _extra(format, missing))
     module, name = NETWORKS[format]
-    try:
-        network: Network = getattr(import_module(module), name)(path, twin, preprocessing)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"bisecting a {format} file ({error.name})", "all") from error
+    network: Network = getattr(import_module(module), name)(path, twin, preprocessing)
     return network
+
+
+def _extra(format: str, missing: list[str]) -> str:
+    """The extra that brings these modules: the engine's own, or the host's for what edits files."""
+    engine = next(engine for engine in ENGINES if engine.format == format)
+    return engine.extra if missing == [engine.module.partition(".")[0]] else "convert"

@@ -31,6 +31,9 @@ from edgenet.runtime.devices import cpu_threads
 _Codes = schema.BuiltinOperator
 _KINDS = {value: name for name, value in vars(_Codes).items() if isinstance(value, int)}
 _BORDERS = (_Codes.QUANTIZE, _Codes.DEQUANTIZE)
+_PASSING = (*_BORDERS, _Codes.SOFTMAX)
+# What TensorFlow calls an output, whatever layer makes it.
+_NAMELESS = ("StatefulPartitionedCall", "PartitionedCall", "Identity")
 _LINEAR = (_Codes.CONV_2D, _Codes.DEPTHWISE_CONV_2D, _Codes.FULLY_CONNECTED)
 _FUNCTIONS = {
     schema.ActivationFunctionType.RELU: "relu",
@@ -49,8 +52,9 @@ class TfliteNetwork(Network):
         self._graph = self._model.subgraphs[0]
         self._ends = ends_of_products(self._model)
         self._twin = twin
+        self._makers = {int(made.outputs[0]): made for made in self._graph.operators}
         self._operators = [
-            operator for operator in self._graph.operators if self._code(operator) not in _BORDERS
+            operator for operator in self._graph.operators if self._is_step(operator)
         ]
         layers = without_export_number([self._layer(operator) for operator in self._operators])
         self._place = {id(operator): n for n, operator in enumerate(self._operators)}
@@ -109,6 +113,18 @@ class TfliteNetwork(Network):
             if is_constant(self._model, self._graph.tensors, index, numeric=True)
         ]
 
+    def _is_step(self, operator: Any) -> bool:
+        """Whether it makes values of images: it is no border, and no arithmetic on shapes."""
+        batch = self._graph.tensors[self._graph.inputs[0]].shape[0]
+        made = self._graph.tensors[operator.outputs[0]]
+        return (
+            self._code(operator) not in _BORDERS
+            and (made.type == schema.TensorType.FLOAT32 or made.type in LEVELS)
+            # A scalar may have no shape at all.
+            and made.shape is not None
+            and list(made.shape[:1]) == [batch]
+        )
+
     def _code(self, operator: Any) -> int:
         return code_of(self._model, operator)
 
@@ -121,10 +137,24 @@ class TfliteNetwork(Network):
     def _name(self, index: int) -> str:
         return str(self._graph.tensors[index].name.decode())
 
-    def _tensor_name(self, operator: Any) -> str:
+    def _tensor_name(self, operator: Any, layer: str) -> str:
+        if self._is_nameless(operator):
+            return f"{layer}/Softmax"
         return self._name(operator.outputs[0]).removesuffix("/quantized")
 
+    def _is_nameless(self, operator: Any) -> bool:
+        name = self._name(operator.outputs[0])
+        return self._code(operator) == _Codes.SOFTMAX and name.startswith(_NAMELESS)
+
+    def _before_softmax(self, operator: Any) -> Any:
+        """The operator itself, or that before it which is neither softmax nor border."""
+        while self._code(operator) in _PASSING:
+            operator = self._makers[int(operator.inputs[0])]
+        return operator
+
     def _layer(self, operator: Any) -> str:
+        if self._is_nameless(operator):
+            operator = self._before_softmax(operator)
         constants = [
             self._name(index)
             for index in operator.inputs
@@ -143,7 +173,7 @@ class TfliteNetwork(Network):
             name=self._name(operator.outputs[0]),
             layer=layer,
             kind=_KINDS.get(code, str(code)),
-            tensor=self._tensor_name(operator),
+            tensor=self._tensor_name(operator, layer),
             elements=int(prod(output.shape)),
             macs=macs,
             quantized=output.type in LEVELS
@@ -168,11 +198,8 @@ class TfliteNetwork(Network):
         vectors = [i for i in tensors.values() if len(self._graph.tensors[i].shape) == 2]
         if not vectors:
             raise UsageError("the file hands out no vector of classes: it is no classifier")
-        makers = {int(op.outputs[0]): op for op in self._graph.operators}
-        operator = makers[tensors.get("logits", vectors[-1])]
-        while self._code(operator) in (*_BORDERS, _Codes.SOFTMAX):
-            operator = makers[int(operator.inputs[0])]
-        return self._place[id(operator)]
+        last = self._makers[tensors.get("logits", vectors[-1])]
+        return self._place[id(self._before_softmax(last))]
 
 
 class _TfliteProbe(Probe):

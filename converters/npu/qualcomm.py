@@ -15,6 +15,7 @@ import onnx
 from converters.npu.child import require_compiler, run_compiler
 from converters.npu.job import Job, Made
 from edgenet.errors import EdgenetError
+from edgenet.runtime.onnx import FATAL_ONLY
 from edgenet.runtime.onnx_webgpu import register
 from edgenet.runtime.qnn import MODULE, PROVIDER, provider_options
 
@@ -22,8 +23,6 @@ _PACKAGE = "onnxruntime-qnn"
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _CONTEXT = "EPContext"
 _NAMED = 3
-# What goes wrong is raised, so nothing below it needs printing too.
-_FATAL_ONLY = 4
 
 
 def require() -> None:
@@ -58,10 +57,10 @@ def main(model: str, output: str, soc: str) -> None:
     """Compiles in this process; ONNX Runtime raises what goes wrong."""
     import onnxruntime
 
-    onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+    onnxruntime.set_default_logger_severity(FATAL_ONLY)
     device, *_ = register(onnxruntime, PROVIDER, MODULE)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
+    options.log_severity_level = FATAL_ONLY
     options.add_provider_for_devices([device], provider_options(soc))
     # From memory: the names inside a context depend on the path of a model that has one.
     compiler = onnxruntime.ModelCompiler(

@@ -18,14 +18,13 @@ import onnx
 from numpy.typing import NDArray
 
 from converters.formats.onnx import build
-from converters.graph import INPUT, Activation, Floats, Graph, Linear, Operator
+from converters.graph import INPUT, Activation, Doubles, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.parameters import Quantization
 from converters.quantization.roles import is_vector
 from converters.quantization.segments import alive
 from converters.quantization.simulate import Image, runner, simulated
 
-Doubles = NDArray[np.float64]
 # By name, of one image.
 Tensors = Mapping[str, NDArray[Any]]
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converters.graph import (
     INPUT,
     Activation,
     Add,
+    Doubles,
     Floats,
     GlobalPool,
     Graph,
@@ -26,8 +26,6 @@ from converters.graph import (
     Pad,
     Reshape,
 )
-
-Doubles = NDArray[np.float64]
 
 # Of the weights' axes, in depthwise ones too.
 _CHANNELS_READ = -2

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from converters.quantization.simulate import Image
 
 # Of the images that are held, every third is only measured on.
@@ -16,7 +18,7 @@ _PLENTY = 3
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Calibration images, batches of 1; `all` starts anew at each call.
+    """Images for a network, in batches of 1; `all` starts anew at each call.
 
     `scenes` has a number for each, the same for those that show the same; None where no two are
     known to.
@@ -26,14 +28,14 @@ class Images:
     count: int
     scenes: Sequence[int] | None = None
 
-    def at_most(self, count: int) -> Images:
-        """So many of them, evenly spaced."""
-        step = -(-self.count // count)
-        scenes = None if self.scenes is None else self.scenes[::step]
-        return Images(lambda: islice(self.all(), 0, None, step), -(-self.count // step), scenes)
+    def batches(self, size: int) -> Iterator[Image]:
+        """All of them, `size` at a time, the last batch perhaps smaller."""
+        images = self.all()
+        while held := list(islice(images, size)):
+            yield np.concatenate(held)
 
     def split(self, held: int) -> Split:
-        """Holds about so many of them, evenly spaced; of very few, all are in every part."""
+        """Holds so many of them or up to twice as many, evenly spaced; few are in every part."""
         step = max(self.count // held, 1)
         chosen = range(0, self.count, step)
         measured = set[int]()
@@ -70,7 +72,7 @@ class Split:
     def apart(self) -> tuple[Sequence[Image], Sequence[Image]]:
         """The few, those of every other scene and the rest; where there is no rest, all in both.
 
-        What fits no more than some scenes looks as if it fitted all where it is judged on them.
+        What is fitted to some scenes looks better than it is where it is judged on the same.
         """
         places = {scene: place for place, scene in enumerate(dict.fromkeys(self.scenes))}
         halves: tuple[list[Image], list[Image]] = ([], [])

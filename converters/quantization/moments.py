@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.graph import Convolution, Floats, Linear
-
-Doubles = NDArray[np.float64]
+from converters.graph import Convolution, Doubles, Floats, Linear
 
 # Of each map and image: with a hundred images a multiple of the largest number of inputs. A
 # depthwise kernel has few.
 _POSITIONS = 16
+# More taps than these, as of a dense layer on a whole map, are taken in parts, each with moments of
+# its own: those of all would be 16 GB at 45,000. B7 has 3,840.
+_WIDEST = 4096
+_PART = 512
 _DEPTHWISE_POSITIONS = 8
 _IMAGES_A_PRODUCT = 32
 # Of a depthwise convolution, whose samples are many and whose products are small.
@@ -30,7 +32,7 @@ class Moments:
     """Mean (groups, taps) and covariance (groups, taps, taps) of an operator's inputs.
 
     A tap is one input of one output value: kernel height × width × input channels. A depthwise
-    convolution has a group for each channel, the others have one.
+    convolution has a group for each channel, the others have one, or as many as `in_parts` makes.
     """
 
     mean: Doubles
@@ -60,8 +62,8 @@ class MomentSampler:
     def add(self, samples: Floats) -> None:
         """Takes in the samples of one image: (groups, samples, taps)."""
         self._held.append(samples)
-        several = len(samples) > 1
-        if len(self._held) == (_DEPTHWISE_IMAGES_A_PRODUCT if several else _IMAGES_A_PRODUCT):
+        depthwise = isinstance(self._operator, Convolution) and self._operator.depthwise
+        if len(self._held) == (_DEPTHWISE_IMAGES_A_PRODUCT if depthwise else _IMAGES_A_PRODUCT):
             self._multiply()
 
     def _multiply(self) -> None:
@@ -98,13 +100,25 @@ def _squares(samples: Floats) -> Doubles:
 def _samples(operator: Linear, tensor: Floats) -> Floats:
     """Inputs of single output values: (groups, samples, taps)."""
     if not isinstance(operator, Convolution):
-        return tensor[None]
+        return _by_part(operator, tensor)
     windows = _windows(operator, tensor[0])
     channels, samples = windows.shape[:2]
     if operator.depthwise:
         return windows.reshape(channels, samples, -1)
     # The weights are (height, width, in, out), so a tap's channel comes last.
-    return windows.transpose(1, 2, 3, 0).reshape(1, samples, -1)
+    return _by_part(operator, windows.transpose(1, 2, 3, 0).reshape(samples, -1))
+
+
+def _by_part(operator: Linear, samples: Floats) -> Floats:
+    return in_parts(operator, samples.T).transpose(0, 2, 1)
+
+
+def in_parts(operator: Linear, values: NDArray[Any]) -> NDArray[Any]:
+    """(taps, n) as (parts, taps of a part, n), with zeros behind the last; most have one part."""
+    taps = operator.weights.size // operator.bias.size
+    parts = 1 if taps <= _WIDEST else -(-taps // _PART)
+    size = -(-taps // parts)
+    return np.pad(values, ((0, parts * size - taps), (0, 0))).reshape(parts, size, -1)
 
 
 def _windows(operator: Convolution, tensor: Floats) -> Floats:

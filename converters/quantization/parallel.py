@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,8 @@ from functools import cache
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+from edgenet.runtime.devices import processors
 
 # Each image under way may hold all its tensors: 2.5 GB of them for B7.
 _MOST_WORKERS = 4
@@ -26,7 +27,7 @@ def in_order(
     Meanwhile numpy's products keep to the thread that asks for them: the threads of BLAS would take
     the cores from these and wait for each other, spinning.
     """
-    workers = min(os.cpu_count() or 1, _MOST_WORKERS, most)
+    workers = min(len(processors()), _MOST_WORKERS, most)
     pending: deque[Future[Result]] = deque()
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         for item in items:

@@ -26,6 +26,7 @@ from converters.quantization.rounding import round_weights
 from converters.quantization.simulate import Image
 from edgenet.errors import UsageError
 
+Report = Callable[[str], None]
 Rounding = Callable[[Linear, Moments], Linear]
 ROUNDINGS: Mapping[str, Rounding] = {
     "least-squares": round_weights,
@@ -34,23 +35,46 @@ ROUNDINGS: Mapping[str, Rounding] = {
 DEFAULT_ROUNDING = "least-squares"
 # What can be left out, in the order in which it is done.
 STEPS = ("streams", *REWRITES, "correction")
-# Images for what takes many passes.
-_HELD = {"fast": 9, "thorough": 36}
-EFFORTS = tuple(_HELD)
-# What "fast" leaves out costs B0 half a decibel, and is three quarters of the time.
-MOST_IMAGES: Mapping[str, int] = {"fast": 27}
-_TRIED = {"fast": ("silu", "piecewise"), "thorough": tuple(REWRITES)}
-_OPTIONS = {"fast": 1}
 _NARROW = ("int8", "int8-mixed")
+# With 256 times as many levels there is room for every outlier, and nothing is gained by clipping.
+_WIDE, _RULE_IN_16_BITS = "w8a16", "min-max"
 _PIECES = "piecewise"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the time goes into.
+
+    Attributes:
+        images: To calibrate on where the user does not say how many.
+        held: Of those, for what takes many passes.
+        rewrites: Names of `converters.quantization.rewrite.REWRITES`, to try.
+        options: Of each rewrite, the first how many; None for all.
+    """
+
+    images: int
+    held: int
+    rewrites: tuple[str, ...]
+    options: int | None
+
+
+EFFORTS: Mapping[str, Effort] = {
+    # What this leaves out costs B0 half a decibel, and is two thirds of the time.
+    "fast": Effort(27, 9, ("silu", "piecewise"), 1),
+    # As many images as the field's recipes take: more cost time (and, by min-max, accuracy).
+    "thorough": Effort(128, 36, tuple(REWRITES), None),
+}
 DEFAULT_EFFORT = "thorough"
 
 
 @dataclass(frozen=True)
 class Method:
-    """How int8 is chosen; `recipe` replays a decision instead, on these images' weights."""
+    """How int8 is chosen; `recipe` replays a decision instead, on these images' weights.
 
-    rule: str = DEFAULT_RULE
+    Where `rule` is None, the precision has its own.
+    """
+
+    rule: str | None = None
     rounding: str = DEFAULT_ROUNDING
     without: frozenset[str] = frozenset()
     effort: str = DEFAULT_EFFORT
@@ -62,10 +86,11 @@ class Method:
         Raises:
             UsageError: There is no rule, rounding, step or effort of that name.
         """
-        require_rule(self.rule)
+        if self.rule is not None:
+            require_rule(self.rule)
         for what, name, known in (
             ("rounding", self.rounding, tuple(ROUNDINGS)),
-            ("effort", self.effort, EFFORTS),
+            ("effort", self.effort, tuple(EFFORTS)),
             *(("step", step, STEPS) for step in sorted(self.without)),
         ):
             if name not in known:
@@ -105,7 +130,7 @@ def quantize(
     images: Images,
     method: Method,
     precision: str = "int8",
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
     formats: Sequence[str] = tuple(ARRANGEMENTS),
 ) -> Quantized:
     """Chooses rewrites and ranges, rounds weights and corrects biases.
@@ -126,12 +151,11 @@ def quantize(
     method.require()
     if precision not in _NARROW:
         method = replace(method, without=frozenset(STEPS))
-    images = images.at_most(MOST_IMAGES.get(method.effort, images.count))
-    split = images.split(_HELD[method.effort])
+    rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
+    split = images.split(EFFORTS[method.effort].held)
     replayed = method.recipe
     if replayed is None:
-        report("looking for rewrites that take noise away")
-        rewrites = _find_rewrites(graph, split, method)
+        rewrites = _find_rewrites(graph, split, method, rule, report)
     else:
         _require_replayable(replayed, precision)
         rewrites = replayed.rewrites
@@ -147,7 +171,7 @@ def quantize(
     )
     if replayed is None:
         recipe = replace(
-            choose(graph, observations.tensors, method.rule).for_precision(precision),
+            choose(graph, observations.tensors, rule).for_precision(precision),
             rounding=method.rounding,
             rewrites=rewrites,
             corrected="correction" not in method.without,
@@ -155,7 +179,7 @@ def quantize(
     else:
         recipe = replayed
         recipe.require_operators(graph)
-    report("rounding weights and correcting biases")
+    report("rounding weights and correcting biases" if recipe.corrected else "rounding weights")
     rounded = rewritten(_rounded(whole, observations, recipe.rounding), pieces)
     seen = observations.images + images.count - split.count
     bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen)
@@ -183,23 +207,27 @@ def _require_replayable(recipe: Recipe, precision: str) -> None:
         )
 
 
-def _report_progress(report: Callable[[str], None], done: int, count: int) -> None:
+def _report_progress(report: Report, done: int, count: int) -> None:
     if done % 16 == 0 or done == count:
         report(f"calibrating: {done} of {count}")
 
 
-def _find_rewrites(graph: Graph, split: Split, method: Method) -> Rewrites:
+def _find_rewrites(
+    graph: Graph, split: Split, method: Method, rule: str, report: Report
+) -> Rewrites:
     rewrites: dict[str, Mapping[str, tuple[float, ...]]] = {}
     if "streams" not in method.without:
         rewrites |= equalize_streams(graph, split.few)
-    names = [name for name in _TRIED[method.effort] if name not in method.without]
+    effort = EFFORTS[method.effort]
+    names = [name for name in effort.rewrites if name not in method.without]
     if names:
+        report("looking for rewrites that take noise away")
         rewrites |= rewrite_where_worth(
             rewritten(graph, rewrites),
             *split.apart(),
-            method.rule,
+            rule,
             names,
-            _OPTIONS.get(method.effort),
+            effort.options,
             "correction" not in method.without,
         )
     return rewrites

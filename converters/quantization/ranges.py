@@ -48,9 +48,10 @@ def percentile(role: Role, statistics: TensorStatistics) -> Range:
 def by_role(role: Role, statistics: TensorStatistics) -> Range:
     """Each role its own balance; the default.
 
-    Vectors, gates and pieces are never clipped. Before SiLU nothing below `SILU_FLAT` matters.
-    Elsewhere the end lies between the mean tail and the extreme, at their geometric mean; an image
-    far from all others is no extreme.
+    Vectors, gates, pieces and what ReLU or SiLU makes are never clipped. Before SiLU nothing below
+    `SILU_FLAT` matters. What is clipped ends at the mean tail before SiLU and sigmoid, elsewhere
+    between that and the extreme, at their geometric mean; an image far from all others is no
+    extreme.
     """
     low, high = min_max(role, statistics)
     low_tail, high_tail = percentile(role, statistics)

@@ -270,7 +270,7 @@ def exact_shift(normalize: Affine) -> int | None:
 def _entries(
     value: Any, where: str, needed: tuple[str, ...], optional: tuple[str, ...]
 ) -> Mapping[str, Any]:
-    _require(isinstance(value, Mapping), where or "the document", "an object")
+    _require(isinstance(value, Mapping), where, "an object")
     prefix = f"{where}." if where else ""
     for key in value:
         _require(key in needed or key in optional, f"{prefix}{key}", "left out: it is unknown")
@@ -332,6 +332,5 @@ def _text(value: Any, key: str) -> str:
 
 def _require(good: bool, key: str, wanted: str) -> None:
     if not good:
-        raise UsageError(
-            f"the recipe's {key} must be {wanted}: take the recipe of a bundle's manifest.json"
-        )
+        what = f"the recipe's {key}" if key else "the recipe"
+        raise UsageError(f"{what} must be {wanted}: take the recipe of a bundle's manifest.json")

@@ -24,7 +24,7 @@ Option = Callable[[TensorStatistics], Floats]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A change at single tensors, its sites, by some values that are above zero for each.
+    """A change made at single tensors, its sites, each with positive values of its own.
 
     `count` tells how many values a site takes; `options` make them of the statistics of its tensor,
     and are to be tried; lifting takes what was tried for scaled SiLU. `held` names what holds the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 
 from converters.graph import (
@@ -59,7 +58,7 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.PIECE
     if any(isinstance(reader, Unscaled) for reader in readers):
         return Role.BEFORE_SCALED_SILU
-    if _all_compute(readers, "silu"):
+    if readers and all(map(is_silu, readers)):
         depthwise = isinstance(producer, Convolution) and producer.depthwise
         return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
     return Role.LINEAR
@@ -72,11 +71,6 @@ def _gives_maxima(graph: Graph, tensor: str) -> bool:
     return any(isinstance(reader, GlobalMaximum) for reader in readers) or any(
         _gives_maxima(graph, name) for name in activated
     )
-
-
-def _all_compute(readers: Sequence[Operator], function: str) -> bool:
-    functions = [r.function if isinstance(r, Activation) else None for r in readers]
-    return bool(functions) and all(found == function for found in functions)
 
 
 def is_vector(graph: Graph, tensor: str) -> bool:

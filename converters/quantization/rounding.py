@@ -14,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.graph import Convolution, Linear
-from converters.quantization.moments import Doubles, Moments
+from converters.graph import Convolution, Doubles, Linear
+from converters.quantization.moments import Moments, in_parts
 from converters.quantization.parameters import WEIGHT_LEVELS, weight_scales
 
 # Of the mean variance, added to each input's own: GPTQ's "percdamp".
@@ -36,9 +36,13 @@ def round_weights(operator: Linear, moments: Moments) -> Linear:
     """
     scales = weight_scales(operator)
     weights = _grouped(operator)
-    by_group = scales.reshape(weights.shape[0], weights.shape[2])
+    by_group = np.broadcast_to(
+        scales.reshape(-1, weights.shape[2]), (len(weights), weights.shape[2])
+    )
     rounded = _least_squares(weights, moments, by_group.astype(np.float64))
-    shift = np.einsum("gt,gto->go", moments.mean, weights - rounded).reshape(-1)
+    shift = np.einsum("gt,gto->go", moments.mean, weights - rounded)
+    # The groups of a depthwise convolution are its outputs, others add up to them.
+    shift = shift.reshape(-1) if shift.size == operator.bias.size else shift.sum(axis=0)
     return replace(
         operator,
         weights=_ungrouped(operator, rounded).astype(np.float32),
@@ -52,13 +56,14 @@ def _grouped(operator: Linear) -> Doubles:
     if isinstance(operator, Convolution) and operator.depthwise:
         height, width, channels, _ = operator.weights.shape
         return operator.weights.reshape(height * width, channels).T[..., None].astype(np.float64)
-    return operator.weights.reshape(1, -1, operator.bias.size).astype(np.float64)
+    return in_parts(operator, operator.weights.reshape(-1, operator.bias.size).astype(np.float64))
 
 
 def _ungrouped(operator: Linear, weights: Doubles) -> Doubles:
     if isinstance(operator, Convolution) and operator.depthwise:
         return weights[..., 0].T.reshape(operator.weights.shape)
-    return weights.reshape(operator.weights.shape)
+    taps = operator.weights.size // operator.bias.size
+    return weights.reshape(-1, operator.bias.size)[:taps].reshape(operator.weights.shape)
 
 
 def _least_squares(weights: Doubles, moments: Moments, scales: Doubles) -> Doubles:

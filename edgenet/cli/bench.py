@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from edgenet.cli import reach
+from edgenet.cli.console import say
 from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ def run(args: argparse.Namespace) -> int:
     from edgenet.report.progress import Steps
 
     request = _request(args)
+    _require_places(args)
     with ExitStack() as stack:
-        candidates = open_all(stack, request, _say)
+        candidates = open_all(stack, request, say)
         with Steps() as steps:
             document = measure(request, candidates, steps.update)
     _report(args, document)
@@ -158,26 +159,31 @@ def _runs(args: argparse.Namespace) -> int:
     return runs
 
 
+def _require_places(args: argparse.Namespace) -> None:
+    """That reports can be written is known before minutes go into them."""
+    from edgenet.report.files import require_writable
+
+    require_writable(args.html, "--html")
+    require_writable(args.markdown, "--markdown")
+
+
 def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
     from edgenet.report import bench
-    from edgenet.report.files import write_text
+    from edgenet.report.files import show, write_text
 
-    if args.html:
+    # Whatever becomes of the files, what was measured is told.
+    show(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
+    if args.html is not None:
         from edgenet.report.html.bench import page
 
         write_text(args.html, page(document), "--html")
-    if args.markdown:
+    if args.markdown is not None:
         write_text(args.markdown, bench.markdown(document), "--markdown")
-    print(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
 
 
 def _counts(text: str) -> tuple[int, ...]:
     """For argparse: whole numbers from 1, separated by commas."""
-    counts = tuple(int(part) for part in text.split(","))
-    if min(counts) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: whole numbers from 1, separated by commas")
-    return tuple(dict.fromkeys(counts))
-
-
-def _say(message: str) -> None:
-    print(f"edgenet: {message}", file=sys.stderr)
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1, separated by commas")
+    return tuple(dict.fromkeys(map(int, parts)))

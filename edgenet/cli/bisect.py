@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle, InputSpec
+from edgenet.cli.console import say
 from edgenet.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle", metavar="BUNDLE", help="the folder that convert wrote, or an int8 file"
     )
     parser.add_argument(
-        "--format", metavar="F", help="tflite, onnx or openvino (default: the bundle's first)"
+        "--format",
+        metavar="F",
+        help="tflite, onnx or openvino (default: the bundle's first that can be bisected here)",
     )
     parser.add_argument(
         "--reference",
@@ -103,9 +105,9 @@ def run(args: argparse.Namespace) -> int:
     goal = Goal(args.goal_agreement, args.goal_sqnr)
     findings = bisect(pair.network, pair.twin, images, goal, Progress, pair.rescaled)
     if not findings.restored.reached:
-        _say(
-            "not even with every operator in float is the goal reached, for weights stay rounded: "
-            "what gives as much as all of them is shown"
+        say(
+            "even with every operator in float the goal is missed, as weights stay rounded: this "
+            "is the smallest set that gives as much as all of them"
         )
     if args.json:
         print(json.dumps(_document(args.bundle, pair.format, findings), indent=1, allow_nan=False))
@@ -121,18 +123,29 @@ def _require_sane(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--goal-agreement {args.goal_agreement}: a share lies between 0 and 1, as in 0.99"
         )
+    if not math.isfinite(args.goal_sqnr):
+        raise UsageError(f"--goal-sqnr {args.goal_sqnr}: a number of dB is needed, as in 20")
+    if args.crop_fraction is not None and not 0 < args.crop_fraction <= 1:
+        raise UsageError(
+            f"--crop-fraction {args.crop_fraction}: a share above 0 and at most 1 is needed, "
+            "as in 0.875"
+        )
     if args.crop_fraction is not None and args.images is None:
         raise UsageError("--crop-fraction is for the photos of --images DIR: name the folder too")
 
 
 def _opened(args: argparse.Namespace) -> Pair:
-    from converters.bisection.opening import open_bundle, open_files
+    from converters.bisection.opening import NAMES, open_bundle, open_files
 
     path = Path(args.bundle)
     if path.is_dir():
         if args.preprocess is not None:
             raise UsageError("--preprocess is for a file without a bundle: leave it out")
-        return open_bundle(Bundle.open(path), args.format, args.reference)
+        pair = open_bundle(Bundle.open(path), args.format, args.reference)
+        if pair.passed_over:
+            others = " and ".join(NAMES[format] for format in pair.passed_over)
+            say(f"bisecting the {NAMES[pair.format]} file: what {others} needs is not installed")
+        return pair
     if args.format is not None:
         raise UsageError("--format chooses among a bundle's files: leave it out")
     return open_files(path, args.reference, args.preprocess)
@@ -145,7 +158,14 @@ def _images(args: argparse.Namespace, spec: InputSpec) -> Pixels:
     from edgenet.photographs import crops
 
     if args.images is None:
-        return np.stack(list(crops(args.count, *spec.shape[1:3])))
+        try:
+            return np.stack(list(crops(args.count, *spec.shape[1:3])))
+        except MissingExtraError as error:
+            raise MissingExtraError(
+                "name a folder of images with --images DIR; taking crops of scikit-image's "
+                "photographs instead",
+                error.extra,
+            ) from error
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)
     folder = ImageFolder.open(args.images).sample(args.count)
@@ -264,7 +284,3 @@ def _islands(rows: tuple[Row, ...]) -> list[str]:
             layers = [row.step.layer for row in group]
             islands.append(" … ".join(dict.fromkeys((layers[0], layers[-1]))))
     return islands
-
-
-def _say(message: str) -> None:
-    print(f"edgenet: {message}", file=sys.stderr)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import Bundle, InputSpec
+from edgenet.bundle import Bundle
 from edgenet.cli import reach
+from edgenet.cli.console import say
 from edgenet.errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
@@ -67,14 +68,14 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="of top-1, where there are labels (default: 1.0)",
+        help="of top-1; needs labels (default: 1.0 where there are any)",
     )
     limits.add_argument(
         "--min-agreement",
         type=float,
         metavar="A",
-        help="share 0..1 of equal top-1 (default: fp32 0.999, fp16 0.99, else 0.95; "
-        "on crops: 0.999, 0.97, 0.85)",
+        help="share 0..1 of equal top-1 (default: fp32 0.999, fp16 0.99, bf16, w8a16, w8 and "
+        "dynamic 0.97, else 0.95; on crops: 0.999, 0.97, 0.92, 0.85)",
     )
     limits.add_argument(
         "--min-sqnr", type=float, metavar="DB", help="over the logits (default: none)"
@@ -100,24 +101,26 @@ def run(args: argparse.Namespace) -> int:
     from edgenet.measure.opening import reference_bytes, reference_giver
     from edgenet.report import check as report
     from edgenet.report.document import dumps
+    from edgenet.report.files import show
 
     _require_sane(args)
+    _require_places(args)
     baseline = _baseline(args.baseline)
     bundle = Bundle.open(args.bundle)
+    images = _images(args, bundle)
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
         twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
-        images = _images(args, bundle.manifest.input)
         parity = _compare(args, reference, sessions, twins, images)
     size = reference_bytes(reference_giver(bundle, args.reference), reference)
     document = check.document(args.bundle, bundle, parity, images, size)
     unsure = check.judge(document, baseline).unsure if baseline is not None else []
-    _write_reports(args, document, images)
-    if args.json:
-        print(dumps(document))
-    else:
-        print(report.text(document))
+    # Whatever becomes of the files, what was measured is told.
+    show(dumps(document) if args.json else report.text(document))
     _tell(document, unsure)
+    if parity.doubt:
+        say(parity.doubt)
+    _write_reports(args, document, images)
     return 0 if document["passed"] else AccuracyError.exit_code
 
 
@@ -125,13 +128,13 @@ def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
     """On stderr, what failed, what is worse and what may be, and the rule."""
     for result in document["results"]:
         for failure in result["failures"]:
-            _say(f"{result['format']} {result['precision']} failed: {failure}")
+            say(f"{result['format']} {result['precision']} failed: {failure}")
     for regression in document["regressions"]:
-        _say(f"worse than the baseline: {regression}")
+        say(f"worse than the baseline: {regression}")
     for line in unsure:
-        _say(f"perhaps worse than the baseline, too few images to tell: {line}")
+        say(f"perhaps worse than the baseline, too few images to tell: {line}")
     if document["baseline"]:
-        _say(document["baseline"]["rule"])
+        say(document["baseline"]["rule"])
 
 
 def _baseline(path: str | None) -> Mapping[str, Any] | None:
@@ -143,14 +146,22 @@ def _baseline(path: str | None) -> Mapping[str, Any] | None:
 def _write_reports(args: argparse.Namespace, document: dict[str, Any], images: Images) -> None:
     from edgenet.report.files import write_text
 
-    if args.html:
+    if args.html is not None:
         from edgenet.report.html.check import page
 
         write_text(args.html, page(document, images.pixels), "--html")
-    if args.markdown:
+    if args.markdown is not None:
         from edgenet.report.check import markdown
 
         write_text(args.markdown, markdown(document), "--markdown")
+
+
+def _require_places(args: argparse.Namespace) -> None:
+    """That reports can be written is known before minutes go into them."""
+    from edgenet.report.files import require_writable
+
+    require_writable(args.html, "--html")
+    require_writable(args.markdown, "--markdown")
 
 
 def _require_sane(args: argparse.Namespace) -> None:
@@ -160,6 +171,10 @@ def _require_sane(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--min-agreement {args.min_agreement}: a share lies between 0 and 1, as in 0.97"
         )
+    if args.max_drop is not None and not (math.isfinite(args.max_drop) and args.max_drop >= 0):
+        raise UsageError(f"--max-drop {args.max_drop}: it is a number of points, from 0")
+    if args.min_sqnr is not None and not math.isfinite(args.min_sqnr):
+        raise UsageError(f"--min-sqnr {args.min_sqnr}: it is a number of decibels, as in 20")
     if args.crop_fraction is not None and args.evaluate is None:
         raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
 
@@ -171,7 +186,7 @@ def _open(
 
     formats = args.format.split(",") if args.format else None
     sessions = open_formats(
-        stack, bundle, formats, args.device, args.threads, on_missing=_say, reach=reach.of(args)
+        stack, bundle, formats, args.device, args.threads, on_missing=say, reach=reach.of(args)
     )
     return sessions, open_reference(stack, bundle, args.reference, args.threads)
 
@@ -188,14 +203,22 @@ def _on_cpu(
     return stack.enter_context(load(bundle, info.format, "cpu", args.threads, engine=info.engine))
 
 
-def _images(args: argparse.Namespace, spec: InputSpec) -> Images:
+def _images(args: argparse.Namespace, bundle: Bundle) -> Images:
     from edgenet.measure.evaluation import crops_of, folder_of
 
+    spec = bundle.manifest.input
     if args.evaluate is None:
-        return crops_of(spec, args.images or _CROPS)
-    if args.crop_fraction is not None:
-        spec = replace(spec, crop_fraction=args.crop_fraction)
-    return folder_of(spec, args.evaluate, args.images)
+        images = crops_of(spec, args.images or _CROPS)
+    else:
+        if args.crop_fraction is not None:
+            spec = replace(spec, crop_fraction=args.crop_fraction)
+        images = folder_of(bundle, spec, args.evaluate, args.images)
+    if args.max_drop is not None and not images.labelled:
+        raise UsageError(
+            f"--max-drop needs labels, and {images.source} have none: name a folder of class "
+            "folders, or one with a labels.csv, with --evaluate, or leave --max-drop off"
+        )
+    return images
 
 
 def _compare(
@@ -225,7 +248,3 @@ def _limits(args: argparse.Namespace, precision: str) -> Limits:
     names = ("max_drop", "min_agreement", "min_sqnr")
     asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return replace(Limits.of(precision, crops=args.evaluate is None), **asked)
-
-
-def _say(message: str) -> None:
-    print(f"edgenet: {message}", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import FORMATS, PRECISIONS, Artifact, Bundle
+from edgenet.bundle import FORMATS, PRECISIONS, Bundle
 from edgenet.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         "--calibration-images",
         type=int,
         metavar="N",
-        help="how many of them (default: 128)",
+        help="how many of them (default: 128; 27 with --effort fast)",
     )
     group.add_argument(
         "--skip-damaged", action="store_true", help="leave damaged calibration images out"
@@ -105,7 +105,15 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         "--crop-fraction",
         type=float,
         metavar="F",
-        help="the central part of a photo that is used; 1.0 = no crop (default: the variant's own)",
+        help="the central part of a photo that is used; 1.0 = no crop (default: the variant's own, "
+        "1.0 for a file)",
+    )
+    group.add_argument(
+        "--interpolation",
+        metavar="NAME",
+        help="how photos are resized, as in training: tf-bilinear (tf.image.resize and "
+        "image_dataset_from_directory), bilinear or bicubic (antialiased, as in Pillow and "
+        "torchvision) (default: the variant's own, tf-bilinear for a file)",
     )
 
 
@@ -129,10 +137,15 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--recipe", metavar="FILE", help="replay the recipe of an earlier bundle's manifest"
     )
     group.add_argument(
-        "--range-rule", metavar="NAME", help="how ranges are chosen (default: by-role)"
+        "--range-rule",
+        metavar="NAME",
+        help="how ranges are chosen: by-role, min-max, per-image, percentile, least-squares or "
+        "entropy (default: by-role; w8a16: min-max)",
     )
     group.add_argument(
-        "--rounding", metavar="NAME", help="how weights are rounded (default: least-squares)"
+        "--rounding",
+        metavar="NAME",
+        help="how weights are rounded: least-squares or nearest (default: least-squares)",
     )
     group.add_argument(
         "--without",
@@ -157,7 +170,6 @@ def _convert(args: argparse.Namespace) -> Bundle:
     try:
         from converters.pipeline import convert
         from converters.quantization.quantize import DEFAULT_EFFORT, DEFAULT_ROUNDING
-        from converters.quantization.ranges import DEFAULT_RULE
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"converting ({error.name})", "all") from error
     return convert(
@@ -172,13 +184,14 @@ def _convert(args: argparse.Namespace) -> Bundle:
         evaluate=args.evaluate,
         max_drop=args.max_drop,
         crop_fraction=args.crop_fraction,
+        interpolation=args.interpolation,
         preprocess=args.preprocess,
         labels=args.labels,
         weights=args.weights,
         download=args.download,
         input_size=args.input_size,
         batch=args.batch,
-        range_rule=args.range_rule or DEFAULT_RULE,
+        range_rule=args.range_rule,
         rounding=args.rounding or DEFAULT_ROUNDING,
         without=[step.strip() for step in args.without.split(",") if step.strip()],
         effort=args.effort or DEFAULT_EFFORT,
@@ -220,7 +233,7 @@ def _document(bundle: Bundle, times: dict[str, float]) -> dict[str, Any]:
         "bundle": str(bundle.path),
         "source": dict(bundle.manifest.source),
         "precision": bundle.manifest.precision,
-        "reference_bytes": _reference(bundle).bytes,
+        "reference_bytes": _float_bytes(bundle),
         "artifacts": [
             {
                 "format": artifact.format,
@@ -250,9 +263,10 @@ def _document(bundle: Bundle, times: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _reference(bundle: Bundle) -> Artifact:
-    """The float model: the reference, or the model itself where that is fp32."""
-    return bundle.manifest.reference or bundle.manifest.artifacts[0]
+def _float_bytes(bundle: Bundle) -> int:
+    found = bundle.manifest.float_model
+    assert found is not None, "convert writes one"
+    return found.bytes
 
 
 def _table(bundle: Bundle, times: dict[str, float]) -> str:
@@ -264,7 +278,7 @@ def _table(bundle: Bundle, times: dict[str, float]) -> str:
             artifact.format,
             artifact.files[0].path,
             f"{artifact.bytes / 1e6:.2f}",
-            f"{artifact.bytes / _reference(bundle).bytes:.3f}",
+            f"{artifact.bytes / _float_bytes(bundle):.3f}",
             f"{artifact.verified.agreement:.4f}",
             "equal" if artifact.verified.sqnr_db is None else f"{artifact.verified.sqnr_db:.1f}",
             f"{times[artifact.format]:.2f}",

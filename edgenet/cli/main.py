@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
@@ -60,10 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: What follows `edgenet`; None takes the process's own arguments.
 
     Returns:
-        The exit code: 0, or that of the error (`edgenet.errors`), 130 when interrupted.
+        The exit code: 0, or that of the error (`edgenet.errors`), 130 when interrupted, 141 when
+        nobody reads stdout any more.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _settle_streams()
     try:
         with _termination_unwinds():
             code = _dispatch(arguments)
@@ -82,6 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno is None:
             raise
         return fail(_told(error), EdgenetError.exit_code)
+
+
+def _settle_streams() -> None:
+    """What a terminal's encoding lacks is written another way; what is closed goes nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
 
 
 def fail(message: str, code: int) -> int:

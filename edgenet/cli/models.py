@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 HELP = "list the variants: input size, parameters, MACs, weights at hand"
 EXAMPLES = """\
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows() -> list[dict[str, object]]:
+def _rows() -> list[dict[str, Any]]:
     from edgenet.models.pretrained import weights_at_hand
     from edgenet.models.specs import VARIANTS
     from edgenet.models.summary import summarize
@@ -51,16 +52,12 @@ def _rows() -> list[dict[str, object]]:
     ]
 
 
-def _cells(row: dict[str, object]) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     return [
         f"{row['variant']}",
         f"{row['input_size']}×{row['input_size']}",
         f"{row['parameters']:,}",
-        f"{_giga(row['macs'])} G",
+        f"{row['macs'] / 1e9:.3f} G",
         f"{row['crop_fraction']:.3f}",
         f"{row['weights'] or '-'}",
     ]
-
-
-def _giga(count: object) -> str:
-    return f"{int(str(count)) / 1e9:.3f}"

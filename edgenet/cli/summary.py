@@ -58,10 +58,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _summarize(model: str, input_size: int | None) -> ModelSummary:
     from edgenet.errors import UsageError
-    from edgenet.models.specs import VARIANTS
+    from edgenet.models.specs import SMALLEST_INPUT, VARIANTS
 
-    if input_size is not None and input_size < 32:
-        raise UsageError(f"an input of {input_size} px is too small: give --input-size 32 or more")
+    if input_size is not None and input_size < SMALLEST_INPUT:
+        raise UsageError(
+            f"an input of {input_size} px is too small: give --input-size {SMALLEST_INPUT} or more"
+        )
     spec = VARIANTS.get(model.lower())
     if spec is not None:
         from edgenet.models.summary import summarize
@@ -121,18 +123,11 @@ def _shape(shape: Shape) -> str:
 
 
 def _write_svg(path: str, summary: ModelSummary) -> None:
-    from pathlib import Path
-
-    from edgenet.errors import UsageError
     from edgenet.report.diagram import draw
+    from edgenet.report.files import write_text
 
-    svg = draw(_totals(summary), [_box(row, summary.macs) for row in summary.rows])
-    try:
-        Path(path).write_text(svg, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({error.strerror}): give another path after --svg"
-        ) from error
+    boxes = [_box(row, summary.macs) for row in summary.rows]
+    write_text(path, draw(_totals(summary), boxes), "--svg")
 
 
 def _box(row: StageRow, macs: int) -> Box:

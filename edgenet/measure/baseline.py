@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +39,12 @@ RULE_UNPAIRED = f"worse is {_LOSS}, be it by chance or not"
 Document = Mapping[str, Any]
 Verdict = Literal["kept", "unsure", "worse"]
 _Key = tuple[str, str, str]
+# What a value is, in words, and whether one is that.
+_Field = tuple[str, Callable[[Any], bool]]
 
 _NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR"}
+_LARGEST_CLASS = 2**31
+_SHOWN = 40
 _UNITS = {"top1": "{:.2%}", "agreement": "{:.4f}", "sqnr_db": "{:.1f} dB"}
 
 
@@ -98,16 +103,18 @@ def read(path: str) -> Document:
     """Reads a document that `edgenet check --json` wrote.
 
     Raises:
-        UsageError: There is no such file, or it is something else.
+        UsageError: There is no such file, or it is something else; the message names what is wrong.
     """
     try:
-        document: Document = json.loads(Path(path).read_text(encoding="utf-8"))
+        # Of bytes, json finds the encoding: some shells write UTF-16 or a byte order mark.
+        document: Document = json.loads(Path(path).read_bytes())
         _require_whole(document)
     except OSError as error:
         raise UsageError(f"cannot read the baseline {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, _WrongError) else "it is no JSON"
         raise UsageError(
-            f"{path} is not a baseline: give what edgenet check BUNDLE --json printed"
+            f"{path} is not a baseline: {reason}: give what an earlier edgenet check --json printed"
         ) from error
     return document
 
@@ -152,7 +159,7 @@ def _evidence(
     runs = ((baseline, before), (document, after))
     agreed = [_equal(result, run["reference"]["answers"]) for run, result in runs]
     energies = [
-        paired.Energy(np.asarray(run["reference"]["signal"]), np.asarray(result["noise"]))
+        paired.Energy(_floats(run["reference"]["signal"]), _floats(result["noise"]))
         for run, result in runs
     ]
     found = {"agreement": paired.shares(*agreed), "sqnr_db": paired.decibels(*energies)}
@@ -160,6 +167,10 @@ def _evidence(
         right = [_equal(result, document["labels"]) for _, result in runs]
         found["top1"] = paired.shares(*right)
     return found
+
+
+def _floats(values: list[float]) -> paired.Energies:
+    return np.asarray(values, np.float64)
 
 
 def _equal(result: Document, classes: list[int]) -> Bools:
@@ -203,16 +214,92 @@ def _told(evidence: Evidence | None) -> str:
     return f" ({counted}p = {evidence.p:.2g})"
 
 
-def _require_whole(document: Document) -> None:
-    """That nothing is missing or of another length; else KeyError, TypeError or ValueError."""
+class _WrongError(ValueError):
+    """Something in the document is not what `check --json` writes; the message says what."""
+
+
+def _require_whole(document: Any) -> None:
+    """That all that is compared is there, of its type and length; else `_WrongError`."""
+    _require(document, "", {"images": _COUNT, "reference": _OBJECT, "results": _RESULTS})
     images, reference = document["images"], document["reference"]
+    fields = dict(_RESULT)
+    # An older edgenet did not tell its answers image by image.
     if "answers" in reference:
-        columns = [reference["answers"], reference["signal"], document["labels"]]
-        columns += [result[key] for result in document["results"] for key in ("answers", "noise")]
-        if any(column is not None and len(column) != images for column in columns):
-            raise ValueError("answers are missing")
-    for result in document["results"]:
-        _ = _key(result), [result[measure] for measure in _NAMES]
+        answers, energies = _column(images, "classes", _is_class), _column(images, "sums", _is_sum)
+        labels = answers if document.get("labels") is not None else ("null", _is_null)
+        _require(document, "", {"images_sha256": _TEXT, "labels": labels})
+        _require(reference, "reference", {"answers": answers, "signal": energies})
+        fields |= {"answers": answers, "noise": energies}
+    for number, result in enumerate(document["results"]):
+        _require(result, f"results[{number}]", fields)
+
+
+def _require(holder: Any, place: str, fields: Mapping[str, _Field]) -> None:
+    if not isinstance(holder, dict):
+        raise _WrongError(f"{place or 'it'} is {_shown(holder)} rather than an object")
+    for name, (told, fits) in fields.items():
+        where = f"{place}.{name}" if place else name
+        if name not in holder:
+            raise _WrongError(f"{where} is missing")
+        if not fits(holder[name]):
+            raise _WrongError(f"{where} is {_shown(holder[name])} rather than {told}")
+
+
+def _column(count: int, what: str, fits: Callable[[Any], bool]) -> _Field:
+    """A list with an entry an image."""
+    return (
+        f"a list of {count} {what}",
+        lambda value: isinstance(value, list) and len(value) == count and all(map(fits, value)),
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    """Whether it is a number between the two; NaN is not, nor is True."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_null(value: Any) -> bool:
+    return value is None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, int) and _within(value, 0, _LARGEST_CLASS)
+
+
+def _is_sum(value: Any) -> bool:
+    return _within(value, 0, sys.float_info.max)
+
+
+def _is_share(value: Any) -> bool:
+    return _within(value, 0, 1)
+
+
+def _is_ratio(value: Any) -> bool:
+    return value is None or _within(value, -sys.float_info.max, sys.float_info.max)
+
+
+_COUNT: _Field = ("a number of images", lambda value: _is_class(value) and value > 0)
+_OBJECT: _Field = ("an object", lambda value: isinstance(value, dict))
+_RESULTS: _Field = (
+    "a list with a result or more",
+    lambda value: isinstance(value, list) and bool(value),
+)
+_TEXT: _Field = ("text", _is_text)
+_RESULT: Mapping[str, _Field] = {
+    **dict.fromkeys(("format", "precision", "device_used"), _TEXT),
+    "top1": ("a share 0..1 or null", lambda value: value is None or _is_share(value)),
+    "agreement": ("a share 0..1", _is_share),
+    "sqnr_db": ("a number or null", _is_ratio),
+}
 
 
 def _key(result: Document) -> _Key:

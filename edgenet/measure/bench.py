@@ -15,20 +15,21 @@ from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
 from edgenet.measure.candidates import Candidate, Request
 from edgenet.measure.comparison import compare
-from edgenet.measure.extras import Progress
+from edgenet.measure.extras import Told
 from edgenet.measure.footprint import Footprint
 from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
 from edgenet.measure.latency import Samples, Timing
-from edgenet.measure.machine import cores, describe
+from edgenet.measure.machine import describe
 from edgenet.report.devices import split_times
+from edgenet.runtime.devices import processors
 
 Document = dict[str, Any]
 _BINS = 40
 _HARDWARE = "hardware"
 
 
-def measure(request: Request, candidates: Sequence[Candidate], progress: Progress) -> Document:
+def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -> Document:
     """Times the candidates in turns and gives the document of `bench --json`.
 
     Raises:
@@ -60,10 +61,10 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Progres
 
 
 def _sample(
-    request: Request, candidates: Sequence[Candidate], progress: Progress
+    request: Request, candidates: Sequence[Candidate], progress: Told
 ) -> tuple[list[Samples], Interference]:
     calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
-    watch = Watch(cores())
+    watch = Watch(processors())
 
     def after_round(done: int) -> None:
         watch.tick()
@@ -76,7 +77,7 @@ def _sample(
 
 
 def _footprints(
-    request: Request, candidates: Sequence[Candidate], progress: Progress
+    request: Request, candidates: Sequence[Candidate], progress: Told
 ) -> list[Footprint]:
     prints = []
     for done, candidate in enumerate(candidates):
@@ -141,8 +142,8 @@ def _times(samples: Samples, timing: Timing, weight: Footprint, bounds: Interval
 
 def _warnings(candidate: Candidate, samples: Samples, found: list[str]) -> list[str]:
     threads = candidate.session.info.threads
-    if threads > cores():
-        found.append(f"{threads} threads share {cores()} cores")
+    if threads > len(processors()):
+        found.append(f"{threads} threads share {len(processors())} cores")
     if not samples.warmup.steady:
         found.append(f"still getting faster after {samples.warmup.ms / 1e3:.0f} s of warm-up")
     return found

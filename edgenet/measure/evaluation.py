@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgenet.bundle import InputSpec
+from edgenet.bundle import Bundle, InputSpec
 from edgenet.images import Batch, ImageFolder, Pixels, prepare
 from edgenet.photographs import crops
 
@@ -22,13 +22,14 @@ _CHUNK = 16
 class Images:
     """What to compare on: `count` images, in batches, and where they come from.
 
-    `name` and `pixels` give an image's name and the image, by its number; `digest` takes in what
-    was compared on.
+    `labelled` tells whether their classes are known; `name` and `pixels` give an image's name and
+    the image, by its number; `digest` takes in what was compared on.
     """
 
     batches: Iterator[Batch]
     count: int
     source: str
+    labelled: bool
     name: Callable[[int], str]
     pixels: Callable[[int], Pixels]
     digest: Any = field(default_factory=sha256)
@@ -40,19 +41,20 @@ class Images:
             yield batch
 
 
-def folder_of(spec: InputSpec, path: str, count: int | None = None) -> Images:
-    """The images of a folder, or `count` of them, as `spec` prepares them.
+def folder_of(bundle: Bundle, spec: InputSpec, path: str, count: int | None = None) -> Images:
+    """The images of a folder, or `count` of them, as `spec` prepares them, of the bundle's classes.
 
     Raises:
-        UsageError: As `ImageFolder.open`.
+        UsageError: As `ImageFolder.open` and `ImageFolder.of_classes`.
     """
-    folder = ImageFolder.open(path)
+    folder = ImageFolder.open(path).of_classes(bundle.labels(), bundle.classes)
     if count is not None:
         folder = folder.sample(count)
     return Images(
         batches=folder.batches(spec, _CHUNK),
         count=len(folder),
         source=path,
+        labelled=folder.labels is not None,
         name=lambda number: folder.names[number],
         pixels=lambda number: prepare(
             folder.paths[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
@@ -76,6 +78,7 @@ def crops_of(spec: InputSpec, count: int) -> Images:
         batches=_batches(crops(count, height, width)),
         count=count,
         source="crops of scikit-image's photographs",
+        labelled=False,
         name=lambda number: f"crop {number}",
         pixels=lambda number: kept()[number],
     )

@@ -14,7 +14,7 @@ from edgenet.measure.profiling import peak, run
 from edgenet.measure.profiling.operators import Profile
 
 Document = dict[str, Any]
-Progress = Callable[[str, int, int, str], None]
+Told = Callable[[str, int, int, str], None]
 """Told what is done, how far it is, of how much, and in which unit."""
 
 
@@ -51,7 +51,7 @@ def add_streams(
     ]
 
 
-def add_profiles(document: Document, candidates: Sequence[Candidate], progress: Progress) -> None:
+def add_profiles(document: Document, candidates: Sequence[Candidate], progress: Told) -> None:
     """Adds the machine's peaks, and to each result its profile or why there is none."""
     isa = document["machine"]["isa"]
     threads = sorted({candidate.session.info.threads for candidate in candidates})

@@ -9,17 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 
 from edgenet.errors import EdgenetError
+from edgenet.runtime.children import ChildError, run_python
 from edgenet.runtime.loading import Reach
-from edgenet.runtime.probing import child_environment
 
 _STEADY_RUNS = 10
+# B7 on a driver that computes on the CPU takes minutes; what takes longer hangs.
+_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,18 @@ def measure(
     Raises:
         EdgenetError: The child failed; the message is its own.
     """
-    command = [sys.executable, "-m", "edgenet.measure.footprint", os.fspath(bundle), format]
+    command = ["-m", "edgenet.measure.footprint", os.fspath(bundle), format]
     command += ["--device", device]
     command += ["--threads", str(threads)] if threads else []
     command += ["--engine", engine] if engine else []
     command += _options(reach) if reach else []
     command += ["--batch", str(batch)] if batch else []
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=child_environment(), check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise EdgenetError(f"{os.fspath(bundle)} ({format}) failed in a fresh process: {last}")
-    return Footprint(**json.loads(done.stdout.splitlines()[-1]))
+    try:
+        printed = run_python(command, _TIMEOUT_S)
+    except ChildError as error:
+        told = f"{os.fspath(bundle)} ({format}) failed in a fresh process: {error}"
+        raise EdgenetError(told) from error
+    return Footprint(**json.loads(printed.splitlines()[-1]))
 
 
 def _options(reach: Reach) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
@@ -28,8 +28,8 @@ _YARDSTICK = 20_000
 class Counters:
     """What the kernel has counted so far, in seconds; None where this system does not count it.
 
-    `busy` and `steal` are summed over processors, `own` is this process's, `stalled` is the time in
-    which some process waited for a processor, `throttled` counts events.
+    `busy` and `steal` are summed over the processors watched, `own` is this process's, `stalled` is
+    the time in which some process waited for a processor, `throttled` counts events.
     """
 
     wall: float
@@ -42,7 +42,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Interference:
-    """What went on beside the measurement; shares are of all processors, None is unknown.
+    """What went on beside the measurement; shares are of the processors watched, None is unknown.
 
     `clock_drift` is how much slower the slowest round's arithmetic was than the median round's.
     """
@@ -66,12 +66,12 @@ class Interference:
 
 
 class Watch:
-    """Watches from its making to `stop`; call `tick` once a round."""
+    """Watches processors, by their numbers, from its making to `stop`; call `tick` once a round."""
 
-    def __init__(self, processors: int) -> None:
+    def __init__(self, processors: Collection[int]) -> None:
         self._processors = processors
         self._ticks = [yardstick()]
-        self._before = read()
+        self._before = read(processors)
 
     def tick(self) -> None:
         """Times the fixed arithmetic."""
@@ -79,7 +79,8 @@ class Watch:
 
     def stop(self) -> Interference:
         """What went on since the beginning."""
-        return between(self._before, read(), self._processors, self._ticks)
+        after = read(self._processors)
+        return between(self._before, after, len(self._processors), self._ticks)
 
 
 def between(
@@ -111,21 +112,25 @@ def spread_warnings(low: float, high: float, middle: float) -> list[str]:
     return [f"the p50 is known to ±{half:.0%} only"] if half > _SPREAD else []
 
 
-def read(root: Path = ROOT) -> Counters:
+def read(processors: Collection[int], root: Path = ROOT) -> Counters:
     """Reads Linux's counters: /proc/stat, /proc/pressure/cpu, and the throttling of core or quota.
+
+    Args:
+        processors: The numbers of those that this process may use; work on others is nobody's loss.
+        root: Where the system's files are.
 
     Sources: proc_stat(5); the kernel's Documentation/accounting/psi.rst,
         Documentation/admin-guide/cgroup-v2.rst ("cpu.stat") and
         arch/x86/kernel/cpu/mce/therm_throt.c.
     """
-    busy, steal = _stat(root / "proc/stat")
+    busy, steal = _stat(root / "proc/stat", processors)
     return Counters(
         wall=time.monotonic(),
         own=time.process_time(),
         busy=busy,
         steal=steal,
         stalled=_pressure(root / "proc/pressure/cpu"),
-        throttled=_throttled(root),
+        throttled=_throttled(root, processors),
     )
 
 
@@ -140,12 +145,14 @@ def _arithmetic() -> int:
     return perf_counter_ns() - started
 
 
-def _stat(path: Path) -> tuple[float | None, float | None]:
+def _stat(path: Path, processors: Collection[int]) -> tuple[float | None, float | None]:
     """Busy and stolen seconds; idle and iowait are not busy."""
-    fields = _first_line(path).split()
-    if len(fields) < 9:
+    names = {f"cpu{number}" for number in processors}
+    lines = [fields for line in _lines(path) if (fields := line.split()) and fields[0] in names]
+    if not lines:
         return None, None
-    user, nice, system, _, _, irq, softirq, steal = (int(field) for field in fields[1:9])
+    counts = [[int(field) for field in fields[1:9]] for fields in lines]
+    user, nice, system, _, _, irq, softirq, steal = map(sum, zip(*counts, strict=True))
     tick = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / tick, steal / tick
 
@@ -156,11 +163,10 @@ def _pressure(path: Path) -> float | None:
     return int(total) / 1e6 if found else None
 
 
-def _throttled(root: Path) -> int | None:
-    cores = [
-        int(_first_line(path) or 0)
-        for path in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")
-    ]
+def _throttled(root: Path, processors: Collection[int]) -> int | None:
+    folder = root / "sys/devices/system/cpu"
+    counts = [folder / f"cpu{n}/thermal_throttle/core_throttle_count" for n in sorted(processors)]
+    cores = [int(_first_line(path) or 0) for path in counts if path.is_file()]
     quota = [
         int(line.split()[1])
         for line in _lines(root / "sys/fs/cgroup/cpu.stat")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgenet.runtime.devices import cpu_name
+from edgenet.runtime.devices import cpu_name, processors
 from edgenet.runtime.engines import ENGINES
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -29,20 +28,13 @@ def describe() -> dict[str, Any]:
     """
     return {
         "cpu": cpu_name(),
-        "cores": cores(),
+        "cores": len(processors()),
         "os": platform.platform(),
         "python": platform.python_version(),
         "numpy": metadata.version("numpy"),
         "engines": {e.name: e.version for e in ENGINES if e.installed},
         "isa": _isa(),
     }
-
-
-def cores() -> int:
-    """The logical processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _isa() -> list[str]:

@@ -92,7 +92,13 @@ def open_reference(
             f"{giver.path} has no {artifact.files[0].path} here: "
             "name a bundle that does with --reference BUNDLE"
         )
-    return stack.enter_context(load(giver, threads=threads, reference=artifact is not None))
+    try:
+        return stack.enter_context(load(giver, threads=threads, reference=artifact is not None))
+    except MissingExtraError as error:
+        raise MissingExtraError(
+            f"running the fp32 reference of {giver.path}, where --reference BUNDLE names no other,",
+            error.extra,
+        ) from error
 
 
 def reference_giver(bundle: Bundle, other: str | None = None) -> Bundle:

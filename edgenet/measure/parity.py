@@ -91,6 +91,17 @@ class Parity:
     cross_agreement: tuple[CrossAgreement, ...]
 
     @property
+    def doubt(self) -> str | None:
+        """What makes a drop mean nothing: a float model that is right no more often than chance."""
+        chance = 1 / self.reference.classes
+        if self.reference_top1 is None or self.reference_top1 > chance + min(chance, 0.05):
+            return None
+        return (
+            f"fp32 itself is right on {self.reference_top1:.1%} of the images, as by chance: if "
+            "their labels are of other classes, no drop means anything"
+        )
+
+    @property
     def passed(self) -> bool:
         """Whether every file kept every limit."""
         return all(result.passed for result in self.results)

@@ -15,6 +15,7 @@ from edgenet.models.specs import (
     IMAGENET_STDDEV,
     LITE_MEAN,
     LITE_STDDEV,
+    SMALLEST_INPUT,
     VariantSpec,
     variant,
 )
@@ -64,8 +65,8 @@ def efficientnet(
 def _check(classes: int, size: int) -> None:
     if classes < 1:
         raise UsageError(f"a classifier of {classes} classes is none: give 1 or more")
-    if size < 32:
-        raise UsageError(f"an input of {size} px is too small: give 32 or more")
+    if size < SMALLEST_INPUT:
+        raise UsageError(f"an input of {size} px is too small: give {SMALLEST_INPUT} or more")
 
 
 def _preprocess(x: Any, spec: VariantSpec, stddev_rescaling: bool) -> Any:

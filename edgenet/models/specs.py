@@ -34,6 +34,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STDDEV = (0.229, 0.224, 0.225)
 LITE_MEAN, LITE_STDDEV = 127.0, 128.0
 
+SMALLEST_INPUT = 32
+"""Height and width in pixels; keras.applications asks for as many."""
+
 _MAX_REPEATS = 26
 
 
@@ -135,20 +138,6 @@ class VariantSpec:
         return "bicubic"
 
     @property
-    def pixel_mean(self) -> tuple[float, ...]:
-        """What the model subtracts from RGB values in 0..255."""
-        if self.lite:
-            return (LITE_MEAN,) * 3
-        return tuple(255 * mean for mean in IMAGENET_MEAN)
-
-    @property
-    def pixel_stddev(self) -> tuple[float, ...]:
-        """What the model then divides by."""
-        if self.lite:
-            return (LITE_STDDEV,) * 3
-        return tuple(255 * stddev for stddev in IMAGENET_STDDEV)
-
-    @property
     def stem_channels(self) -> int:
         """Channels after the first convolution."""
         return STEM_CHANNELS if self.lite else round_channels(STEM_CHANNELS, self.width)
@@ -248,8 +237,10 @@ def _check_scaling(spec: VariantSpec) -> None:
         raise UsageError(
             f"width {spec.width:g} and depth {spec.depth:g} must be positive: 1.0 is the baseline"
         )
-    if spec.resolution < 32:
-        raise UsageError(f"a resolution of {spec.resolution} px is too small: give 32 or more")
+    if spec.resolution < SMALLEST_INPUT:
+        raise UsageError(
+            f"a resolution of {spec.resolution} px is too small: give {SMALLEST_INPUT} or more"
+        )
     if max(spec.repeats) > _MAX_REPEATS:
         raise UsageError(
             f"depth {spec.depth:g} makes a stage of {max(spec.repeats)} blocks: "

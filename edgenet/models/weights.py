@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgenet.errors import EdgenetError, UsageError
 from edgenet.models.keras_import import require_keras
-from edgenet.models.pretrained import assign_state, published_weights, weights_at_hand
+from edgenet.models.pretrained import assign_state, published_weights
 from edgenet.models.specs import IMAGENET_STDDEV, VARIANTS, VariantSpec
 from edgenet.models.torchfile import read_state_dict
 
 if TYPE_CHECKING:
     import keras
-
-__all__ = ["load_model", "weights_at_hand"]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _TORCH_SUFFIXES = (".pth", ".pt")
@@ -89,11 +89,24 @@ def load_file(path: str | Path) -> keras.Model:
     keras = require_keras()
     if path.suffix != ".keras":
         _check_whole_model(path)
+    with _explained(path), _quiet():
+        return keras.saving.load_model(path, custom_objects=_foreign(keras), compile=False)
+
+
+def _foreign(keras: Any) -> dict[str, Any]:
+    """Layers that others save under names or with settings that Keras 3 does not have."""
+
+    class DepthwiseConv2D:
+        """Keras 2 saves `groups` with it, which can only be 1."""
+
+        @staticmethod
+        def from_config(config: dict[str, Any]) -> Any:
+            known = {key: value for key, value in config.items() if key != "groups"}
+            return keras.layers.DepthwiseConv2D.from_config(known)
+
     # The third-party package `efficientnet` saves drop-connect under a name of its own; its
     # settings are Dropout's.
-    custom = {"FixedDropout": keras.layers.Dropout}
-    with _explained(path), _quiet():
-        return keras.saving.load_model(path, custom_objects=custom, compile=False)
+    return {"FixedDropout": keras.layers.Dropout, "DepthwiseConv2D": DepthwiseConv2D}
 
 
 def _weights_file(spec: VariantSpec, weights: str | Path | None) -> Path:
@@ -161,6 +174,8 @@ def _check_container(path: Path) -> None:
         raise UsageError(f"{path}: a folder: save the model as one file with model.save('m.keras')")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise UsageError(f"{path}: not a Keras model: give a .keras or .h5 file")
+    if path.suffix == ".keras" and _is_hdf5(path):
+        raise UsageError(f"{path}: an HDF5 file: rename it to {path.with_suffix('.h5').name}")
     readable = zipfile.is_zipfile(path) or (path.suffix != ".keras" and _is_hdf5(path))
     if not readable:
         raise UsageError(
@@ -202,12 +217,42 @@ def _explained(path: Path) -> Iterator[None]:
         NotImplementedError,
         OSError,
         EOFError,
+        RuntimeError,
+        zlib.error,
         zipfile.BadZipFile,
     ) as error:
         raise UsageError(
-            f"{path}: Keras cannot load it ({_first_line(error)}): a model must be whole and made "
-            "of Keras's own layers; replace custom ones and save it again"
+            f"{path}: Keras cannot load it ({_first_line(error)}): {_advice(path)}"
         ) from error
+
+
+def _advice(path: Path) -> str:
+    version = _keras_version(path)
+    if version.startswith("2."):
+        return (
+            f"Keras {version} saved it, and Keras 3 does not read all of that; build the model "
+            "in Keras 3, give it these weights by load_weights, and save it as a .keras file"
+        )
+    return (
+        "a model must be whole and made of Keras's own layers; replace custom ones (a Lambda by "
+        "Rescaling or Normalization, a function by the name of Keras's activation) and save it "
+        "again"
+    )
+
+
+def _keras_version(path: Path) -> str:
+    """Of the Keras that saved a file; "" where a damaged one does not tell."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                return str(json.loads(file.read("metadata.json"))["keras_version"])
+        import h5py
+
+        with h5py.File(path) as file:
+            return str(file.attrs["keras_version"])
+    except Exception:
+        # It is only asked where loading failed, and whatever is wrong with the file has been told.
+        return ""
 
 
 @contextmanager

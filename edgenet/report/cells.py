@@ -18,17 +18,23 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def measured(value: float | None, interval: Sequence[float] | None) -> str:
+def counted(count: int, noun: str) -> str:
+    """So many of what `noun` is one of."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def measured(value: float | None, interval: Sequence[float] | None, fewest: int = 0) -> str:
     """A measured number with no more digits than its interval is worth, as in "5.12 ± 0.03".
 
     Args:
         value: The number; a dash stands for None.
         interval: Its 95 % confidence interval, or None: two digits, and nothing behind them.
+        fewest: Decimals that it has however wide the interval is.
     """
     if value is None or interval is None:
         return number(value)
     half = (interval[1] - interval[0]) / 2
-    digits = worthwhile_digits(half)
+    digits = max(fewest, worthwhile_digits(half))
     return f"{value:.{digits}f} ± {half:.{digits}f}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgenet.report import markdown as md
-from edgenet.report.cells import number, percent
+from edgenet.report.cells import counted, number, percent
 from edgenet.report.table import render
 
 Document = dict[str, Any]
@@ -70,7 +70,7 @@ def markdown(document: Document) -> str:
 
 def title(document: Document) -> str:
     """What was compared on."""
-    return f"{document['images']} images of {document['images_source']}"
+    return f"{counted(document['images'], 'image')} of {document['images_source']}"
 
 
 def failures(document: Document) -> list[str]:
@@ -113,6 +113,17 @@ def changes(document: Document) -> Grid:
     headers = ["file", "figure", "then", "now", "change (95 %)", "lost", "gained", "p", "verdict"]
     rows = [_change(change) for change in document["baseline"]["changes"]]
     return headers, rows, "<<>>>>>><"
+
+
+def missed(result: Document, figure: str) -> bool:
+    """Whether a file did not keep the limit of a figure, as it is named there."""
+    # A failure begins with the figure; one beside the CPU is of another comparison.
+    return any(failure.startswith(f"the {figure} is ") for failure in result["failures"])
+
+
+def changed(image: Document) -> bool:
+    """Whether one of the images worst hit is answered otherwise than by the reference."""
+    return bool(image["reference"]["index"] != image["ours"]["index"])
 
 
 def answered(answer: Document) -> str:
@@ -166,12 +177,13 @@ def _drop(result: Document) -> str:
 
 def _worst(result: Document) -> str:
     damage = result["damage"]
+    # Those that changed come first; the rest kept their answer, however near they came.
+    shown = [image for image in damage["worst"] if changed(image)][:_SHOWN]
     lines = [
         f"{image['image']}: {answered(image['reference'])} became {answered(image['ours'])}"
-        for image in damage["worst"][:_SHOWN]
+        for image in shown
     ]
-    heading = (
-        f"<details><summary>{result['format']}: {damage['changed']} answers changed, "
-        "the worst of them</summary>"
-    )
+    total = counted(damage["changed"], "answer")
+    some = f", the {len(shown)} worst of them" if len(shown) < damage["changed"] else ""
+    heading = f"<details><summary>{result['format']}: {total} changed{some}</summary>"
     return f"{heading}\n\n{md.bullets(lines)}\n\n</details>"

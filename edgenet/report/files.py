@@ -1,10 +1,39 @@
-"""Writing a report to the file that the user named."""
+"""Where reports go: to stdout, and to the files that the user named."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from edgenet.errors import UsageError
+
+# A name of a file need not be text, and a terminal need not know all signs.
+_UNKNOWN = "backslashreplace"
+
+
+def show(text: str) -> None:
+    """Prints a report, with escapes for what stdout cannot write."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, _UNKNOWN).decode(encoding))
+
+
+def require_writable(path: str | None, option: str) -> None:
+    """Refuses a path before the work whose report it is for; None is no path.
+
+    Args:
+        path: Where a report is to go; what is there stays as it is.
+        option: The option that named it, for the message.
+
+    Raises:
+        UsageError: Nothing can be written there.
+    """
+    if path is None:
+        return
+    try:
+        _try(os.path.realpath(path))
+    except OSError as error:
+        raise _refused(path, option, error) from error
 
 
 def write_text(path: str, text: str, option: str) -> None:
@@ -19,8 +48,26 @@ def write_text(path: str, text: str, option: str) -> None:
         UsageError: It cannot be written.
     """
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8", errors=_UNKNOWN)
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({error.strerror}): give another path after {option}"
-        ) from error
+        raise _refused(path, option, error) from error
+
+
+def _try(path: str) -> None:
+    """Opens a file to write and closes it; one that was not there is removed again."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        # A pipe would take the end of this for the end of the report.
+        if Path(path).is_fifo():
+            return
+        os.close(os.open(path, os.O_WRONLY))
+    else:
+        Path(path).unlink()
+
+
+def _refused(path: str, option: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path or 'an empty path'}: cannot be written ({error.strerror}): "
+        f"give another path after {option}"
+    )

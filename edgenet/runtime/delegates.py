@@ -143,7 +143,7 @@ DELEGATES = (
         session="edgenet.runtime.onnx_webgpu:WebGpuSession",
         package="onnxruntime-ep-webgpu",
         module="onnxruntime_ep_webgpu",
-        install="pip install 'edgenet[gpu]'",
+        install="pip install 'edgenet[gpu]' (it needs Python 3.11 or newer)",
         driver=_VULKAN,
     ),
     Delegate(
@@ -153,7 +153,7 @@ DELEGATES = (
         session="edgenet.runtime.qnn:QnnSession",
         package="onnxruntime-qnn",
         module="onnxruntime_qnn",
-        install="pip install 'edgenet[npu-qualcomm]'",
+        install="pip install 'edgenet[npu-qualcomm]' (it needs Python 3.11 or newer)",
         driver="run on x86 Linux, where it brings its emulator, or on a Snapdragon with its driver",
     ),
     Delegate("openvino", "cpu", "CPU", session=_OPENVINO),

@@ -15,6 +15,8 @@ from edgenet.runtime.probing import Finding, examine
 
 # Of two usable devices the one nearer to hardware is taken; a compiler runs nothing.
 _RANKS = {"hardware": 0, "software": 1, "emulator": 2}
+# ONNX Runtime's threads spin while they wait: thousands of them stop a machine.
+_MOST_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def probe() -> list[DeviceRow]:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(len(processors())) as pool:
         return list(pool.map(_row, DELEGATES))
 
 
@@ -93,7 +95,7 @@ def resolve(
         DeviceError: The device cannot be used; the message says why, and what would change that.
     """
     if device == "auto":
-        return _best_hardware(engines, name) or _cpu(engines)
+        return _best_hardware(engines, name, options) or _cpu(engines)
     if device not in DEVICES:
         raise UsageError(f"no device {device!r}: choose one of auto, {', '.join(DEVICES)}")
     if device == "cpu" and name is None:
@@ -122,12 +124,23 @@ def _cpu(engines: Sequence[Engine]) -> Delegate:
     return delegates(engines[0].name, "cpu")[0]
 
 
-def _best_hardware(engines: Sequence[Engine], name: str | None) -> Delegate | None:
-    for device in ("gpu", "npu") if name is None else DEVICES[1:]:
-        for delegate in _able(device, engines, name):
-            found = examine(delegate)
+def _best_hardware(
+    engines: Sequence[Engine], name: str | None, options: Mapping[str, str] | None
+) -> Delegate | None:
+    refusals: list[UsageError] = []
+    accelerators = [device for device in DEVICES if device != "cpu"]
+    for device in accelerators:
+        try:
+            able = _able(device, engines, name)
+        except UsageError as error:
+            refusals.append(error)
+            continue
+        for delegate in able:
+            found = examine(delegate, options)
             if found.usable and found.kind == "hardware":
                 return delegate
+    if len(refusals) == len(accelerators):
+        raise refusals[0]
     return None
 
 
@@ -151,12 +164,13 @@ def cpu_threads(asked: int | None) -> int:
     """The threads to run with: those asked for, else one for each physical core we may use.
 
     Raises:
-        UsageError: Fewer than 1 were asked for.
+        UsageError: Fewer than 1 were asked for, or so many that engines choke on them.
     """
     if asked is None:
         return physical_cores()
-    if asked < 1:
-        raise UsageError(f"cannot run on {asked} threads: ask for 1 or more")
+    most = max(_MOST_THREADS, 2 * len(processors()))
+    if not 1 <= asked <= most:
+        raise UsageError(f"cannot run on {asked} threads: ask for 1 to {most}")
     return asked
 
 
@@ -165,17 +179,22 @@ def physical_cores() -> int:
 
     Read from Linux's `/sys/devices/system/cpu/*/topology`; elsewhere, all logical cores count.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
+    return len({_siblings(processor) for processor in processors()})
 
 
-def _siblings(cpu: int) -> str:
-    topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+def processors() -> frozenset[int]:
+    """The numbers of the logical processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def _siblings(processor: int) -> str:
+    topology = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
     try:
         return topology.read_text()
     except OSError:
-        return str(cpu)
+        return str(processor)
 
 
 def cpu_name() -> str:

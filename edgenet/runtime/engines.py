@@ -1,6 +1,8 @@
 """The engines: which format each runs, and how it is installed.
 
-A new format is one file in this package, named as the format, and one entry in `ENGINES`.
+A new engine is one file in this package, one entry in `ENGINES` and its rows in
+`edgenet.runtime.delegates.DELEGATES`; the one of a new format has its name in
+`edgenet.bundle.FORMATS` besides.
 """
 
 from __future__ import annotations
@@ -95,7 +97,7 @@ def by_name(name: str) -> Engine | None:
 
 
 def choose(formats: tuple[str, ...], engine: str | None = None) -> Engine:
-    """The engine to use: the one named, else the first installed one for the first format possible.
+    """The engine to use: the one named, else the first that is installed, formats in this order.
 
     Args:
         formats: What there is to run, in order of preference.

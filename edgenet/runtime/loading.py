@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 
 from edgenet.bundle import FORMATS, Artifact, Bundle
@@ -33,6 +32,16 @@ class Reach:
     delegate: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     allow_fallback: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where and how to run: `load`'s arguments that no candidate has a say in."""
+
+    device: str
+    threads: int | None
+    reach: Reach
+    batch: int | None
 
 
 def load(
@@ -81,7 +90,7 @@ def load(
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     candidates = _candidates(opened, format, reference)
     reach = Reach(delegate, delegate_options or {}, allow_fallback)
-    return _open(opened, candidates, engine, device, threads, reach, batch)
+    return _open(opened, candidates, _Place(device, threads, reach, batch), engine)
 
 
 def load_artifact(
@@ -90,12 +99,11 @@ def load_artifact(
     device: str = "cpu",
     threads: int | None = None,
     *,
-    engine: str | None = None,
     reach: Reach | None = None,
     batch: int | None = None,
 ) -> Session:
     """Opens one artifact of an open bundle, its `manifest.reference` included; else as `load`."""
-    return _open(bundle, (artifact,), engine, device, threads, reach or Reach(), batch)
+    return _open(bundle, (artifact,), _Place(device, threads, reach or Reach(), batch))
 
 
 def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Artifact, ...]:
@@ -114,32 +122,25 @@ def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Ar
 def _open(
     bundle: Bundle,
     candidates: Sequence[Artifact],
-    engine: str | None,
-    device: str,
-    threads: int | None,
-    reach: Reach,
-    batch: int | None,
+    place: _Place,
+    engine: str | None = None,
 ) -> Session:
-    if batch is not None and batch < 1:
-        raise UsageError(f"a batch has 1 image or more, not {batch}")
+    if place.batch is not None and (place.batch != int(place.batch) or place.batch < 1):
+        raise UsageError(f"a batch has 1 image or more, not {place.batch}")
     engines = installed(tuple(artifact.format for artifact in candidates), engine)
-    delegate = resolve(device, engines, reach.delegate, reach.options)
-    open_with = partial(_open_with, bundle, candidates, device, threads, reach, batch)
+    delegate = resolve(place.device, engines, place.reach.delegate, place.reach.options)
     try:
-        return open_with(delegate)
+        return _open_with(bundle, candidates, place, delegate)
     except DeviceError:
-        if device != "auto" or delegate.device == "cpu":
+        if place.device != "auto" or delegate.device == "cpu":
             raise
-    return open_with(resolve("cpu", engines))
+    return _open_with(bundle, candidates, place, resolve("cpu", engines))
 
 
 def _open_with(
     bundle: Bundle,
     candidates: Sequence[Artifact],
-    device: str,
-    threads: int | None,
-    reach: Reach,
-    batch: int | None,
+    place: _Place,
     delegate: Delegate,
 ) -> Session:
     engine = known(delegate.engine)
@@ -151,15 +152,15 @@ def _open_with(
         input=bundle.manifest.input,
         outputs=bundle.manifest.outputs,
         labels=bundle.labels(),
-        device=device,
+        device=place.device,
         delegate=delegate,
-        threads=cpu_threads(threads),
-        allow_fallback=reach.allow_fallback,
-        options=reach.options,
+        threads=cpu_threads(place.threads),
+        allow_fallback=place.reach.allow_fallback,
+        options=place.reach.options,
     )
     _require_import(engine)
     opens: type[Session] = delegate.load()
-    return opens(plan if batch is None else _resized(plan, batch, opens))
+    return opens(plan if place.batch is None else _resized(plan, place.batch, opens))
 
 
 def _resized(plan: Plan, batch: int, opens: type[Session]) -> Plan:

@@ -15,7 +15,7 @@ from edgenet.runtime import protobuf
 from edgenet.runtime.session import Floats, Loaded, Session
 
 # What goes wrong is raised, so nothing below FATAL needs printing too.
-_FATAL_ONLY = 4
+FATAL_ONLY = 4
 
 _MODEL_GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT = 7, 11, 12
 # type, tensor_type, shape
@@ -62,7 +62,7 @@ class OnnxSession(Session):
         options = library.SessionOptions()
         options.intra_op_num_threads = self._plan.threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL_ONLY
+        options.log_severity_level = FATAL_ONLY
         return options
 
 

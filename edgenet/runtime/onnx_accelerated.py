@@ -12,7 +12,7 @@ import numpy as np
 
 from edgenet.images import Pixels
 from edgenet.runtime.delegates import UnusableError
-from edgenet.runtime.onnx import OnnxSession
+from edgenet.runtime.onnx import FATAL_ONLY, OnnxSession
 from edgenet.runtime.onnx_profile import profiled, time_on_cpu
 from edgenet.runtime.placement import PartialError, Placement
 from edgenet.runtime.session import Floats, Loaded
@@ -43,7 +43,7 @@ class AcceleratedSession(OnnxSession):
     def _load(self) -> Loaded:
         library = import_module(self._plan.engine.module)
         # Its own default logger speaks before a session's options can silence it.
-        library.set_default_logger_severity(4)
+        library.set_default_logger_severity(FATAL_ONLY)
         try:
             session = self._open(library, self._options_of(library, _STRICT))
             return self._loaded(library, session, 1.0)

@@ -7,14 +7,13 @@ of JSON; `examine` starts it in a child process.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from edgenet.runtime.children import ChildError, run_python
 from edgenet.runtime.delegates import Delegate, UnusableError, named
 from edgenet.runtime.engines import by_name
 
@@ -23,7 +22,6 @@ TIMEOUT_S = 60.0
 
 _CHILD = "import sys; from edgenet.runtime.probing import main; sys.exit(main())"
 _BROKEN = "update or remove its driver"
-_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV"}
 
 
 @dataclass(frozen=True)
@@ -77,31 +75,13 @@ def _unusable(delegate: Delegate, reason: str, fix: str) -> Finding:
 
 
 def _ask(delegate: Delegate, options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    import subprocess
-
-    command = [sys.executable, "-c", _CHILD, delegate.engine, delegate.device, delegate.name]
-    command += [f"{key}={value}" for key, value in options]
+    arguments = ["-c", _CHILD, delegate.engine, delegate.device, delegate.name]
+    arguments += [f"{key}={value}" for key, value in options]
     try:
-        done = subprocess.run(
-            command, capture_output=True, env=child_environment(), timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"reason": f"it did not answer in {TIMEOUT_S:g} s", "fix": _BROKEN}
-    if done.returncode < 0:
-        signal = _SIGNALS.get(-done.returncode, f"signal {-done.returncode}")
-        return {"reason": f"it crashed the process that tried it ({signal})", "fix": _BROKEN}
-    if done.returncode:
-        told = done.stderr.decode(errors="replace").strip().splitlines()
-        last = told[-1] if told else f"exit status {done.returncode}"
-        return {"reason": f"trying it ended the process: {last}", "fix": _BROKEN}
-    return dict(json.loads(done.stdout.decode(errors="replace").splitlines()[-1]))
-
-
-def child_environment() -> dict[str, str]:
-    """The environment in which a child process finds this edgenet, installed or a source tree."""
-    root = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}
+        printed = run_python(arguments, TIMEOUT_S)
+    except ChildError as error:
+        return {"reason": f"tried in a process of its own: {error}", "fix": _BROKEN}
+    return dict(json.loads(printed.splitlines()[-1]))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import pytest
 
 from converters.freeze import freeze
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Affine, Convolution, Graph, Operator
-from converters.preprocessing import Preprocessing
+from converters.preprocessing import NAMES, Preprocessing
 from converters.reference import keras_logits
 from edgenet.models.efficientnet import efficientnet
 from edgenet.models.specs import VariantSpec
@@ -122,7 +122,7 @@ def test_larger_keras_applications(name, gain):
     assert_frozen(application(name, gain))
 
 
-@pytest.mark.parametrize("preprocess", Preprocessing.NAMES)
+@pytest.mark.parametrize("preprocess", NAMES)
 def test_a_network_without_preprocessing_is_told_it(preprocess):
     import keras
 

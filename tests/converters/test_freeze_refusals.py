@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from converters.freeze import SUPPORTED, freeze
@@ -139,6 +140,58 @@ def test_a_regression_is_refused():
 
     model = network(lambda x: layers.Dense(1)(layers.GlobalAveragePooling2D()(x)), head=False)
     assert "one linear value" in refusal(model)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_told(value):
+    from keras import layers
+
+    model = network(layers.Conv2D(4, 3, name="broken"))
+    kernel, bias = model.get_layer("broken").get_weights()
+    kernel[0, 0, 0, 0] = value
+    model.get_layer("broken").set_weights([kernel, bias])
+    with pytest.raises(UsageError, match=r"layer 'broken' has weights that are nan or infinite"):
+        freeze(model)
+
+
+def test_weights_in_half_precision_are_told():
+    from keras import config, layers
+
+    config.set_dtype_policy("float16")
+    try:
+        model = network(layers.Conv2D(4, 3))
+    finally:
+        config.set_dtype_policy("float32")
+    assert "set_dtype_policy('float32')" in refusal(model)
+
+
+def test_a_layer_of_ones_own_with_keras_name_is_not_keras():
+    from keras import layers
+
+    class Rescaling(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x / 100
+
+    assert "'own' (Rescaling) is outside the family" in refusal(network(Rescaling(name="own")))
+
+
+def test_each_position_by_its_own_mean_is_told():
+    from keras import layers
+
+    means = np.zeros(SIZE)
+    layer = layers.Normalization(axis=(1, 2, 3), mean=means, variance=means + 1)
+    assert "each position by its own mean" in refusal(network(layer))
+
+
+def test_a_normalized_batch_is_no_preprocessing_of_pixels():
+    from keras import Input, Model, layers
+
+    inputs = Input(SIZE)
+    x = layers.Conv2D(4, 3)(layers.BatchNormalization()(inputs))
+    model = Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(UsageError, match="--preprocess"):
+        freeze(model)
+    freeze(model, preprocess=Preprocessing.named("unit"))
 
 
 @pytest.mark.parametrize("layers", [[], ["Dropout"]])

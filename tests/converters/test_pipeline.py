@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from converters.pipeline import convert
+from converters.quantization.recipe import Recipe
 from edgenet.bundle import MANIFEST, Bundle, sha256_of
 from edgenet.errors import AccuracyError, EdgenetError, UnsupportedModelError, UsageError
 from edgenet.images import ImageError, ImageFolder
@@ -76,7 +77,7 @@ def test_the_manifest_keeps_the_contract(tiny_bundle, tiny_models, texture_folde
         "layout": "NHWC",
         "preprocessing": "in the model",
         "crop_fraction": 1.0,
-        "interpolation": "bilinear",
+        "interpolation": "tf-bilinear",
     }
     assert [output["name"] for output in document["outputs"]] == [
         *("logits", "probabilities", "features")
@@ -183,7 +184,9 @@ def test_an_older_bundle_is_replaced_and_other_things_are_not(tiny_models, place
     assert (place / "out" / MANIFEST).read_text() != before
     (place / "thesis").mkdir()
     (place / "thesis" / "draft.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="other things in it: name another place with -o"):
+    with pytest.raises(
+        UsageError, match=r"other things in it \(draft\.txt\): name another place with -o"
+    ):
         quick(tiny_models["lite"], place / "thesis")
     assert (place / "thesis" / "draft.txt").read_text() == "years of work"
 
@@ -192,7 +195,15 @@ def test_a_failure_leaves_an_older_bundle_as_it_was(tiny_models, place, texture_
     quick(tiny_models["lite"], place / "out")
     before = {name: (place / name).stat() for name in listing(place)}
     with pytest.raises(AccuracyError):
-        quick(tiny_models["lite"], place / "out", evaluate=texture_folder, max_drop=-100)
+        quick(
+            *(tiny_models["lite"], place / "out"),
+            precision="int8",
+            calibration=texture_folder,
+            calibration_images=16,
+            effort="fast",
+            max_drop=0.01,
+            strict=True,
+        )
     assert {name: (place / name).stat() for name in listing(place)} == before
 
 
@@ -221,18 +232,21 @@ def test_a_damaged_image_is_left_out_where_the_user_chose(
     assert bundle.manifest.calibration["images"] == used
 
 
-def test_the_fast_effort_reads_no_more_images_than_it_looks_at(tiny_models, place, texture_folder):
+@pytest.mark.parametrize(("asked", "looked_at"), [(None, 27), (30, 30)])
+def test_the_fast_effort_looks_at_fewer_images_unless_told_otherwise(
+    tiny_models, place, texture_folder, asked, looked_at
+):
     bundle = quick(
         *(tiny_models["lite"], place / "out"),
         precision="int8",
         calibration=texture_folder,
-        calibration_images=100,
+        calibration_images=asked,
         effort="fast",
     )
     assert bundle.manifest.calibration == {
         "source": "folder",
-        "images": 27,
-        "sha256": ImageFolder.open(texture_folder).sample(27).digest(),
+        "images": looked_at,
+        "sha256": ImageFolder.open(texture_folder).sample(looked_at).digest(),
     }
 
 
@@ -269,6 +283,33 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
     "no such recipe": ({"recipe": "gone.json"}, UsageError, "cannot read the recipe gone.json"),
     "no recipe": ({"recipe": "two.txt"}, UsageError, "two.txt is not JSON"),
     "strict about nothing": ({"strict": True}, UsageError, "add --max-drop POINTS"),
+    "gate of a replay without images": (
+        {"precision": "int8", "recipe": "recipe.json", "max_drop": 1.0},
+        UsageError,
+        "--recipe replays a decision, so --max-drop can only be judged: add --evaluate DIR",
+    ),
+    "strict replay": (
+        {
+            "precision": "int8",
+            "recipe": "recipe.json",
+            "max_drop": 1.0,
+            "evaluate": "labelled",
+            "strict": True,
+        },
+        UsageError,
+        "leave --strict off",
+    ),
+    "recipe of a float bundle": (
+        {"precision": "int8", "recipe": "float.json"},
+        UsageError,
+        "the recipe must be an object: take the recipe of a bundle's manifest.json",
+    ),
+    "gate without a limit": ({"max_drop": float("nan")}, UsageError, "a number of points"),
+    "unknown interpolation": (
+        {"interpolation": "lanczos"},
+        UsageError,
+        "take one of bicubic, bilinear, tf-bilinear",
+    ),
     "unknown preprocessing": ({"preprocess": "caffe"}, UsageError, "raw, unit, tf"),
     "contradicted preprocessing": ({"preprocess": "tf"}, UsageError, "leave --preprocess off"),
     "empty batch": ({"batch": 0}, UsageError, "1 image or more"),
@@ -297,6 +338,10 @@ def test_a_failure_says_what_and_leaves_nothing_behind(
     (tmp_path / "unlabelled").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "unlabelled" / "a.png")
     (tmp_path / "two.txt").write_text("a\nb\n")
+    (tmp_path / "labelled" / "a").mkdir(parents=True)
+    shutil.copy(tmp_path / "unlabelled" / "a.png", tmp_path / "labelled" / "a")
+    (tmp_path / "recipe.json").write_text(json.dumps(Recipe("by hand", {}).to_json()))
+    (tmp_path / "float.json").write_text(json.dumps({"recipe": None}))
     options, kind, said = FAILURES[name]
     chosen = options.get("model", tiny_models["lite"])
     model = chosen(tmp_path) if callable(chosen) else chosen

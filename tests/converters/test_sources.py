@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from converters.sources import (
-    CALIBRATION_IMAGES,
     VERIFIED,
     crop_sets,
     folder_sets,
@@ -14,6 +16,7 @@ from converters.sources import (
 )
 from edgenet.bundle import InputSpec, sha256_of
 from edgenet.errors import UsageError
+from edgenet.images import ImageError
 from edgenet.photographs import photographs_of
 from tests.networks import CLASSES, SIZE
 
@@ -22,32 +25,90 @@ SPEC = InputSpec("image", (1, 32, 32, 3), "uint8", "NHWC", "in the model", 1.0, 
 
 def test_no_image_both_calibrates_and_verifies(texture_folder):
     calibration, verification = folder_sets(texture_folder, SPEC, 40, None)
-    assert (calibration.count, verification.count) == (40, 60)
-    of = [{image.tobytes() for image in images.images()} for images in (calibration, verification)]
+    assert (calibration.images.count, verification.count) == (40, 60)
+    of = [{image.tobytes() for image in part.all()} for part in (calibration.images, verification)]
     assert of[0].isdisjoint(of[1])
-    assert calibration.scenes is None
-    assert calibration.description["sha256"] != verification.description["sha256"]
+    assert calibration.images.scenes is None
 
 
 def test_where_all_calibrate_they_verify_too(texture_folder):
-    calibration, verification = folder_sets(texture_folder, SPEC, CALIBRATION_IMAGES, None)
-    assert (calibration.count, verification.count) == (100, VERIFIED)
+    calibration, verification = folder_sets(texture_folder, SPEC, 100, None)
+    assert (calibration.images.count, verification.count) == (100, VERIFIED)
+    assert calibration.description["source"] == "folder"
+
+
+def few(folder: Path, names: str, blank: bool = False) -> Path:
+    """Images whose names tell what they show."""
+    folder.mkdir()
+    for name in names:
+        blobs = np.random.default_rng(ord(name)).integers(0, 256, (4, 4, 3), np.uint8)
+        image = Image.fromarray(blobs * (not blank)).resize((60, 40), Image.Resampling.BICUBIC)
+        image.save(folder / f"{len(list(folder.iterdir()))}.png")
+    return folder
+
+
+def test_crops_make_as_many_of_few(tmp_path):
+    calibration, verification = folder_sets(few(tmp_path / "f", "abc"), SPEC, 8, None)
+    assert (calibration.images.count, verification.count) == (8, 3)
+    assert calibration.images.scenes == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert calibration.description["images"] == 3
+    assert calibration.description["source"] == "folder, and crops of its images"
+    found = [image.tobytes() for image in calibration.images.all()]
+    assert len(set(found)) == 8
+    assert found == [image.tobytes() for image in calibration.images.all()]
+    whole = {image.tobytes() for image in verification.all()}
+    assert whole == {found[place] for place in (0, 3, 6)}
+
+
+def test_of_equal_images_one_calibrates(tmp_path):
+    calibration, _ = folder_sets(few(tmp_path / "f", "aabab"), SPEC, 5, None)
+    assert calibration.images.scenes == [0, 0, 0, 1, 1]
+    assert calibration.description["images"] == 2
+
+
+def test_blank_images_calibrate_nothing(tmp_path):
+    with pytest.raises(UsageError, match="is blank"):
+        folder_sets(few(tmp_path / "f", "abcd", blank=True), SPEC, 4, None)
+
+
+@pytest.mark.parametrize("damaged", [0, 3])
+def test_a_damaged_image_has_no_crops_and_verifies_nothing(tmp_path, damaged):
+    """The first of three that calibrate, or the only one to verify with."""
+    folder = few(tmp_path / "f", "abcd")
+    (folder / f"{damaged}.png").write_text("no image")
+    told: list[str] = []
+    calibration, verification = folder_sets(folder, SPEC, 3, lambda name, error: told.append(name))
+    assert len(list(verification.all())) == (1 if damaged == 0 else 3)
+    assert len(list(calibration.images.all())) == (2 if damaged == 0 else 3)
+    assert set(told) == {f"{damaged}.png"}
+
+
+def test_the_crops_of_few_are_of_sound_images_alone(tmp_path):
+    folder = few(tmp_path / "f", "abc")
+    (folder / "1.png").write_text("no image")
+    calibration, _ = folder_sets(folder, SPEC, 6, lambda name, error: None)
+    assert calibration.images.scenes == [0, 0, 0, 1, 1, 1]
+    assert len(list(calibration.images.all())) == 6
+    (folder / "0.png").write_text("no image")
+    (folder / "2.png").write_text("no image")
+    with pytest.raises(ImageError, match="every image"):
+        folder_sets(folder, SPEC, 6, lambda name, error: None)
 
 
 def test_images_start_anew_and_come_in_batches(texture_folder):
     calibration, _ = folder_sets(texture_folder, SPEC, 7, None)
-    first, again = (list(calibration.images()) for _ in range(2))
+    first, again = (list(calibration.images.all()) for _ in range(2))
     assert all(map(np.array_equal, first, again))
-    batches = list(calibration.batches(3))
+    batches = list(calibration.images.batches(3))
     assert [batch.shape for batch in batches] == [(3, 32, 32, 3), (3, 32, 32, 3), (1, 32, 32, 3)]
-    assert np.array_equal(np.concatenate(batches), np.stack(first))
+    assert np.array_equal(np.concatenate(batches), np.concatenate(first))
 
 
 def test_crops_that_verify_are_not_those_that_calibrate():
     calibration, verification = crop_sets(SPEC, 40)
-    assert (calibration.count, verification.count) == (40, VERIFIED)
-    assert calibration.scenes == photographs_of(40)
-    first, second = (next(iter(images.images())) for images in (calibration, verification))
+    assert (calibration.images.count, verification.count) == (40, VERIFIED)
+    assert calibration.images.scenes == photographs_of(40)
+    first, second = (next(part.all()) for part in (calibration.images, verification))
     assert not np.array_equal(first, second)
     with pytest.raises(UsageError, match="1 or more"):
         crop_sets(SPEC, 0)
@@ -59,7 +120,7 @@ def test_a_file_of_the_users_own_is_named_by_its_digest(tiny_models, tiny_labels
         "file": "tiny-lite.keras",
         "sha256": sha256_of(tiny_models["lite"]),
     }
-    assert (source.crop_fraction, source.interpolation) == (1.0, "bilinear")
+    assert (source.crop_fraction, source.interpolation) == (1.0, "tf-bilinear")
     assert source.model.input_shape == (None, SIZE, SIZE, 3)
     assert source.labels is not None
     assert len(source.labels) == CLASSES

@@ -76,7 +76,7 @@ untargeted = st.builds(
     labels=st.none() | records,
     recipe=st.none() | documents,
     calibration=st.none() | documents,
-    artifacts=st.lists(artifacts, max_size=3).map(tuple),
+    artifacts=st.lists(artifacts, min_size=1, max_size=3).map(tuple),
     reference=st.none() | artifacts,
     versions=st.dictionaries(names, names, max_size=3),
 )
@@ -279,3 +279,65 @@ def test_a_failed_write_leaves_no_parents(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), writing(tmp_path / "new" / "deeper" / "bundle"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell would go on in a folder that is no more."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="name a folder in it"), writing(Path()):
+        pass
+
+
+@pytest.mark.parametrize("manifest", ['{"manifest_version": 3}', "[]", "{", "[" * 100_000])
+def test_a_manifest_of_something_else_makes_no_bundle(tmp_path: Path, manifest: str) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / MANIFEST).write_text(manifest)
+    (tmp_path / "web" / "app.js").write_text("precious")
+    with pytest.raises(UsageError, match="other things in it"), writing(tmp_path / "web"):
+        pass
+    assert (tmp_path / "web" / "app.js").read_text() == "precious"
+
+
+def test_what_was_put_into_a_bundle_is_not_lost(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    (bundle.path / "photos").mkdir()
+    (bundle.path / "photos" / "only-copy.jpg").write_text("precious")
+    with pytest.raises(UsageError, match=r"\(photos/only-copy\.jpg\)"), writing(bundle.path):
+        pass
+    assert (bundle.path / "photos" / "only-copy.jpg").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("labels", "path"), None),
+        (("artifacts",), []),
+        (("artifacts", 0, "files"), []),
+        (("artifacts", 0, "format"), "coreml"),
+        (("outputs", 0, "shape"), []),
+        (("input", "shape"), [1, 8, 8]),
+        (("input", "crop_fraction"), None),
+    ],
+)
+def test_a_manifest_with_other_values_is_damaged(
+    tmp_path: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    document = json.loads((bundle.path / MANIFEST).read_text())
+    inner = document
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    with pytest.raises(BundleError, match="manifest is damaged"):
+        Manifest.from_json(json.dumps(document))
+
+
+def test_behind_a_link_the_bundle_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+    write(tmp_path / "bundle", CONTENT)
+    (tmp_path / "link").symlink_to("bundle")
+    write(tmp_path / "link", b"newer")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "link"]
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "bundle" / "model.tflite").read_bytes() == b"newer"

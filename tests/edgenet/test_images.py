@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,7 +209,7 @@ def test_labels_csv_is_followed(tmp_path: Path) -> None:
     [
         ("name,index\na.png,1\n", "header"),
         ("", "header"),
-        ("file,class_index\n", "no images"),
+        ("file,class_index\n", "lists no image"),
         ("file,class_index\na.png\n", "line 2"),
         ("file,class_index\na.png,x\n", "whole number from 0, not 'x'"),
         ("file,class_index\na.png,-1\n", "whole number from 0, not '-1'"),
@@ -238,6 +240,14 @@ def test_a_sample_is_evenly_spaced(total: int, count: int) -> None:
     assert sample.labels == tuple(int(name) for name in sample.names)
     gaps = np.diff(sample.labels)
     assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
+
+
+def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / name)
+    folder = ImageFolder.open(tmp_path)
+    assert folder.names == (name,)
+    assert len(folder.digest()) == 64
 
 
 def test_the_digest_tells_names_and_bytes(tmp_path: Path) -> None:
@@ -288,3 +298,72 @@ def test_batches_refuses_unfit_options_at_once(tmp_path: Path, size: int, on_err
     folder = ImageFolder.open(fill(tmp_path, "a.png"))
     with pytest.raises(UsageError):
         folder.batches(spec(), size, on_error)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (30, 40), (5, 77), (64, 19)])
+def test_photos_are_sampled_as_tensorflow_does(size: tuple[int, int]) -> None:
+    import tensorflow as tf
+
+    image = photo(40, 30)
+    found = prepare(image, *size, 1.0, "tf-bilinear")
+    expected = tf.image.resize(np.asarray(image, np.float32), size).numpy()
+    assert found.shape == (*size, 3)
+    assert np.abs(found - expected).max() < 0.51
+
+
+def class_folders(root: Path, *names: str) -> ImageFolder:
+    for index, name in enumerate(names):
+        (root / name).mkdir()
+        photo(seed=index).save(root / name / "a.png")
+    return ImageFolder.open(root)
+
+
+def test_class_folders_are_numbered_by_the_models_names(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path, "cat", "Grey_owl", "rocket")
+    assert folder.names == ("Grey_owl/a.png", "cat/a.png", "rocket/a.png")
+    assert folder.labels == (0, 1, 2)
+    found = folder.of_classes(("rocket", "cat", "dog", "grey  owl"), 4)
+    assert found.names == folder.names
+    assert found.labels == (3, 1, 0)
+    assert found.sample(2).of_classes(None, 99).labels == (3, 1)
+
+
+def test_class_folders_of_other_names_are_numbered_where_all_are_there(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path, "n01", "n02")
+    for names in (None, ("cat", "dog")):
+        assert folder.of_classes(names, 2) is folder
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "said"),
+    [
+        (None, 3, "2 class folders, the model 3 classes, and 'cat' is the name of none"),
+        (("cat", "fox"), 2, "'dog' is the name of none"),
+        (("cat", "dog", "dog"), 3, "'dog' is the name of several"),
+    ],
+)
+def test_class_folders_that_fit_no_class_are_refused(
+    tmp_path: Path, names: tuple[str, ...] | None, classes: int, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        class_folders(tmp_path, "cat", "dog").of_classes(names, classes)
+
+
+def test_of_equal_files_one_is_kept(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1), ("c", 0)):
+        photo(seed=seed).save(tmp_path / f"{name}.png")
+    folder = ImageFolder.open(tmp_path)
+    assert folder.distinct().names == ("a.png", "b.png")
+    assert folder.distinct().distinct().names == ("a.png", "b.png")
+
+
+@pytest.mark.parametrize("source", [None, ["a.png"], 3])
+def test_what_is_no_image_is_told(source: Any) -> None:
+    with pytest.raises(UsageError, match="an image is a path, bytes"):
+        decode(source)
+
+
+def test_a_list_without_images_is_told(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("file,class_index\n")
+    with pytest.raises(UsageError, match=r"labels\.csv lists no image"):
+        ImageFolder.open(tmp_path)

@@ -33,9 +33,11 @@ def explain(
     """
     found = [_instructions(precision, isa), _delegate(delegated_fraction)]
     parts: list[tuple[str, Callable[[Operator], bool]]] = [
-        ("operators without products (activations, gates, sums, pooling)", _elementwise),
-        ("changes of layout or type", lambda operator: operator.moves),
+        ("changes of layout or type", lambda operator: operator.moves)
     ]
+    if profile.complete:
+        without = "operators without products (activations, gates, sums, pooling)"
+        parts.insert(0, (without, _elementwise))
     if precision.startswith("int8"):
         parts.append(("operators left in float", _left_in_float))
     shares = sorted(((_share(profile, test), what, test) for what, test in parts), key=_first)
@@ -44,7 +46,12 @@ def explain(
         for share, what, test in reversed(shares)
         if share >= _WORTH_TELLING
     ]
-    found += [_depthwise(profile), _reached(profile, precision, peak)]
+    # A product that was not recognised would count as an operator without one.
+    found += (
+        [_depthwise(profile), _reached(profile, precision, peak)]
+        if profile.complete
+        else ["not all products of the file were recognised: some multiply-accumulates are unknown"]
+    )
     return [line for line in found if line]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
@@ -11,14 +11,6 @@ from typing import Any
 import numpy as np
 
 _KEPT = 0.8
-# Engines name a fused convolution after its last layer; products belong to the layer that has the
-# weights. Names as keras.applications gives them.
-_OWNERS = (
-    (re.compile(r"(.*_se_(?:reduce|expand))_.+"), r"\1"),
-    (re.compile(r"(.*_(?:expand|project)|stem|top)_(?:bn|activation)"), r"\1_conv"),
-    (re.compile(r"(block\w+?)_(?:bn|activation)"), r"\1_dwconv"),
-    (re.compile(r"logits"), "predictions"),
-)
 
 
 @dataclass(frozen=True)
@@ -43,13 +35,28 @@ class Operator:
 
 
 @dataclass(frozen=True)
+class Product:
+    """A convolution or matrix product of the file: whose weights, and multiply-accumulates.
+
+    Engines name a fused one after its last part; the layer is the one that has the weights.
+    """
+
+    layer: str
+    macs: int
+
+
+@dataclass(frozen=True)
 class Profile:
-    """All operators of one file in one engine; `source` names the profiler."""
+    """All operators of one file in one engine; `source` names the profiler.
+
+    `complete` tells whether each product of the file is known among the operators.
+    """
 
     source: str
     threads: int
     runs: int
     operators: tuple[Operator, ...]
+    complete: bool = True
 
     def document(self) -> dict[str, Any]:
         """As JSON, the slowest operator first, each with its share and its GMAC/s."""
@@ -77,18 +84,23 @@ def speed(macs: int, ms: float) -> float | None:
     return macs / ms / 1e6 if macs and ms else None
 
 
-def layer_of(name: str) -> str:
+def first_part(name: str) -> str:
     """The Keras layer of an engine's operator: the converters name tensors `layer/detail`."""
     return name.split("/")[0]
 
 
-def owner(layer: str) -> str:
-    """The layer that has the weights, of a fused convolution's last layer."""
-    for pattern, replacement in _OWNERS:
-        match = pattern.fullmatch(layer)
-        if match:
-            return match.expand(replacement)
-    return layer
+def products(weights: Sequence[int], output: Sequence[int]) -> int:
+    """Multiply-accumulates, from the shapes of weights and output.
+
+    Weights times output positions: N×C×H×W of a convolution, N×C of a matrix product.
+    """
+    return math.prod(weights) * output[0] * math.prod(output[2:])
+
+
+def all_found(operators: Iterable[Operator], written: Iterable[Product]) -> bool:
+    """Whether each product of the file was recognised among what ran."""
+    ran, asked = (sum(one.macs for one in group) for group in (operators, written))
+    return ran == asked
 
 
 def typical(times: Iterable[float]) -> float:

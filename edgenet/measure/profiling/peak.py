@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenet.measure.latency import timed
+from edgenet.runtime.onnx import FATAL_ONLY
 from edgenet.runtime.protobuf import message, number
 
 ROWS, DEPTH, COLUMNS = 512, 1024, 4096
 
 _RUNS = 12
-_FATAL_ONLY = 4
 _SEED = 20
 # onnx.proto: TensorProto.DataType.
 _FLOAT, _UINT8, _INT8, _INT32 = 1, 2, 3, 6
@@ -92,7 +92,7 @@ def _onnxruntime(threads: int, integer: bool) -> float:
     library = import_module("onnxruntime")
     options = library.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = _FATAL_ONLY
+    options.log_severity_level = FATAL_ONLY
     session = library.InferenceSession(
         onnx_product(integer), options, providers=["CPUExecutionProvider"]
     )

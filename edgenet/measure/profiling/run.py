@@ -29,7 +29,8 @@ def profile(model: Path, info: SessionInfo, runs: int = RUNS) -> Profile:
     """Profiles a file on the CPU, in the engine that a session has it in.
 
     Raises:
-        EdgenetError: The engine has no profiler that can be reached, or refuses the file.
+        EdgenetError: The engine has no profiler that can be reached, or refuses the file, or its
+            profiler saw nothing run.
     """
     if info.device_used != "cpu":
         raise EdgenetError(f"there is no profile of the {info.device_used}: use --device cpu")
@@ -37,7 +38,10 @@ def profile(model: Path, info: SessionInfo, runs: int = RUNS) -> Profile:
         raise EdgenetError(
             f"{info.engine} has no profiler that Python reaches: pip install 'edgenet[tflite]'"
         )
-    return _PROFILERS[info.engine](model, info, runs)
+    found = _PROFILERS[info.engine](model, info, runs)
+    if not any(operator.ms for operator in found.operators):
+        raise EdgenetError(f"{found.source} saw no operator run: none is of the kernels it times")
+    return found
 
 
 def document(

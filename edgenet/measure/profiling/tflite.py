@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from importlib import import_module, metadata
@@ -16,14 +14,17 @@ from edgenet.errors import EdgenetError
 from edgenet.measure.profiling.litert_api import VERSION
 from edgenet.measure.profiling.operators import (
     Operator,
+    Product,
     Profile,
     align,
-    layer_of,
-    owner,
+    all_found,
+    first_part,
     typical,
 )
-from edgenet.runtime.probing import child_environment
+from edgenet.runtime.children import ChildError, run_python
 
+# 50 runs of B7 on one slow core take a minute or two; what takes longer hangs.
+_TIMEOUT_S = 900.0
 _PRODUCTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 # XNNPACK's words and TFLite's for one kind of operator.
 _KINDS = {
@@ -59,7 +60,8 @@ def profile(model: Path, threads: int, runs: int) -> Profile:
         _operator(kernels[index], typical(times[index]), ops[paired[at]] if at in paired else None)
         for at, index in enumerate(order)
     )
-    return Profile("XNNPACK through LiteRtProfiler", threads, runs, operators)
+    complete = all_found(operators, filter(None, map(_product, ops)))
+    return Profile("XNNPACK through LiteRtProfiler", threads, runs, operators, complete)
 
 
 def _measured(model: Path, threads: int, runs: int) -> list[tuple[int, str, float]]:
@@ -69,15 +71,12 @@ def _measured(model: Path, threads: int, runs: int) -> list[tuple[int, str, floa
             f"LiteRT {found} is profiled through a C interface that is known of {VERSION} alone: "
             f"pip install ai-edge-litert=={VERSION}"
         )
-    command = [sys.executable, "-m", "edgenet.measure.profiling.litert_api"]
-    command += [str(model), str(threads), str(runs)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=child_environment(), check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise EdgenetError(f"LiteRT's profiler failed on {model}: {last}")
-    rows: list[tuple[int, str, float]] = json.loads(done.stdout.splitlines()[-1])
+    module = "edgenet.measure.profiling.litert_api"
+    try:
+        printed = run_python(["-m", module, str(model), str(threads), str(runs)], _TIMEOUT_S)
+    except ChildError as error:
+        raise EdgenetError(f"LiteRT's profiler failed on {model}: {error}") from error
+    rows: list[tuple[int, str, float]] = json.loads(printed.splitlines()[-1])
     return rows
 
 
@@ -109,13 +108,13 @@ def _file_operators(model: Path) -> list[Mapping[str, Any]]:
 
 
 def _operator(kernel: str, ms: float, op: Mapping[str, Any] | None) -> Operator:
-    macs = 0 if op is None else _macs(op)
-    layer = kernel if op is None else layer_of(op["output"]["name"])
+    product = None if op is None else _product(op)
+    layer = kernel if op is None else first_part(op["output"]["name"])
     return Operator(
-        layer=owner(layer) if macs else layer,
+        layer=product.layer if product else layer,
         kernel=kernel,
         ms=ms,
-        macs=macs,
+        macs=product.macs if product else 0,
         # Elementwise kernels do not name their type; the tensors of the file do.
         integer=any(name in kernel for name in _INTEGER)
         or (op is not None and op["output"]["dtype"].__name__ in ("int8", "uint8")),
@@ -123,12 +122,13 @@ def _operator(kernel: str, ms: float, op: Mapping[str, Any] | None) -> Operator:
     )
 
 
-def _macs(op: Mapping[str, Any]) -> int:
+def _product(op: Mapping[str, Any]) -> Product | None:
     """Weights times output positions: N×H×W×C of a convolution, N×C of a matrix product."""
     if op["op_name"] not in _PRODUCTS:
-        return 0
-    weights, output = op["inputs"][1]["shape"], op["output"]["shape"]
-    return math.prod(int(n) for n in weights) * math.prod(int(n) for n in output[:-1])
+        return None
+    weights, output = op["inputs"][1], op["output"]["shape"]
+    macs = math.prod(int(n) for n in weights["shape"]) * math.prod(int(n) for n in output[:-1])
+    return Product(first_part(weights["name"]), macs)
 
 
 def _kind(name: str) -> str:

@@ -16,6 +16,8 @@ _DASHES = {"onnx": "6 3", "openvino": "2 2"}
 _OTHER = "#57606a"
 _GRID = "#e4e8ec"
 _TICKS = 5
+# Of a picture of distributions: half a page, so that a heading finds room above the first.
+_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,21 @@ def frontier(points: Sequence[Point], accuracy: str) -> str:
 
 
 def distributions(results: Sequence[dict[str, Any]]) -> str:
-    """The times of single runs, a row a result: a histogram, p50 with its interval, p90, p99."""
-    row, top = 58, 8
+    """The times of single runs, a row a result: a histogram, p50 with its interval, p90, p99.
+
+    Few rows a picture, all with the same axis: paper breaks between pictures and in none.
+    """
     right = max(result["histogram"]["high_ms"] for result in results) * 1.04
+    count = math.ceil(len(results) / _ROWS)
+    # As many rows in each as there can be: 9 are 5 and 4 rather than 8 and 1.
+    each = math.ceil(len(results) / count)
+    return "\n".join(
+        _rows(results[start : start + each], right) for start in range(0, len(results), each)
+    )
+
+
+def _rows(results: Sequence[dict[str, Any]], right: float) -> str:
+    row, top = 58, 8
     bottom = top + row * len(results)
     parts = [_x_axis(0, right, top, bottom, "ms a run")]
     for index, result in enumerate(results):

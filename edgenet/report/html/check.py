@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from edgenet.report import check
-from edgenet.report.cells import measured, percent
+from edgenet.report.cells import counted, measured, percent
 from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
@@ -62,16 +62,29 @@ def page(document: Document, pixels: Callable[[int], Pixels]) -> str:
 
 def _summary(document: Document) -> str:
     reference, passed = document["reference"], document["passed"]
-    entries = [("the gate", "passed" if passed else "failed", "good" if passed else "bad")]
+    entries = [("the gate", "passed" if passed else "failed", _tone(not passed))]
     if reference["top1"] is not None:
         entries.append(("reference top-1", percent(reference["top1"]), ""))
     for result in document["results"]:
-        tone = "good" if result["passed"] else "bad"
-        entries.append((f"{result['format']}: agreement", percent(result["agreement"]), tone))
-        if result["drop_points"] is not None:
-            drop = measured(result["drop_points"], result["drop_interval"])
-            entries.append((f"{result['format']}: drop, points", drop, tone))
+        entries += _figures(result)
     return cards(entries) + notes(check.failures(document))
+
+
+def _figures(result: Document) -> list[tuple[str, str, str]]:
+    """What a file kept, each figure toned by its own limit."""
+    # What missed its limit by little must not look like it.
+    missed = check.missed(result, "agreement")
+    agreement = percent(result["agreement"], 2 if missed else 1)
+    found = [(f"{result['format']}: agreement", agreement, _tone(missed))]
+    if result["drop_points"] is not None:
+        missed = check.missed(result, "top-1 drop")
+        drop = measured(result["drop_points"], result["drop_interval"], 2 if missed else 1)
+        found.append((f"{result['format']}: drop, points", drop, _tone(missed)))
+    return found
+
+
+def _tone(missed: bool) -> str:
+    return "bad" if missed else "good"
 
 
 def _frontier(document: Document) -> str:
@@ -132,14 +145,14 @@ def _share(share: float | None) -> str:
 def _worst(result: Document, pixels: Callable[[int], Pixels]) -> str:
     damage = result["damage"]
     figures = "".join(_figure(image, pixels(image["number"])) for image in damage["worst"])
-    title = f"{result['format']} {result['precision']}: {damage['changed']} answers changed"
+    total = counted(damage["changed"], "answer")
+    title = f"{result['format']} {result['precision']}: {total} changed"
     return f'<h3>{escape(title)}</h3><div class="photos">{figures}</div>'
 
 
 def _figure(image: Document, pixels: Pixels) -> str:
     label = f"<br>label: {escape(image['label'])}" if image["label"] is not None else ""
-    changed = image["reference"]["index"] != image["ours"]["index"]
-    tone = "bad" if changed else "good"
+    tone = _tone(check.changed(image))
     return (
         f'<figure><img alt="{escape(image["image"])}" src="{_data_uri(pixels)}"><figcaption>'
         f"float: {escape(check.answered(image['reference']))}<br>"

@@ -171,7 +171,7 @@ def recipe(name: str, found: Mapping[str, Any]) -> str:
     rows = [
         ["model", source],
         ["precision", found["precision"]],
-        ["input", "×".join(map(str, found["input_shape"])) + " uint8"],
+        ["input", f"{'×'.join(map(str, found['input_shape']))} {found['input_dtype']}"],
         ["calibration", images],
     ]
     parts = [f"<h3>{escape(name)}</h3>", facts(rows)]

@@ -89,3 +89,22 @@ def test_another_networks_reference_is_refused(frozen, textures, tmp_path):
     twin = opened("tflite", other.file("tflite", "fp32"))
     with pytest.raises(UsageError, match="takes 96×96 images"):
         bisect(network, twin, textures, Goal(), silent)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("family", "other"), [("b", "lite"), ("lite", "b")])
+def test_a_network_of_the_same_size_and_classes_is_refused(frozen, textures, family, other, format):
+    twin = opened("tflite", frozen[other].file("tflite", "fp32"))
+    network = opened(format, frozen[family].file(format, "int8"), twin)
+    with pytest.raises(UsageError, match=r"the reference is another network.*--reference"):
+        bisect(network, twin, textures, Goal(), silent)
+
+
+def test_a_file_whose_answers_are_lost_is_no_other_network(frozen, textures):
+    lite = frozen["lite"]
+    low, high = lite.recipe.ranges[SPOILED]
+    ranges = {**lite.recipe.ranges, SPOILED: (4000 * low, 4000 * high)}
+    broken, twin = lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges))
+    found = bisect(broken, twin, textures, Goal(0.9, 20.0), silent)
+    assert found.score.sqnr_db < 3
+    assert found.restored.reached

@@ -47,9 +47,26 @@ def test_an_int8_input_is_quantized(name, scale, zero_point):
     np.testing.assert_array_equal(batch, images(1).astype(int) - 128)
 
 
-def test_a_uint8_input_takes_pixels_as_they_are():
-    ((batch, _),) = Feed.of([1, 4, 6, 3], np.uint8, None, (1.0, 127)).batches(images(1))
+def test_a_half_precision_input_is_normalized_too():
+    feed = Feed.of([1, 3, 4, 6], np.float16, Preprocessing.named("unit"))
+    ((batch, _),) = feed.batches(images(1))
+    assert batch.dtype == np.float16
+    np.testing.assert_allclose(batch, images(1).transpose(0, 3, 1, 2) / 255, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "quantization"), [(None, (1.0, 127)), ("tf", (1.0, 0))])
+def test_a_uint8_input_takes_pixels_as_they_are(name, quantization):
+    """Where only the float twin wants them prepared too."""
+    preprocessing = None if name is None else Preprocessing.named(name)
+    feed = Feed.of([1, 4, 6, 3], np.uint8, preprocessing, quantization)
+    ((batch, _),) = feed.batches(images(1))
     np.testing.assert_array_equal(batch, images(1))
+
+
+def test_a_uint8_input_with_levels_of_its_own_is_quantized():
+    feed = Feed.of([1, 4, 6, 3], np.uint8, Preprocessing.named("tf"), (1 / 127.5, 128))
+    ((batch, _),) = feed.batches(images(1))
+    assert np.abs(batch.astype(int) - images(1)).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [[-1, 4, 6, 3], [1, 4, 6, 1], [1, 12], ["batch", 3, 4, 6]])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from converters.bisection.bisect import bisect
 from converters.bisection.compare import logits
@@ -17,10 +20,11 @@ from edgenet.measure.accuracy import sqnr_db
 from tests.converters.bisection.test_bisect import silent
 from tests.networks import Textures
 
+MAKERS = ("qdq", "reshaped", "converted", "dynamic")
 
-@pytest.fixture(scope="module")
-def qdq(frozen, tmp_path_factory) -> Pair:
-    """quantize_static's file from our float one."""
+
+def quantize_statically(source: Path, folder: Path) -> Pair:
+    """quantize_static's file from a float one."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
@@ -31,8 +35,7 @@ def qdq(frozen, tmp_path_factory) -> Pair:
         def get_next(self) -> Any:
             return next(self._feeds, None)
 
-    source = frozen["lite"].file("onnx", "fp32")
-    target = tmp_path_factory.mktemp("qdq") / "int8.onnx"
+    target = folder / "int8.onnx"
     quantize_static(
         str(source),
         str(target),
@@ -45,9 +48,60 @@ def qdq(frozen, tmp_path_factory) -> Pair:
     return open_files(target, str(source), None)
 
 
+def compute_shape(model: Any) -> None:
+    """Has the features reshaped to a shape that the file computes, as exporters may leave it."""
+    graph = model.graph
+    place = next(n for n, node in enumerate(graph.node) if node.op_type == "Gemm")
+    features = graph.node[place].input[0]
+    constants = {"first": np.int64(0), "front": np.array([0]), "rest": np.array([-1])}
+    graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
+    made = [
+        helper.make_node("Shape", [features], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "first"], ["batch"]),
+        helper.make_node("Unsqueeze", ["batch", "front"], ["row"]),
+        helper.make_node("Concat", ["row", "rest"], ["shape"], axis=0),
+        helper.make_node("Reshape", [features, "shape"], ["pooled"]),
+    ]
+    graph.node[place].input[0] = "pooled"
+    for node in reversed(made):
+        graph.node.insert(place, node)
+
+
+@pytest.fixture(scope="module")
+def qdq(frozen, tmp_path_factory) -> Pair:
+    """quantize_static's file from our float one."""
+    return quantize_statically(frozen["lite"].file("onnx", "fp32"), tmp_path_factory.mktemp("qdq"))
+
+
+@pytest.fixture(scope="module")
+def reshaped(frozen, tmp_path_factory) -> Pair:
+    """The same with arithmetic on shapes."""
+    folder = tmp_path_factory.mktemp("reshaped")
+    model = onnx.load(frozen["lite"].file("onnx", "fp32"))
+    compute_shape(model)
+    onnx.save(model, folder / "float.onnx")
+    return quantize_statically(folder / "float.onnx", folder)
+
+
+def write_both(make: Callable[[], Any], folder: Path, **options: Any) -> Pair:
+    """TFLiteConverter's full integer file and its float one."""
+    import tensorflow as tf
+
+    images = Textures.make(16, seed=3).images.astype(np.float32)
+    floating, integer = make(), make()
+    integer.optimizations = [tf.lite.Optimize.DEFAULT]
+    integer.representative_dataset = lambda: ([image[None]] for image in images)
+    integer.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    for name, value in options.items():
+        setattr(integer, name, value)
+    (folder / "float.tflite").write_bytes(floating.convert())
+    (folder / "int8.tflite").write_bytes(integer.convert())
+    return open_files(folder / "int8.tflite", str(folder / "float.tflite"), None)
+
+
 @pytest.fixture(scope="module")
 def converted(tiny_models, tmp_path_factory) -> Pair:
-    """TFLiteConverter's full integer file and its float one."""
+    """Of a function with a fixed batch."""
     import keras
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -57,24 +111,30 @@ def converted(tiny_models, tmp_path_factory) -> Pair:
     concrete = convert_variables_to_constants_v2(
         function.get_concrete_function(tf.TensorSpec((1, 64, 64, 3), tf.float32))
     )
-    folder = tmp_path_factory.mktemp("converted")
-
-    def write(name: str, quantized: bool) -> Path:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-        if quantized:
-            images = Textures.make(16, seed=3).images.astype(np.float32)
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: ([image[None]] for image in images)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type = converter.inference_output_type = tf.int8
-        path = folder / name
-        path.write_bytes(converter.convert())
-        return path
-
-    return open_files(write("int8.tflite", True), str(write("float.tflite", False)), None)
+    return write_both(
+        lambda: tf.lite.TFLiteConverter.from_concrete_functions([concrete]),
+        tmp_path_factory.mktemp("converted"),
+        inference_input_type=tf.int8,
+        inference_output_type=tf.int8,
+    )
 
 
-@pytest.mark.parametrize("maker", ["qdq", "converted"])
+@pytest.fixture(scope="module")
+def dynamic(tiny_models, tmp_path_factory) -> Pair:
+    """Of a Keras model as it is: its batch is open, so that the file computes shapes."""
+    import keras
+    import tensorflow as tf
+
+    model = keras.saving.load_model(tiny_models["b"], compile=False)
+    return write_both(
+        lambda: tf.lite.TFLiteConverter.from_keras_model(model),
+        tmp_path_factory.mktemp("dynamic"),
+        inference_input_type=tf.uint8,
+        inference_output_type=tf.uint8,
+    )
+
+
+@pytest.mark.parametrize("maker", MAKERS)
 def test_all_in_float_it_is_its_twin(request, textures, maker):
     pair: Pair = request.getfixturevalue(maker)
     truth = logits(pair.twin, textures)
@@ -84,13 +144,13 @@ def test_all_in_float_it_is_its_twin(request, textures, maker):
     assert after is None or after > 80
 
 
-@pytest.mark.parametrize("maker", ["qdq", "converted"])
+@pytest.mark.parametrize("maker", MAKERS)
 def test_its_layers_are_keras_layers(request, tiny_models, maker):
     import keras
 
     pair: Pair = request.getfixturevalue(maker)
     model = keras.saving.load_model(tiny_models["b"], compile=False)
-    lite = maker == "qdq"
+    lite = maker in ("qdq", "reshaped")
     known = {layer.name for layer in model.layers}
     linear = {step.layer for step in pair.network.steps if step.macs}
     # Both families call their convolutions alike; only one has squeeze-and-excite.
@@ -99,7 +159,7 @@ def test_its_layers_are_keras_layers(request, tiny_models, maker):
     assert ("block2a_se_reduce" in linear) is not lite
 
 
-@pytest.mark.parametrize("maker", ["qdq", "converted"])
+@pytest.mark.parametrize("maker", MAKERS)
 def test_its_answers_are_restored(request, textures, maker):
     pair: Pair = request.getfixturevalue(maker)
     truth = logits(pair.twin, textures)
@@ -109,6 +169,28 @@ def test_its_answers_are_restored(request, textures, maker):
     assert 0 < len(found.restored.steps) < len(pair.network.quantized)
     compared = [row for row in found.rows if row.sqnr_db is not None]
     assert len(compared) > 0.9 * len(found.rows)
+
+
+@pytest.mark.parametrize("maker", ["reshaped", "dynamic"])
+def test_arithmetic_on_shapes_is_no_operator(request, maker):
+    pair: Pair = request.getfixturevalue(maker)
+    for network in (pair.network, pair.twin):
+        kinds = {step.kind.upper() for step in network.steps}
+        assert "RESHAPE" in kinds
+        assert not kinds & {"SHAPE", "STRIDED_SLICE", "PACK", "GATHER", "UNSQUEEZE", "CONCAT"}
+
+
+def test_every_operator_of_a_plain_conversion_is_compared_by_its_keras_layer(
+    dynamic, tiny_models, textures
+):
+    import keras
+
+    model = keras.saving.load_model(tiny_models["b"], compile=False)
+    found = bisect(dynamic.network, dynamic.twin, textures, Goal(0.0, 0.0), silent)
+    assert {row.step.layer for row in found.rows} <= {layer.name for layer in model.layers}
+    assert found.rows[-1].step.kind == "SOFTMAX"
+    assert None not in [row.sqnr_db for row in found.rows]
+    assert None not in [row.own_sqnr_db for row in found.rows]
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def test_the_peaks_of_channels_alone_are_those_of_the_statistics():
 @pytest.mark.parametrize("cores", [2, 4])
 def test_the_numbers_are_the_same_whatever_the_number_of_threads(monkeypatch, cores):
     graph, images = silu_network(), batches(9)
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(parallel, "processors", lambda: range(1))
     alone = calibrate(graph, images)
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(parallel, "processors", lambda: range(cores))
     together = calibrate(graph, images)
     for name, statistics in alone.tensors.items():
         for field, values in vars(statistics).items():
@@ -89,7 +89,7 @@ def test_the_numbers_are_the_same_whatever_the_number_of_threads(monkeypatch, co
 
 
 def test_images_are_read_once_and_few_at_a_time(monkeypatch):
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(parallel, "processors", lambda: range(2))
     graph = Chain(16, 16).normalize().convolution(4).head()
     alive: list[weakref.ref] = []
     most = 0

@@ -31,7 +31,7 @@ def test_images_aside_set_nothing(held, count):
 def test_gains_are_judged_on_scenes_that_did_not_make_them(shots, held):
     scenes = [scene for scene, count in enumerate(shots) for _ in range(count)]
     images = [np.full((1, 1, 1, 3), scene, np.uint8) for scene in scenes]
-    split = Images(lambda: iter(images), len(images), scenes).at_most(100).split(held)
+    split = Images(lambda: iter(images), len(images), scenes).split(held)
     assert [image.max() for image in split.few] == split.scenes
     seen, unseen = split.apart()
     if len(set(split.scenes)) == 1:

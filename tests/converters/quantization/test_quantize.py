@@ -147,12 +147,11 @@ def test_few_images_do(graph, tmp_path, count):
     assert sqnr_db(float_answers(graph, images)[LOGITS], got) > 15
 
 
-@pytest.mark.parametrize(("count", "looked_at"), [(24, 24), (33, 17), (200, 25)])
-def test_the_fast_effort_looks_at_fewer_images_and_rewrites(graph, count, looked_at):
-    assert images_of(batches(count)).at_most(27).count == looked_at
+@pytest.mark.parametrize("count", [24, 100])
+def test_the_fast_effort_tries_fewer_rewrites(graph, count):
     found = quantized(graph, count, effort="fast")
-    assert found.images == looked_at
-    assert "gating" not in found.recipe.rewrites
+    assert found.images == count
+    assert set(found.recipe.rewrites) <= {"streams", "silu", "piecewise"}
 
 
 @pytest.mark.parametrize("precision", ["w8a16", "w8", "dynamic"])

@@ -125,8 +125,8 @@ def test_a_recipe_is_read_from_its_own_file_and_from_a_manifest(tmp_path):
         (None, "cannot read the recipe"),
         (b"not json", "is not JSON, so no recipe"),
         (b"\xff\xfe", "is not JSON, so no recipe"),
-        (b"[1, 2]", "the document must be an object"),
-        (b'{"schema_version": 1, "recipe": null}', "the document must be an object"),
+        (b"[1, 2]", "the recipe must be an object"),
+        (b'{"schema_version": 1, "recipe": null}', "the recipe must be an object"),
     ],
 )
 def test_what_holds_no_recipe_is_refused_in_one_line(tmp_path, content, said):
@@ -206,7 +206,7 @@ def test_a_wrong_recipe_is_refused_by_the_name_of_its_key(key, value):
 
 @pytest.mark.parametrize("document", [None, [], "recipe", 3])
 def test_what_is_no_object_is_no_recipe(document):
-    with pytest.raises(UsageError, match="the document must be an object"):
+    with pytest.raises(UsageError, match="the recipe must be an object"):
         Recipe.from_json(document)
 
 

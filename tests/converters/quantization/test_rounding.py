@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.graph import Convolution, Dense, Linear, Padding
+from converters.quantization import moments
 from converters.quantization.moments import Moments, MomentSampler
 from converters.quantization.parameters import PIXELS, quantize_linear, weight_scales
 from converters.quantization.rounding import round_weights
@@ -121,3 +122,24 @@ def test_dead_and_constant_inputs_round_too(taps, level, noise, images, seed):
     assert np.isfinite(rounded.bias).all()
     before, after = (level * op.weights.sum(axis=0) + op.bias for op in (operator, rounded))
     assert np.abs(before - after).max() <= 1e-5 * (1 + level) * taps
+
+
+def test_a_dense_layer_on_a_whole_map_is_rounded_in_parts(monkeypatch):
+    """Each part as a layer of its own would be; the moments of all together need not fit."""
+    taps, part = 40, 8
+    operator, values = dense(taps, 3, seed=1), inputs(taps, seed=1).astype(np.float32)
+    monkeypatch.setattr(moments, "_WIDEST", 20)
+    monkeypatch.setattr(moments, "_PART", part)
+    sampler = MomentSampler(operator)
+    for row in values:
+        sampler.add(sampler.sample(row[None]))
+    found = sampler.moments()
+    assert found.covariance.shape == (taps // part, part, part)
+    rounded = round_weights(operator, found)
+    levels = rounded.weights / rounded.scales
+    assert np.abs(levels - np.rint(levels)).max() < 1e-3
+    before, after = (values.mean(axis=0) @ one.weights + one.bias for one in (operator, rounded))
+    assert np.abs(before - after).max() < 1e-4
+    centred = values - values.mean(axis=0)
+    ours = np.square(centred @ (rounded.weights - operator.weights)).mean()
+    assert ours < np.square(centred @ (nearest(operator) - operator.weights)).mean()

@@ -180,6 +180,29 @@ def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
     assert "## edgenet bench" in text.read_text()
 
 
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_a_path_that_cannot_be_written_is_told_before_the_work(
+    capsys, monkeypatch, tiny_bundle, tmp_path, option
+):
+    def unexpected(*_: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("edgenet.measure.bench.measure", unexpected)
+    code, out, err = bench(capsys, tiny_bundle, option, tmp_path / "none" / "report")
+    assert (code, out) == (2, "")
+    assert f"cannot be written (No such file or directory): give another path after {option}" in err
+
+
+def test_the_result_is_printed_even_if_a_report_fails(capsys, monkeypatch, tiny_bundle, tmp_path):
+    # As where the disk fills up meanwhile.
+    monkeypatch.setattr("edgenet.report.files.require_writable", lambda *_: None)
+    asked = [tiny_bundle, *QUICK, "--format", "tflite", "--html", tmp_path, "--json"]
+    code, out, err = bench(capsys, *asked)
+    assert code == 2
+    assert len(json.loads(out)["results"]) == 1
+    assert "--html" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -187,6 +210,7 @@ def test_reports_are_written_beside_the_table(capsys, tiny_bundle, tmp_path):
         (["{tmp}"], 1, "is not a bundle"),
         (["{bundle}", "--runs", "0"], 2, "--runs 0"),
         (["{bundle}", "--streams", "0"], 2, "--streams 0"),
+        (["{bundle}", "--threads", "10000"], 2, "ask for 1 to 64"),
         (["{bundle}", "--end-to-end"], 2, "--image FILE"),
         (["{bundle}", "--runs", "1", "--min-time", "0", "--html", "{tmp}"], 2, "--html"),
         (["{bundle}", "--percentile", "100"], 2, "--percentile 100"),
@@ -205,6 +229,14 @@ def test_mistakes_are_told_in_one_line(capsys, tiny_bundle, tmp_path, arguments,
     assert (found, out) == (code, "")
     (line,) = [line for line in err.splitlines() if line.startswith("edgenet: error: ")]
     assert message in line
+
+
+@pytest.mark.parametrize("threads", ["two", "1,", "0", "1,-2"])
+def test_threads_are_whole_numbers(capsys, tiny_bundle, threads):
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", str(tiny_bundle), f"--threads={threads}"])
+    assert caught.value.code == 2
+    assert "whole numbers from 1, separated by commas" in capsys.readouterr().err
 
 
 def test_emulated_times_are_never_among_the_measured(capsys, tiny_float_bundle):

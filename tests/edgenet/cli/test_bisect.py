@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import pytest
 
+from converters.pipeline import convert
 from edgenet.cli.main import main
 
 KEYS = ["bundle", "format", "images", "agreement", "sqnr_db", "operators", "goal", "restore"]
@@ -82,6 +84,36 @@ def test_without_a_folder_it_takes_crops_of_photographs(capsys, tiny_bundle):
     assert out.startswith("4 images of crops of scikit-image's photographs")
 
 
+def test_without_photographs_it_asks_for_a_folder_first(capsys, tiny_bundle, monkeypatch):
+    monkeypatch.setattr("edgenet.photographs.find_spec", lambda name: None)
+    code, out, err = bisect(capsys, tiny_bundle)
+    assert (code, out) == (5, "")
+    assert "edgenet: error: name a folder of images with --images DIR" in err
+    assert "pip install 'edgenet[convert]'" in err
+
+
+def test_it_says_which_file_it_takes_where_the_first_can_not_be_taken(
+    capsys, tiny_bundle, tiny_float_bundle, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    arguments = ["--reference", tiny_float_bundle / "model.onnx", "--count", 4, "--json"]
+    code, out, err = bisect(capsys, tiny_bundle, *arguments)
+    assert code == 0
+    assert json.loads(out)["format"] == "onnx"
+    assert "edgenet: bisecting the ONNX file: what TFLite needs is not installed" in err
+
+
+def test_the_float_file_of_another_network_is_refused(
+    capsys, tiny_bundle, tiny_models, texture_folder, tmp_path
+):
+    other = convert(tiny_models["lite"], tmp_path / "other", formats=("tflite",), precision="fp32")
+    common = ["--images", texture_folder, "--count", 12]
+    code, out, err = bisect(capsys, tiny_bundle, "--reference", other.path, *common)
+    assert (code, out) == (2, "")
+    assert "the reference is another network" in err
+    assert "--reference" in err
+
+
 def test_another_bundle_can_be_the_reference(capsys, tiny_bundle, tiny_float_bundle, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(tiny_bundle, bare)
@@ -101,7 +133,16 @@ def test_another_bundle_can_be_the_reference(capsys, tiny_bundle, tiny_float_bun
         (["{bundle}", "--images", "{tmp}/none"], "no such folder of images"),
         (["{bundle}", "--count", "0"], "at least one image"),
         (["{bundle}", "--goal-agreement", "99"], "between 0 and 1"),
+        (["{bundle}", "--count", "-3"], "at least one image"),
+        (["{bundle}", "--goal-agreement", "nan"], "--goal-agreement nan"),
+        (["{bundle}", "--goal-sqnr", "nan"], "--goal-sqnr nan"),
+        (["{bundle}", "--goal-sqnr", "inf"], "--goal-sqnr inf"),
+        (["{bundle}", "--goal-sqnr=-inf"], "--goal-sqnr -inf"),
         (["{bundle}", "--crop-fraction", "1.0"], "--images DIR"),
+        (["{bundle}", "--images", "{tmp}", "--crop-fraction", "nan"], "--crop-fraction nan"),
+        (["{bundle}", "--images", "{tmp}", "--crop-fraction", "0"], "--crop-fraction 0"),
+        (["{bundle}", "--images", "{tmp}", "--crop-fraction", "1.5"], "--crop-fraction 1.5"),
+        (["{bundle}", "--format", ""], "it has tflite, onnx, openvino"),
         (["{bundle}", "--format", "caffe"], "caffe"),
         (["{bundle}", "--preprocess", "tf"], "--preprocess"),
         (["{bundle}/model.tflite"], "--reference FLOAT_FILE"),

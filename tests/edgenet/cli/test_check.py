@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -143,7 +146,7 @@ def test_the_table_is_printed_before_the_gate_closes(capsys, spoiled, photos):
 
 
 def test_a_stricter_limit_closes_the_gate(capsys, tiny_bundle, photos):
-    lenient = ["--min-agreement", 0, "--max-drop", 100]
+    lenient = ["--min-agreement", 0]
     assert check(capsys, tiny_bundle, "--evaluate", photos, *lenient)[0] == 0
     code, _, err = check(capsys, tiny_bundle, "--evaluate", photos, *lenient, "--min-sqnr", 1000)
     # A file equal to the reference to the bit keeps any SQNR, so only the others can fail.
@@ -256,9 +259,79 @@ def test_reports_are_written_beside_the_table(capsys, tiny_bundle, labelled, tmp
     assert text.read_text().startswith("## edgenet check: passed")
 
 
+@pytest.mark.parametrize("option", ["--html", "--markdown"])
+def test_a_path_that_cannot_be_written_is_told_before_the_work(
+    capsys, monkeypatch, tiny_bundle, photos, tmp_path, option
+):
+    def unexpected(*_: object) -> None:
+        raise AssertionError("compared")
+
+    monkeypatch.setattr("edgenet.measure.parity.compare", unexpected)
+    asked = [tiny_bundle, "--evaluate", photos, option, tmp_path / "none" / "report"]
+    code, out, err = check(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert f"cannot be written (No such file or directory): give another path after {option}" in err
+
+
+def test_the_result_is_printed_even_if_a_report_fails(
+    capsys, monkeypatch, spoiled, photos, tmp_path
+):
+    # As where the disk fills up meanwhile.
+    monkeypatch.setattr("edgenet.report.files.require_writable", lambda *_: None)
+    code, out, err = check(capsys, spoiled, "--evaluate", photos, "--json", "--html", tmp_path)
+    assert code == 2
+    assert json.loads(out)["passed"] is False
+    assert "openvino fp32 failed: " in err
+    assert err.splitlines()[-1].endswith("give another path after --html")
+
+
+@pytest.fixture(scope="module")
+def foreign(photos, tmp_path_factory) -> Path:
+    """Photos in a folder, both of them with names that are no UTF-8."""
+    folder = tmp_path_factory.mktemp("foreign") / os.fsdecode(b"men\xfc")
+    folder.mkdir()
+    for number, path in enumerate(sorted(photos.glob("*.png"))[:2]):
+        shutil.copy(path, folder / os.fsdecode(b"caf\xe9-%d.png" % number))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "locale",
+    [
+        {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8:strict"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+)
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_names_that_are_no_text_are_shown_with_escapes(
+    tiny_float_bundle, foreign, tmp_path, locale, json_too
+):
+    page, text = tmp_path / "check.html", tmp_path / "check.md"
+    reports = ["--html", page, "--markdown", text]
+    command = [sys.executable, "-m", "edgenet", "check", tiny_float_bundle, "--format", "tflite"]
+    done = subprocess.run(
+        [*map(str, command), "--evaluate", os.fsencode(foreign), *map(str, reports), *json_too],
+        env={**os.environ, **locale},
+        capture_output=True,
+    )
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert b"men\\udcfc" in done.stdout
+    assert r"caf\udce9-0.png" in page.read_text(encoding="utf-8")
+    assert r"men\udcfc" in text.read_text(encoding="utf-8")
+    if json_too:
+        (result,) = json.loads(done.stdout)["results"]
+        found = {image["image"] for image in result["damage"]["worst"]}
+        assert found == {os.fsdecode(b"caf\xe9-%d.png" % number) for number in (0, 1)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["--max-drop", "nan"], 2, "--max-drop nan"),
+        (["--max-drop", "inf"], 2, "--max-drop inf"),
+        (["--max-drop", "-1"], 2, "--max-drop -1"),
+        (["--min-sqnr", "nan"], 2, "--min-sqnr nan"),
+        (["--min-sqnr", "inf"], 2, "--min-sqnr inf"),
         (["--evaluate", "{tmp}/none"], 2, "no such folder of images"),
         (["--evaluate", "{tmp}"], 2, "no images in"),
         (["--evaluate", "{photos}", "--images", "0"], 2, "at least one image"),
@@ -270,6 +343,9 @@ def test_reports_are_written_beside_the_table(capsys, tiny_bundle, labelled, tmp
         (["--evaluate", "{photos}", "--threads", "0"], 2, "threads"),
         (["--evaluate", "{photos}", "--crop-fraction", "1.5"], 2, "crop fraction"),
         (["--crop-fraction", "1.0"], 2, "--evaluate DIR"),
+        (["--max-drop", "0.5"], 2, "crops of scikit-image's photographs have none"),
+        (["--evaluate", "{photos}", "--max-drop", "0.5"], 2, "--max-drop needs labels"),
+        (["--evaluate", "{photos}", "--threads", "10000"], 2, "ask for 1 to 64"),
         (["--evaluate", "{photos}", "--baseline", "{tmp}/none"], 2, "cannot read the baseline"),
         (["--evaluate", "{photos}", "--baseline", "{photos}/00.png"], 2, "--json"),
         (["--evaluate", "{photos}", "--html", "{tmp}"], 2, "--html"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgenet.bundle import Bundle
+from edgenet.bundle import MANIFEST, Bundle
 from edgenet.cli.main import main
 
 DOCUMENT_KEYS = ["bundle", "source", "precision", "reference_bytes", "artifacts", "compiled"]
@@ -69,16 +69,25 @@ def test_without_o_the_bundle_is_named_after_model_and_precision(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny-lite-fp16"]
 
 
-def test_the_gate_exits_3_and_writes_nothing(capsys, tiny_models, texture_folder, tmp_path):
+def test_the_gate_exits_3_and_writes_nothing(
+    capsys, tiny_bundle, tiny_models, texture_folder, tmp_path
+):
+    """By a recipe whose ranges clip nearly all."""
+    recipe = json.loads((tiny_bundle / MANIFEST).read_text())["recipe"]
+    ranges = recipe["ranges"]
+    for name in ranges:
+        ranges[name] = [end / 50 for end in ranges[name]]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     code, out, err = convert(
-        *(capsys, tiny_models["lite"], "--to", "onnx", "-o", tmp_path / "out"),
-        *("--evaluate", texture_folder, "--max-drop", -100),
+        *(capsys, tiny_models["b"], "--int8", "--to", "onnx", "-o", tmp_path / "out"),
+        *("--calibration", texture_folder, "--recipe", tmp_path / "recipe.json"),
+        *("--evaluate", texture_folder, "--max-drop", 1),
     )
     assert code == 3
     assert out == ""
-    assert err.splitlines()[-1].startswith("edgenet: error: the top-1 drop is 0.00 points")
+    assert err.splitlines()[-1].startswith("edgenet: error: the top-1 drop is ")
     assert "nothing was written" in err
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
 
 def test_strict_int8_that_is_too_noisy_exits_3_and_writes_nothing(

@@ -153,3 +153,42 @@ def test_a_process_of_its_own_ends_without_a_search_for_garbage() -> None:
     )
     _, err = command("-c", script, stdout=subprocess.DEVNULL).communicate()
     assert err == "0 True\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_an_encoding_lacks_is_written_another_way(encoding: str) -> None:
+    done = _edgenet("models", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0
+    assert "lite0" in done.stdout
+
+
+def test_a_closed_stdout_or_stderr_ends_nothing() -> None:
+    """And what was for stderr does not go to stdout."""
+    assert _edgenet("models", closed=1).returncode == 0
+    done = _edgenet("run", "nowhere", "photo.png", closed=2)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def _edgenet(
+    *arguments: str, closed: int | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """The command as a process, one of its streams perhaps closed."""
+    script = "import os, sys; from edgenet.cli.main import process; sys.exit(process())"
+    redirection = "" if closed is None else f" {closed}>&-"
+    return subprocess.run(
+        [
+            "/bin/sh",
+            "-c",
+            f'exec "$@"{redirection}',
+            "sh",
+            sys.executable,
+            "-c",
+            script,
+            *arguments,
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        capture_output=True,
+        text=True,
+        encoding="latin-1",
+        check=False,
+    )

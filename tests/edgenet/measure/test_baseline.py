@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,9 +156,89 @@ def broken(key: str) -> dict[str, Any]:
 def test_a_file_that_lacks_something_is_no_baseline(key, tmp_path):
     file = tmp_path / "baseline.json"
     file.write_text(json.dumps(broken(key)))
-    expected = "is not a baseline: give what edgenet check BUNDLE --json"
-    with pytest.raises(UsageError, match=expected):
+    with pytest.raises(UsageError, match=r"is not a baseline: .* an earlier edgenet check"):
         baseline.read(str(file))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"top1": "0.9"}, 'results[0].top1 is "0.9" rather than a share 0..1 or null'),
+        ({"top1": float("nan")}, "results[0].top1 is NaN rather than"),
+        ({"top1": True}, "results[0].top1 is true rather than"),
+        ({"agreement": float("nan")}, "results[0].agreement is NaN rather than a share 0..1"),
+        ({"agreement": None}, "results[0].agreement is null rather than"),
+        ({"agreement": 97}, "results[0].agreement is 97 rather than"),
+        ({"sqnr_db": "x"}, 'results[0].sqnr_db is "x" rather than a number or null'),
+        ({"sqnr_db": float("inf")}, "results[0].sqnr_db is Infinity rather than"),
+        ({"format": ["onnx"]}, 'results[0].format is ["onnx"] rather than text'),
+        ({"noise": ["x"]}, 'results[0].noise is ["x"] rather than a list of 100 sums'),
+        ({"noise": [-1.0] * 100}, "results[0].noise is [-1.0, -1.0"),
+        ({"answers": [0.5] * 100}, "rather than a list of 100 classes"),
+    ],
+)
+def test_a_result_that_is_not_what_check_writes_is_named(change, message, tmp_path):
+    document = check_document()
+    document["results"][0].update(change)
+    assert message in refused(json.dumps(document).encode(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"results": []}, "results is [] rather than a list with a result or more"),
+        ({"results": [1]}, "results[0] is 1 rather than an object"),
+        ({"results": None}, "results is null rather than"),
+        ({"reference": [1]}, "reference is [1] rather than an object"),
+        ({"images": 0}, "images is 0 rather than a number of images"),
+        ({"images": "100"}, 'images is "100" rather than'),
+        ({"images_sha256": 7}, "images_sha256 is 7 rather than text"),
+        ({"labels": "x"}, 'labels is "x" rather than a list of 100 classes'),
+    ],
+)
+def test_a_document_that_is_not_what_check_writes_is_named(change, message, tmp_path):
+    document = {**check_document(), **change}
+    assert message in refused(json.dumps(document).encode(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[]", "it is [] rather than an object"),
+        (b"{}", "images is missing"),
+        (b"{", "it is no JSON"),
+        (b"\xff\xd8\xff\xe0 a photo", "it is no JSON"),
+        (b"[" * 100_000, "it is no JSON"),
+    ],
+)
+def test_what_is_no_such_document_is_refused(text, message, tmp_path):
+    assert message in refused(text, tmp_path)
+
+
+def refused(text: bytes, folder: Path) -> str:
+    """What is said of a file with this text."""
+    file = folder / "baseline.json"
+    file.write_bytes(text)
+    with pytest.raises(UsageError) as caught:
+        baseline.read(str(file))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_shell_may_write_another_encoding(encoding, tmp_path):
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(check_document()), encoding=encoding)
+    assert baseline.read(str(file)) == check_document()
+
+
+def test_a_baseline_without_labels_is_read(tmp_path):
+    document = check_document()
+    document["labels"] = None
+    for result in document["results"]:
+        result["top1"] = None
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(document))
+    assert baseline.read(str(file)) == document
 
 
 def test_a_baseline_of_an_older_edgenet_is_read(tmp_path):

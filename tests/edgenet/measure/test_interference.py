@@ -25,7 +25,10 @@ def test_the_kernels_counters_are_read(tmp_path):
     root = system(
         tmp_path,
         {
-            "proc/stat": "cpu  300 100 50 9000 77 10 40 25 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n",
+            "proc/stat": "cpu  999 0 0 9 9 0 0 999 0 0\n"
+            "cpu0 200 100 50 4000 77 10 0 20 0 0\n"
+            "cpu1 100 0 0 5000 0 0 40 5 0 0\n"
+            "cpu2 699 0 0 0 0 0 0 974 0 0\n",
             "proc/pressure/cpu": "some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\n"
             "full avg10=0.00 avg60=0.00 avg300=0.00 total=7\n",
             "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "3\n",
@@ -33,15 +36,15 @@ def test_the_kernels_counters_are_read(tmp_path):
             "sys/fs/cgroup/cpu.stat": "usage_usec 1\nnr_throttled 5\n",
         },
     )
-    found = read(root)
+    found = read({0, 1}, root)
     assert found.busy / found.steal == pytest.approx(500 / 25)
     assert (found.stalled, found.throttled) == (2.5, 12)
 
 
 def test_a_system_that_counts_nothing_leaves_unknowns(tmp_path):
-    found = read(tmp_path)
+    found = read({0, 1}, tmp_path)
     assert found.busy is found.steal is found.stalled is found.throttled is None
-    unknown = between(found, read(tmp_path), processors=2)
+    unknown = between(found, read({0, 1}, tmp_path), processors=2)
     assert unknown.other_load is unknown.steal is unknown.cpu_pressure is None
     assert unknown.warnings() == ()
 
@@ -66,7 +69,7 @@ def test_each_spoiler_is_named(after, ticks, message):
 
 
 def test_a_watch_sees_this_machine():
-    watch = Watch(processors=2)
+    watch = Watch({0})
     watch.tick()
     found = watch.stop()
     assert found.clock_drift >= 0

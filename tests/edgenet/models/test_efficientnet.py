@@ -130,7 +130,8 @@ def test_b_preprocesses_by_imagenets_statistics(stddev_rescaling: bool) -> None:
         normalization.finalize_state()
     preprocess = keras.Model(model.input, model.get_layer("stem_conv_pad").input)
     batch = images(1, 32)
-    expected = (batch - np.float32(SMALL.pixel_mean)) / np.float32(SMALL.pixel_stddev)
+    mean, stddev = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    expected = (batch / np.float32(255) - mean) / stddev
     np.testing.assert_allclose(preprocess(batch).numpy(), expected, atol=1e-5)
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from edgenet.errors import UsageError
 from edgenet.runtime.delegates import DELEGATES
 from edgenet.runtime.devices import (
     _model_name,
@@ -11,8 +12,9 @@ from edgenet.runtime.devices import (
     cpu_threads,
     physical_cores,
     probe,
+    resolve,
 )
-from edgenet.runtime.engines import ENGINES
+from edgenet.runtime.engines import ENGINES, by_name
 
 
 def test_every_delegate_has_a_row_that_is_usable_or_says_why() -> None:
@@ -40,6 +42,23 @@ def test_there_are_no_more_cores_than_processors() -> None:
     assert 1 <= physical_cores() <= (os.cpu_count() or 1)
     assert cpu_threads(None) == physical_cores()
     assert cpu_threads(7) == 7
+
+
+@pytest.mark.parametrize("asked", [0, -1, 10_000])
+def test_threads_that_no_engine_should_start_are_refused(asked: int) -> None:
+    with pytest.raises(UsageError, match="ask for 1 to"):
+        cpu_threads(asked)
+
+
+def test_auto_with_a_delegate_of_any_device_looks_for_hardware() -> None:
+    """Its own device's refusal is no other's, and options reach the library that needs them."""
+    onnx, litert = by_name("onnxruntime"), by_name("litert")
+    assert onnx is not None
+    assert litert is not None
+    for name in ("WebGpuExecutionProvider", "QNNExecutionProvider"):
+        assert resolve("auto", (onnx,), name).name in (name, "CPUExecutionProvider")
+    with pytest.raises(UsageError, match="no delegate 'Abacus'"):
+        resolve("auto", (onnx, litert), "Abacus")
 
 
 @pytest.mark.parametrize(

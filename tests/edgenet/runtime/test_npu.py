@@ -23,9 +23,10 @@ from edgenet.measure import parity
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
 from edgenet.runtime import Session, load
+from edgenet.runtime.children import environment
 from edgenet.runtime.delegates import DELEGATES, Delegate, UnusableError
 from edgenet.runtime.placement import PartialError
-from edgenet.runtime.probing import child_environment, examine
+from edgenet.runtime.probing import examine
 from tests.devices import format_of, name_of, require
 from tests.networks import Textures
 
@@ -149,7 +150,7 @@ def test_a_process_ends_well_with_a_session_left_open(npu: Delegate, bundles) ->
     bundle = str(bundles("lite", TARGETS[npu], "int8"))
     script = f"import edgenet; session = edgenet.load({bundle!r}, {format_of(npu)!r}, 'npu')"
     done = subprocess.run(
-        [sys.executable, "-c", script], env=child_environment(), capture_output=True, check=False
+        [sys.executable, "-c", script], env=environment(), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgenet.runtime import vulkan
-from edgenet.runtime.probing import child_environment
+from edgenet.runtime import children, vulkan
 from tests.devices import GPUS, require
 
 ASK = """
@@ -28,7 +27,7 @@ def _gpu() -> None:
 
 
 def asked(**environment: str) -> tuple[int, str, str]:
-    plain = {name: value for name, value in child_environment().items() if name[:3] != "VK_"}
+    plain = {name: value for name, value in children.environment().items() if name[:3] != "VK_"}
     done = subprocess.run(
         [sys.executable, "-c", ASK],
         env=plain | environment,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from converters.formats import lower
+from converters.freeze import freeze
 from converters.pipeline import convert
+from converters.quantization import gating
 from edgenet.cli.main import main
 from edgenet.errors import EdgenetError
 from edgenet.measure.profiling import onnx, openvino, tflite
@@ -41,7 +45,39 @@ def macs(profile: Profile) -> dict[str, int]:
 def test_the_engines_agree_on_the_products_of_each_layer(floats):
     counted = [macs(profile) for profile in floats.values()]
     assert counted[0] == counted[1] == counted[2]
+    assert all(profile.complete for profile in floats.values())
     assert {"stem_conv", "block1a_dwconv", "block1a_se_reduce", "predictions"} <= set(counted[0])
+
+
+def test_the_head_has_the_models_own_name(floats, tmp_path):
+    import keras
+
+    from tests.networks import tiny_network
+
+    tiny = tiny_network("b")
+    head = keras.layers.Dense(4, activation="softmax", name="dense")
+    keras.Model(tiny.input, head(tiny.get_layer("avg_pool").output)).save(tmp_path / "own.keras")
+    bundle = convert(tmp_path / "own.keras", tmp_path / "bundle", precision="fp32").path
+    for format, profile in profiles(bundle, "fp32").items():
+        counted = macs(profile)
+        assert profile.complete, format
+        assert "predictions" not in counted, format
+        assert counted["dense"] * 10 == macs(floats[format])["predictions"] * 4, format
+
+
+def test_a_factor_that_runs_as_a_convolution_is_no_product(floats, tiny_models, tmp_path):
+    """ONNX Runtime makes one of a multiplication by channel, as a mixed file has in float."""
+    import keras
+
+    graph = freeze(keras.saving.load_model(tiny_models["b"], compile=False))
+    sites = gating.candidates(graph)
+    gains = {site: np.full(graph.shapes[site][-1], 2, np.float32) for site in sites}
+    model = lower(gating.gated(graph, gains), "onnx", "fp32", None, tmp_path)[0]
+    found = onnx.profile(model, 1, RUNS)
+    convolutions = [op for op in found.operators if "Conv" in op.kernel]
+    assert len(convolutions) > len([op for op in convolutions if op.macs])
+    assert found.complete
+    assert macs(found) == macs(floats["onnx"])
 
 
 @pytest.mark.parametrize("precision", ["fp16", "w8"])

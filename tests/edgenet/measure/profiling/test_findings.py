@@ -6,7 +6,7 @@ import pytest
 
 from edgenet.measure.profiling import peak
 from edgenet.measure.profiling.findings import explain
-from edgenet.measure.profiling.operators import Operator, Profile, align, owner, typical
+from edgenet.measure.profiling.operators import Operator, Profile, align, typical
 
 VNNI = ["avx2", "avx512_vnni"]
 CONV = Operator("top_conv", "QLinearConv", 8.0, 8_000_000_000, integer=True, moves=False)
@@ -57,21 +57,11 @@ def test_the_share_of_the_peak():
     assert "1000 GMAC/s over all: 50% of the 2000" in told(CONV, top=2000.0)[0]
 
 
-@pytest.mark.parametrize(
-    ("layer", "expected"),
-    [
-        ("stem_bn", "stem_conv"),
-        ("block2a_expand_activation", "block2a_expand_conv"),
-        ("block2a_activation", "block2a_dwconv"),
-        ("block2a_project_bn", "block2a_project_conv"),
-        ("block2a_se_expand_sigmoid", "block2a_se_expand"),
-        ("top_activation", "top_conv"),
-        ("logits", "predictions"),
-        ("my_own_conv", "my_own_conv"),
-    ],
-)
-def test_products_belong_to_the_layer_with_the_weights(layer, expected):
-    assert owner(layer) == expected
+def test_unknown_products_are_told_and_nothing_is_said_of_the_rest():
+    profile = Profile("p", 1, 5, (CONV, DEPTHWISE, SIGMOID), complete=False)
+    lines = explain(profile, "int8", VNNI, 1.0, 2000.0)
+    assert not any("without products" in line or "GMAC/s" in line for line in lines)
+    assert "not all products of the file were recognised" in lines[-1]
 
 
 def test_lists_of_kinds_are_paired_in_order():

@@ -124,6 +124,57 @@ def test_the_summary_comes_first_and_names_the_verdict():
     assert "worse than the baseline: tflite int8 cpu: agreement fell" in check_page(failed)
 
 
+def tile(text: str, what: str) -> tuple[str, str]:
+    """The tone and the figure of a tile."""
+    return re.search(rf'{what}</span><b class="(.*?)">(.*?)</b>', text).groups()
+
+
+def test_a_tile_is_toned_by_the_limit_of_its_own_figure():
+    document = check_document()
+    document["results"][0].update(
+        passed=False,
+        drop_points=1.5,
+        drop_interval=[-0.5, 3.5],
+        failures=["the top-1 drop is 1.50 points, 0.50 points more than the 1.00 points allowed"],
+    )
+    document["results"][1].update(
+        passed=False,
+        agreement=0.9496,
+        failures=["the agreement is 0.9496, 0.0004 less than the 0.9500 required"],
+    )
+    text = check_page(document)
+    assert tile(text, "tflite: agreement") == ("good", "98.0 %")
+    assert tile(text, "tflite: drop, points") == ("bad", "1.50 ± 2.00")
+    assert tile(text, "onnx: agreement") == ("bad", "94.96 %")
+    assert tile(text, "onnx: drop, points")[0] == "good"
+
+
+def test_a_drop_is_not_rounded_to_whole_points():
+    document = check_document()
+    document["results"][0].update(drop_points=0.6, drop_interval=[-1.4, 2.6])
+    assert tile(check_page(document), "tflite: drop, points") == ("good", "0.6 ± 2.0")
+
+
+def test_one_changed_answer_is_not_several():
+    document = check_document()
+    document["results"][0]["damage"]["changed"] = 1
+    assert "tflite int8: 1 answer changed<" in check_page(document)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(2, [2]), (8, [8]), (9, [5, 4]), (16, [8, 8])])
+def test_no_picture_is_taller_than_a_page(count, rows):
+    document = bench_document()
+    first = document["results"][0]
+    document["results"] = [{**first, "threads": number} for number in range(1, count + 1)]
+    text = bench.page(document)
+    charts_found = re.findall(r'<svg [^>]*aria-label="distribution.*?</svg>', text)
+    assert [chart.count(" thr.</text>") for chart in charts_found] == rows
+    assert all("ms a run</text>" in chart for chart in charts_found)
+    # In print a picture is 480 px wide; A4 between its margins is 1016 px high.
+    sizes = re.findall(r'viewBox="0 0 (\d+) (\d+)" role', text)
+    assert max(480 * int(height) / int(width) for width, height in sizes) < 0.6 * 1016
+
+
 def test_the_reference_is_in_the_picture_of_accuracy_latency_and_size():
     text = check_page()
     assert text.count("<circle") == 3

@@ -1,0 +1,22 @@
+"""What edgenet takes of Keras, in words, and whose a class is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+SUPPORTED = (
+    "edgenet converts EfficientNet B0-B7, V2 and Lite0-4: functional or Sequential Keras models of "
+    "(depthwise) convolutions, BatchNorm, squeeze-and-excite, residual sums and a dense head"
+)
+
+
+def origin(operation: Any) -> Literal["layers", "ops"] | None:
+    """Whether an operation's class is of Keras's own layers or operations; None of another's.
+
+    Names tell nothing: Keras has two classes that it calls `Add`, and a user may have a third.
+    """
+    module = type(operation).__module__
+    for own in ("layers", "ops"):
+        if module.startswith(f"keras.src.{own}."):
+            return own  # type: ignore[return-value]
+    return None

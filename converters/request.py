@@ -1,0 +1,142 @@
+"""What `convert` is asked for, and what of it cannot be."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from converters.formats import LOWERINGS, require_formats
+from converters.npu.compiling import require_compiler_of
+from converters.preprocessing import Preprocessing
+from converters.quantization.quantize import Method
+from converters.quantization.recipe import UNCALIBRATED
+from converters.targets import Target
+from edgenet.bundle import PRECISIONS
+from edgenet.errors import UsageError
+from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
+from edgenet.runtime.engines import installed
+
+CALIBRATED = ("int8", "int8-mixed", "w8a16")
+SEARCHED = ("int8", "int8-mixed")
+"""What `max_drop` chooses operators for."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `convert` is asked for; the fields are `convert`'s arguments."""
+
+    model: str | os.PathLike[str]
+    output: Path
+    precision: str
+    formats: tuple[str, ...]
+    calibration: str | os.PathLike[str] | None
+    calibration_images: int | None
+    skip_damaged: bool
+    evaluate: str | os.PathLike[str] | None
+    max_drop: float | None
+    crop_fraction: float | None
+    interpolation: str | None
+    preprocess: Preprocessing | None
+    labels: str | os.PathLike[str] | None
+    weights: str | os.PathLike[str] | None
+    download: bool
+    input_size: int | None
+    batch: int
+    method: Method
+    strict: bool
+    target: Target | None = None
+
+    @property
+    def rounds(self) -> bool:
+        """Whether images that need not set ranges are there to round the weights by."""
+        return self.precision in UNCALIBRATED and self.calibration is not None
+
+    def require(self) -> None:
+        """Refuses what cannot be, before any work.
+
+        Raises:
+            UsageError: An argument is out of its range, or contradicts another.
+            MissingExtraError: An engine or a compiler that it needs is not installed.
+        """
+        _check(self)
+
+
+def _check(request: Request) -> None:
+    if request.precision not in PRECISIONS:
+        raise UsageError(
+            f"no precision is called {request.precision!r}: take one of {', '.join(PRECISIONS)}"
+        )
+    unknown = [format for format in request.formats if format not in LOWERINGS]
+    if unknown or not request.formats:
+        raise UsageError(
+            f"no format is called {', '.join(unknown)!r}: take of {', '.join(LOWERINGS)}"
+        )
+    if request.target is not None:
+        _check_target(request, request.target)
+    require_formats(request.precision, request.formats)
+    for format in request.formats:
+        installed((format,))  # Each file is verified in its engine.
+    if request.batch < 1:
+        raise UsageError(f"a batch has 1 image or more, not {request.batch}")
+    if request.crop_fraction is not None and not 0 < request.crop_fraction <= 1:
+        raise UsageError(
+            f"the crop fraction must be above 0 and at most 1, not {request.crop_fraction}"
+        )
+    if request.interpolation not in (None, *INTERPOLATIONS):
+        raise UsageError(
+            f"no interpolation is called {request.interpolation!r}: take one of "
+            f"{', '.join(INTERPOLATIONS)}"
+        )
+    request.method.require()
+    if request.method.recipe and request.precision not in CALIBRATED and not request.rounds:
+        raise UsageError(
+            f"there is nothing for --recipe to decide in {request.precision}: add --int8, or leave "
+            "it off"
+        )
+    _check_evaluation(request)
+
+
+def _check_target(request: Request, target: Target) -> None:
+    """What contradicts the target, and what it needs that is not here."""
+    target.require_precision(request.precision)
+    target.require_formats(request.formats)
+    if target.integers and request.max_drop is not None and request.evaluate is None:
+        raise UsageError(
+            f"{target.name} runs integers alone, so --max-drop can return nothing to float: add "
+            "--evaluate DIR to judge the result, or leave it off"
+        )
+    require_compiler_of(target)
+
+
+def _check_evaluation(request: Request) -> None:
+    """Before the work, not after it: that there is what the result is to be judged on."""
+    if request.max_drop is not None and not isfinite(request.max_drop):
+        raise UsageError(f"--max-drop {request.max_drop}: it is a number of points, as in 0.5")
+    if request.evaluate is not None:
+        labelled = ImageFolder.open(request.evaluate).labels is not None
+        if request.max_drop is not None and not labelled:
+            raise UsageError(
+                f"--max-drop needs labels, and {os.fspath(request.evaluate)} has none: put its "
+                f"images in one folder a class, or list them in a {LABELS_CSV}"
+            )
+    elif request.max_drop is not None and request.precision not in SEARCHED:
+        raise UsageError(
+            f"--max-drop of {request.precision} is judged on labelled images: add --evaluate DIR, "
+            "or --int8"
+        )
+    if request.strict and request.max_drop is None:
+        raise UsageError("--strict is about the drop that is allowed: add --max-drop POINTS")
+    if request.method.recipe is not None and request.max_drop is not None:
+        _check_replay(request)
+
+
+def _check_replay(request: Request) -> None:
+    """A replayed recipe is not searched: what it must keep can only be judged, on labels."""
+    if request.evaluate is None:
+        raise UsageError(
+            "--recipe replays a decision, so --max-drop can only be judged: add --evaluate DIR"
+        )
+    if request.strict:
+        raise UsageError("--recipe says what is in float: leave --strict off")

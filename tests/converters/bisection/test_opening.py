@@ -1,0 +1,81 @@
+"""Which file of a bundle is taken, by what is installed, and what to install where nothing is."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from converters.bisection.opening import open_bundle, open_files
+from edgenet.bundle import Bundle
+from edgenet.errors import MissingExtraError
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Makes packages be not installed, as far as imports can tell."""
+
+    def hide(*modules: str) -> None:
+        for module in modules:
+            monkeypatch.setitem(sys.modules, module, None)
+
+    return hide
+
+
+def test_the_first_file_is_taken_where_its_packages_are_here(tiny_bundle):
+    pair = open_bundle(Bundle.open(tiny_bundle), None, None)
+    assert (pair.format, pair.passed_over) == ("tflite", ())
+
+
+def test_another_file_is_taken_where_the_first_lacks_a_package(
+    tiny_bundle, tiny_float_bundle, without
+):
+    without("ai_edge_litert")
+    twin = str(tiny_float_bundle / "model.onnx")
+    pair = open_bundle(Bundle.open(tiny_bundle), None, twin)
+    assert (pair.format, pair.passed_over) == ("onnx", ("tflite",))
+
+
+def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):
+    without("ai_edge_litert")
+    with pytest.raises(MissingExtraError, match=r"reference/model\.tflite.*edgenet\[tflite\]"):
+        open_bundle(Bundle.open(tiny_bundle), None, None)
+
+
+@pytest.mark.parametrize(
+    ("format", "missing", "extra"),
+    [
+        ("tflite", ("ai_edge_litert",), "tflite"),
+        ("onnx", ("onnxruntime",), "onnx"),
+        # Its engine's extra does not bring what edits an ONNX file.
+        ("onnx", ("onnx",), "convert"),
+        ("onnx", ("onnx", "onnxruntime"), "convert"),
+        ("openvino", ("openvino",), "openvino"),
+    ],
+)
+def test_the_format_asked_for_is_taken_or_its_extra_named(
+    tiny_bundle, tiny_float_bundle, without, format, missing, extra
+):
+    twin = tiny_float_bundle / ("model.tflite" if format == "onnx" else "model.onnx")
+    without(*missing)
+    with pytest.raises(MissingExtraError, match=rf"edgenet\[{extra}\]") as caught:
+        open_bundle(Bundle.open(tiny_bundle), format, str(twin))
+    names = {"tflite": "TFLite files", "onnx": "ONNX files", "openvino": "OpenVINO files"}
+    assert names[format] in str(caught.value)
+    assert " and ".join(sorted(missing, reverse=True)) in str(caught.value)
+
+
+def test_with_no_package_at_all_the_first_file_names_its_extra(
+    tiny_bundle, tiny_float_bundle, without
+):
+    without("ai_edge_litert", "onnx", "openvino")
+    with pytest.raises(MissingExtraError, match=r"edgenet\[tflite\]"):
+        open_bundle(Bundle.open(tiny_bundle), None, None)
+
+
+def test_two_files_name_the_extra_of_the_one_that_lacks_it(tiny_bundle, without):
+    without("onnxruntime")
+    with pytest.raises(MissingExtraError, match=r"model\.onnx, by onnxruntime.*edgenet\[onnx\]"):
+        open_files(
+            tiny_bundle / "model.onnx", str(tiny_bundle / "reference" / "model.tflite"), None
+        )

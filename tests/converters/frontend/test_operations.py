@@ -1,0 +1,232 @@
+"""Operations on tensors and odd heads are what Keras computes, or are refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converters.freeze import freeze
+from converters.graph import LOGITS, PROBABILITIES
+from converters.reference import keras_logits
+from edgenet.errors import UnsupportedModelError
+from tests.converters.graphs import float_answers, keras_answers, pixels, spread_error
+
+SIZE, CHANNELS = 16, 12
+
+
+def network(
+    head: Callable[[Any], Any], *, front: Callable[[Any], Any] | None = None, pool: bool = True
+) -> Any:
+    """Pixels prepared by `front`, two convolutions, and a head on the map or its mean."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = front(inputs) if front else layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    x = layers.Conv2D(8, 3, strides=2, activation="swish")(x)
+    x = layers.Conv2D(CHANNELS, 1, activation="relu")(x)
+    return keras.Model(inputs, head(layers.GlobalAveragePooling2D()(x) if pool else x))
+
+
+def classes(x: Any, activation: str | None = None) -> Any:
+    from keras import layers
+
+    return layers.Dense(5, activation)(x)
+
+
+def assert_frozen(model: Any) -> None:
+    """By logits and by probabilities, which are Keras's own answer or its softmax."""
+    images = pixels(4, SIZE, SIZE)
+    found = float_answers(freeze(model), images)
+    assert spread_error(keras_logits(model, [images]), found[LOGITS]) < 1e-3
+    answers = keras_answers(model, images)
+    if (answers >= 0).all() and (answers <= 1).all():
+        answers = np.hstack([1 - answers, answers]) if answers.shape[1] == 1 else answers
+        assert found[PROBABILITIES] == pytest.approx(answers, abs=1e-5)
+
+
+def gate(x: Any) -> Any:
+    from keras import layers
+
+    return layers.Dense(CHANNELS, "sigmoid")(layers.GlobalAveragePooling2D()(x))
+
+
+def gated_by_a_vector(x: Any) -> Any:
+    from keras import layers
+
+    return classes(layers.GlobalAveragePooling2D()(layers.Multiply()([x, gate(x)])))
+
+
+def gated_by_a_reshaped_vector(x: Any) -> Any:
+    from keras import layers, ops
+
+    product = x * ops.reshape(gate(x), (-1, 1, 1, CHANNELS))
+    return classes(layers.GlobalAveragePooling2D()(product), "softmax")
+
+
+def softmax_of_a_convolution(x: Any) -> Any:
+    from keras import layers
+
+    pooled = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    return layers.Flatten()(layers.Conv2D(5, 1, activation="softmax")(pooled))
+
+
+def pooled_by_operations(x: Any) -> Any:
+    from keras import ops
+
+    return ops.softmax(classes(ops.mean(x, axis=(1, 2)) + ops.max(x, axis=[-3, -2])))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        gated_by_a_vector,
+        gated_by_a_reshaped_vector,
+        softmax_of_a_convolution,
+        pooled_by_operations,
+    ],
+)
+def test_heads_on_a_map(head):
+    assert_frozen(network(head, pool=False))
+
+
+def scaled_logits(x: Any) -> Any:
+    return 2.0 - (classes(x) * 0.5 + np.arange(5, dtype=np.float32)) / 3.0
+
+
+def activated_by_operations(x: Any) -> Any:
+    from keras import ops
+
+    return classes(ops.relu6(ops.silu(x)) + ops.tanh(x) * ops.sigmoid(x) + ops.relu(x))
+
+
+def softmax_by_an_operation(x: Any) -> Any:
+    from keras import ops
+
+    return ops.softmax(classes(x))
+
+
+def reshaped_softmax(x: Any) -> Any:
+    from keras import layers
+
+    return layers.Reshape((5,))(layers.Reshape((5, 1))(classes(x, "softmax")))
+
+
+def one_reshaped_sigmoid(x: Any) -> Any:
+    from keras import layers
+
+    return layers.Reshape((1,))(layers.Dense(1, "sigmoid")(x))
+
+
+def one_normalized_sigmoid(x: Any) -> Any:
+    from keras import layers
+
+    return layers.Activation("sigmoid")(layers.BatchNormalization()(layers.Dense(1)(x)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        scaled_logits,
+        activated_by_operations,
+        softmax_by_an_operation,
+        reshaped_softmax,
+        one_reshaped_sigmoid,
+        one_normalized_sigmoid,
+    ],
+)
+def test_heads_on_a_vector(head):
+    assert_frozen(network(head))
+
+
+def padded(x: Any) -> Any:
+    from keras import layers
+
+    return layers.Rescaling(1 / 255)(layers.ZeroPadding2D(1)(x))
+
+
+@pytest.mark.parametrize(
+    "front",
+    [lambda x: x * (1 / 255.0), lambda x: (x - 127.5) / 127.5, lambda x: 1 - x / 255, padded],
+)
+def test_pixels_prepared_by_operations(front):
+    assert_frozen(network(classes, front=front))
+
+
+def test_a_dictionary_of_one_output():
+    import keras
+
+    model = network(classes)
+    named = keras.Model(model.inputs, {"scores": model.output})
+    images = pixels(2, SIZE, SIZE)
+    assert np.array_equal(keras_logits(named, [images]), keras_logits(model, [images]))
+
+
+def vector_as_a_map(x: Any) -> Any:
+    from keras import layers
+
+    return classes(layers.GlobalAveragePooling2D()(x * gate(x)))
+
+
+def position_by_position(x: Any) -> Any:
+    from keras import layers
+
+    return classes(layers.Flatten()(x * np.ones((*x.shape[1:3], 1), np.float32)))
+
+
+def softmax_over_a_map(x: Any) -> Any:
+    from keras import layers
+
+    return layers.GlobalAveragePooling2D()(layers.Conv2D(5, 1, activation="softmax")(x))
+
+
+def dense_in_three_dimensions(x: Any) -> Any:
+    from keras import layers
+
+    return classes(layers.Flatten()(layers.Dense(4)(layers.Reshape((-1, CHANNELS))(x))))
+
+
+def mean_over_the_height(x: Any) -> Any:
+    from keras import layers, ops
+
+    return classes(layers.Flatten()(ops.mean(x, axis=1)))
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (vector_as_a_map, "reshape the vector to (1, 1, channels)"),
+        (position_by_position, "has a constant for each position"),
+        (softmax_over_a_map, "is a softmax over a map"),
+        (dense_in_three_dimensions, "on neither a vector nor a map"),
+        (mean_over_the_height, "does not go over height and width"),
+    ],
+)
+def test_what_is_outside_the_family_is_told(head, said):
+    with pytest.raises(UnsupportedModelError) as caught:
+        freeze(network(head, pool=False))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (lambda x: classes(x) - classes(x), "subtracts tensors"),
+        (lambda x: 1 / classes(x), "divides by a tensor"),
+    ],
+)
+def test_arithmetic_of_tensors_is_told(head, said):
+    with pytest.raises(UnsupportedModelError) as caught:
+        freeze(network(head))
+    assert said in str(caught.value)
+
+
+def test_a_softmax_of_one_class_is_always_1():
+    from keras import layers
+
+    with pytest.raises(UnsupportedModelError, match="always 1: end in a sigmoid"):
+        freeze(network(lambda x: layers.Dense(1, "softmax")(x)))
