@@ -60,7 +60,7 @@ class Weights(Nodes):
             return self.weight(name, operator.weights.transpose(axes))
         # Cast and multiplied, ONNX Runtime widens them once, at load; it would run a
         # DequantizeLinear at every call, and keep its fast convolutions from weights made so.
-        scales = own_scales(operator)
+        scales = own_scales(operator, paired=False)
         levels = quantize_weights(operator, scales).transpose(axes)
         held = self.constant(f"{name}/quantized", levels)
         wide = self.node("Cast", [held], f"{name}/levels", to=TensorProto.FLOAT)

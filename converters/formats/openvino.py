@@ -166,7 +166,7 @@ class _Builder:
     def _float_weights(self, operator: Linear, axes: tuple[int, ...]) -> Any:
         if self.precision != "w8":
             return self._stored(f"{operator.name}/weights", operator.weights.transpose(axes))
-        scales = own_scales(operator)
+        scales = own_scales(operator, paired=False)
         return self._weights(operator, quantize_weights(operator, scales), scales, axes)
 
     def _stored(self, name: str, weights: Floats) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from converters.graph import Convolution, Floats, Graph, Operator, Padding, Reshape, Shape
+from converters.quantization.parameters import own_scales
 from converters.quantization.recipe import Recipe
 
 CHANNELS = 4
@@ -83,7 +84,7 @@ def grouped(convolution: Convolution, source: Shape) -> Convolution | None:
         convolution,
         weights=weights,
         bias=np.tile(convolution.bias, results),
-        scales=None if convolution.scales is None else np.tile(convolution.scales, results),
+        scales=np.tile(own_scales(convolution, paired=True), results),
         strides=(convolution.strides[0], 1),
         padding=Padding(pad.top, pad.bottom, before, weights.shape[1] - 1 - before),
     )

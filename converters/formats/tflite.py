@@ -230,7 +230,7 @@ class Builder(Tensors):
     def _multiplied_in_levels(self, operator: Dense) -> None:
         """Its scales come after: tflite-runtime 2.14 knows one here, not one for each channel."""
         name = operator.name
-        scales = own_scales(operator)
+        scales = own_scales(operator, paired=False)
         levels = quantize_weights(operator, scales).transpose(1, 0)
         inputs = [
             self.form(operator.inputs[0], False),

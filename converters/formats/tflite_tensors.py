@@ -148,7 +148,7 @@ class Tensors:
             return self.half(name, operator.weights.transpose(axes))
         if self.precision not in ("int8-mixed", "w8", "dynamic"):
             return self.constant(name, operator.weights.transpose(axes))
-        scales = own_scales(operator)
+        scales = own_scales(operator, paired=False)
         levels = quantize_weights(operator, scales).transpose(axes)
         held = self.file.constant(f"{name}/quantized", levels, scales, channel_axis)
         return held if rounds else self._widened(name, held, levels.shape)

@@ -117,7 +117,8 @@ def in_parts(operator: Linear, values: NDArray[Any]) -> NDArray[Any]:
     """(taps, n) as (parts, taps of a part, n), with zeros behind the last; most have one part."""
     taps = operator.weights.size // operator.bias.size
     parts = 1 if taps <= _WIDEST else -(-taps // _PART)
-    size = -(-taps // parts)
+    # Even: `neighbours` stay together.
+    size = -(-taps // parts // 2) * 2 if parts > 1 else taps
     return np.pad(values, ((0, parts * size - taps), (0, 0))).reshape(parts, size, -1)
 
 

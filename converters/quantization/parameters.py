@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.graph import Convolution, Floats, Linear
+from converters.quantization.pairs import largest_pairs
 
 LEVELS = 255
 MIDDLE_16 = 2**15
@@ -136,7 +137,7 @@ def quantize_linear(
     A channel that is almost dead would have a scale so small that its bias leaves int32: its scale
     is raised until the bias fits `bias_limit`.
     """
-    own = own_scales(operator)
+    own = own_scales(operator, paired=source.bits == 8)
     scales = np.maximum(own, np.abs(operator.bias) / (source.scale * bias_limit))
     scales = scales.astype(np.float32)
     bias = np.rint(operator.bias / (scales.astype(np.float64) * source.scale)).astype(np.int32)
@@ -151,16 +152,24 @@ def quantize_weights(operator: Linear, scales: Floats) -> NDArray[np.int8]:
     return np.clip(levels, -WEIGHT_LEVELS, WEIGHT_LEVELS).astype(np.int8)
 
 
-def own_scales(operator: Linear) -> Floats:
-    """The scales that the weights were rounded for, else those that cover them: (out,)."""
-    return weight_scales(operator) if operator.scales is None else operator.scales
+def own_scales(operator: Linear, paired: bool) -> Floats:
+    """The scales that the weights were rounded for, else `weight_scales`: (out,)."""
+    return weight_scales(operator, paired) if operator.scales is None else operator.scales
 
 
-def weight_scales(operator: Linear) -> Floats:
-    """The scale of each output channel, (out,): its largest weight is the last level."""
+def weight_scales(operator: Linear, paired: bool) -> Floats:
+    """The scale of each output channel, (out,): its largest weight is the last level.
+
+    Args:
+        operator: A convolution or dense layer in float.
+        paired: Whether levels will be multiplied with it. Then the largest pair is the last level
+            as well, so that the nearest ones keep to `converters.quantization.pairs`.
+    """
     axis = _channel_axis(operator)
     others = tuple(a for a in range(operator.weights.ndim) if a != axis)
     largest = np.abs(operator.weights).max(axis=others)
+    if paired:
+        largest = np.maximum(largest, largest_pairs(operator))
     return np.maximum(largest / WEIGHT_LEVELS, _SMALLEST_SCALE).astype(np.float32)
 
 

@@ -27,10 +27,10 @@ from converters.quantization.simulate import Image
 from edgenet.errors import UsageError
 
 Report = Callable[[str], None]
-Rounding = Callable[[Linear, Moments], Linear]
+Rounding = Callable[[Linear, Moments, bool], Linear]
 ROUNDINGS: Mapping[str, Rounding] = {
     "least-squares": round_weights,
-    "nearest": lambda operator, moments: operator,
+    "nearest": lambda operator, moments, paired: operator,
 }
 DEFAULT_ROUNDING = "least-squares"
 # What can be left out, in the order in which it is done.
@@ -180,7 +180,8 @@ def quantize(
         recipe = replayed
         recipe.require_operators(graph)
     report("rounding weights and correcting biases" if recipe.corrected else "rounding weights")
-    rounded = rewritten(_rounded(whole, observations, recipe.rounding), pieces)
+    paired = precision in _NARROW
+    rounded = rewritten(_rounded(whole, observations, recipe.rounding, paired), pieces)
     seen = observations.images + images.count - split.count
     bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen)
     return _arranged(bare, recipe, formats)
@@ -233,11 +234,11 @@ def _find_rewrites(
     return rewrites
 
 
-def _rounded(graph: Graph, observations: Observations, rounding: str) -> Graph:
+def _rounded(graph: Graph, observations: Observations, rounding: str, paired: bool) -> Graph:
     def of(operator: Operator) -> Operator:
         if not isinstance(operator, Linear):
             return operator
-        return ROUNDINGS[rounding](operator, observations.inputs[operator.name])
+        return ROUNDINGS[rounding](operator, observations.inputs[operator.name], paired)
 
     return graph.with_operators(list(in_order(of, graph.operators)))
 

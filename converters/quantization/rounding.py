@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from converters.graph import Convolution, Doubles, Linear
 from converters.quantization.moments import Moments, in_parts
+from converters.quantization.pairs import fitting, neighbours
 from converters.quantization.parameters import WEIGHT_LEVELS, weight_scales
 
 # Of the mean variance, added to each input's own: GPTQ's "percdamp".
@@ -27,19 +28,22 @@ _BLOCK = 64
 _TRIANGLE = 128
 
 
-def round_weights(operator: Linear, moments: Moments) -> Linear:
+def round_weights(operator: Linear, moments: Moments, paired: bool) -> Linear:
     """The operator with weights on the grid of its `scales` and with the bias that goes with them.
 
     Args:
         operator: A convolution or dense layer in float.
         moments: Of its inputs.
+        paired: Whether levels will be multiplied with its weights; see `weight_scales`.
     """
-    scales = weight_scales(operator)
+    scales = weight_scales(operator, paired)
     weights = _grouped(operator)
+    taps = weights.shape[1]
+    beside = neighbours(operator, taps) if paired else np.empty((taps, 0), np.intp)
     by_group = np.broadcast_to(
         scales.reshape(-1, weights.shape[2]), (len(weights), weights.shape[2])
     )
-    rounded = _least_squares(weights, moments, by_group.astype(np.float64))
+    rounded = _least_squares(weights, moments, by_group.astype(np.float64), beside)
     shift = np.einsum("gt,gto->go", moments.mean, weights - rounded)
     # The groups of a depthwise convolution are its outputs, others add up to them.
     shift = shift.reshape(-1) if shift.size == operator.bias.size else shift.sum(axis=0)
@@ -66,28 +70,35 @@ def _ungrouped(operator: Linear, weights: Doubles) -> Doubles:
     return weights.reshape(-1, operator.bias.size)[:taps].reshape(operator.weights.shape)
 
 
-def _least_squares(weights: Doubles, moments: Moments, scales: Doubles) -> Doubles:
-    """Rounds (groups, taps, outputs) tap by tap, the tap of the largest variance first."""
+def _least_squares(
+    weights: Doubles, moments: Moments, scales: Doubles, beside: NDArray[np.intp]
+) -> Doubles:
+    """Rounds (groups, taps, outputs) tap by tap, the tap of the largest variance first.
+
+    `beside` are each tap's `neighbours`.
+    """
     order = np.argsort(-moments.variance, axis=1, kind="stable")
     # What a constant input's variance may be off by, and a dead one's.
     floor = _PRECISION * (moments.mean**2).mean(axis=1) + np.finfo(np.float32).tiny
     factor = _error_factor(moments.covariance, floor, order)
     left = np.take_along_axis(weights, order[:, :, None], axis=1)
-    rounded = np.empty_like(left)
-    taps = weights.shape[1]
+    groups, taps, outputs = weights.shape
+    # In the order of the weights; the last is where none is beside, and stays zero.
+    levels = np.zeros((groups, taps + 1, outputs))
+    every = np.arange(groups)
     for start in range(0, taps, _BLOCK):
         end = min(start + _BLOCK, taps)
         errors = np.empty_like(left[:, start:end])
         for tap in range(start, end):
-            levels = np.clip(np.rint(left[:, tap] / scales), -WEIGHT_LEVELS, WEIGHT_LEVELS)
-            rounded[:, tap] = levels * scales
-            error = (left[:, tap] - rounded[:, tap]) / factor[:, tap, tap, None]
+            place = order[:, tap]
+            level = np.clip(np.rint(left[:, tap] / scales), -WEIGHT_LEVELS, WEIGHT_LEVELS)
+            level = fitting(level, levels[every, beside[place].T])
+            levels[every, place] = level
+            error = (left[:, tap] - level * scales) / factor[:, tap, tap, None]
             left[:, tap + 1 : end] -= factor[:, tap, tap + 1 : end, None] * error[:, None, :]
             errors[:, tap - start] = error
         left[:, end:] -= factor[:, start:end, end:].transpose(0, 2, 1) @ errors
-    result = np.empty_like(rounded)
-    np.put_along_axis(result, order[:, :, None], rounded, axis=1)
-    return result
+    return levels[:, :-1] * scales[:, None]
 
 
 def _error_factor(covariance: Doubles, floor: Doubles, order: NDArray[np.intp]) -> Doubles:

