@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Gra
 from converters.ladder import DEFAULT_DROP, Rung, rungs
 from converters.npu.compiling import compiled_for, prepared
 from converters.preprocessing import Preprocessing
+from converters.quantization.arrangement import reckoned
 from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
@@ -58,6 +60,8 @@ from edgenet.images import ImageError, ImageFolder
 
 # What Keras answers at a time: 16 images of B0, 2 of B7.
 _KERAS_PIXELS = 16 * 224 * 224
+# Images on which an engine's int8 is compared with its arithmetic.
+_RECKONED = 16
 # Fewer images than these are told to be few.
 _ENOUGH = 32
 
@@ -355,6 +359,7 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
         target=None if request.target is None else request.target.to_json(rung.precision),
     )
     own = {} if request.target is None else request.target.lowerings
+    by_arithmetic = _by_arithmetic(request, frozen, rung)
 
     def verified(format: str, precision: str, home: Path, made: Quantized | None) -> Artifact:
         report(f"lowering to {format} {precision} and verifying")
@@ -365,7 +370,10 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
             files = lower(frozen.graph, format, precision, None, home)
         records = tuple(record_of(folder, file) for file in files)
         images = frozen.verification.batches(request.batch)
-        return verify(Bundle(folder, manifest), format, precision, records, images, frozen.logits)
+        wanted = None if made is None else by_arithmetic.get(format)
+        return verify(
+            Bundle(folder, manifest), format, precision, records, images, frozen.logits, wanted
+        )
 
     artifacts = tuple(
         verified(format, rung.precision_of(format), folder, quantized) for format in request.formats
@@ -382,6 +390,23 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     if request.evaluate is not None:
         judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)
+
+
+def _by_arithmetic(request: Request, frozen: Frozen, rung: Rung) -> Mapping[str, Floats]:
+    """What int8 has to answer to the first images that verify, by format."""
+    if rung.quantized is None or rung.precision not in SEARCHED:
+        return {}
+    lowerings = {} if request.target is None else request.target.lowerings
+    images = list(islice(frozen.verification.batches(1), _RECKONED))
+    # Formats that are alike lower one graph.
+    answers: dict[Graph, Floats] = {}
+    found: dict[str, Floats] = {}
+    for format in set(request.formats) - set(lowerings):
+        graph, recipe = rung.quantized.of(format), rung.quantized.recipe.of(format)
+        if graph not in answers:
+            answers[graph] = reckoned(graph, recipe, format, images)
+        found[format] = answers[graph]
+    return found
 
 
 def _recipe(rung: Rung) -> Mapping[str, Any] | None:

@@ -14,8 +14,10 @@ from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageFolder, Pixels
 from edgenet.measure import parity
+from edgenet.measure.accuracy import sqnr_db
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
+from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.loading import load_artifact
 
 _EVALUATION_BATCH = 32
@@ -33,6 +35,9 @@ _LIMITS = {
     "w8": Limits(min_sqnr=10.0),
     "dynamic": Limits(min_sqnr=10.0),
 }
+# Kernels round ties their own way, which moves the noise by a decibel or two. Twice its amplitude
+# is other arithmetic: sums that saturate, say, as 16-bit ones do on x86 without VNNI.
+_OTHERWISE_DB = 6.0
 # What an artifact says before its check: nothing that a limit would let through.
 _UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
 
@@ -46,6 +51,7 @@ def verify(
     files: tuple[FileRecord, ...],
     images: Iterable[Pixels],
     logits: Floats,
+    reckoned: Floats | None = None,
 ) -> Artifact:
     """Runs a new file of a bundle and compares its logits with Keras's on the same images.
 
@@ -56,6 +62,7 @@ def verify(
         files: What an engine needs of the bundle, the one to open first.
         images: Batches of the model's size.
         logits: What Keras answers, images x classes.
+        reckoned: What int8 has to answer to the first of the images, by its arithmetic.
 
     Raises:
         AccuracyError: A file does not give Keras's answers, and int8 is not the reason.
@@ -63,6 +70,7 @@ def verify(
     artifact = Artifact(format, precision, files, _UNVERIFIED)
     with load_artifact(bundle, artifact) as session:
         answers = np.concatenate([session.run(batch) for batch in images])
+        engine = session.info.engine
     if not np.isfinite(answers).all():
         raise AccuracyError(
             f"the {precision} {format} file answers with nan or infinity: the model's numbers are "
@@ -72,8 +80,27 @@ def verify(
     failures = _LIMITS.get(precision, Limits()).failures(found)
     if failures:
         raise AccuracyError(f"the {precision} {format} file is not the Keras model: {failures[0]}")
+    if reckoned is not None:
+        _require_arithmetic(artifact, engine, logits, answers, reckoned)
     verified = Verification(len(logits), found.agreement, found.sqnr_db, found.max_error)
     return replace(artifact, verified=verified)
+
+
+def _require_arithmetic(
+    artifact: Artifact, engine: str, logits: Floats, answers: Floats, reckoned: Floats
+) -> None:
+    """Refuses a file that its engine computes otherwise than int8 is defined."""
+    count = len(reckoned)
+    kept, wanted = (sqnr_db(logits[:count], found) for found in (answers[:count], reckoned))
+    # Either is None where nothing was rounded at all.
+    if kept is None or wanted is None or kept >= wanted - _OTHERWISE_DB:
+        return
+    raise AccuracyError(
+        f"on this CPU ({cpu_name()}) {engine} answers with {kept:.1f} dB of Keras's logits where "
+        f"the arithmetic of the {artifact.precision} {artifact.format} file gives {wanted:.1f}: "
+        f"its kernels err here. Leave {artifact.format} out with --to, or take another version of "
+        "the engine"
+    )
 
 
 def judge(

@@ -1,15 +1,16 @@
-"""What an arrangement of `converters.formats` makes of a graph, and which tensors it rounds."""
+"""What an arrangement of `converters.formats` makes of a graph, rounds, and answers then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from converters.formats import EVERY_TENSOR, LINEAR_INPUTS
-from converters.graph import INPUT, LOGITS, PROBABILITIES, Graph, Linear
+from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
+from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph, Linear
 from converters.quantization.lifting import unlifted
 from converters.quantization.parameters import Quantization
 from converters.quantization.recipe import Recipe
 from converters.quantization.silu import merged
+from converters.quantization.simulate import Image, logits, simulated
 
 ARRANGED: Mapping[str, Callable[[Graph], Graph]] = {
     EVERY_TENSOR: unlifted,
@@ -27,3 +28,15 @@ def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str,
     if arrangement == EVERY_TENSOR:
         names |= {operator.output for operator in integer}
     return {n: q for n, q in quantizations.items() if n in names - {INPUT, LOGITS, PROBABILITIES}}
+
+
+def reckoned(graph: Graph, recipe: Recipe, format: str, images: Iterable[Image]) -> Floats:
+    """The logits that an engine has to arrive at, up to ties: (images, classes).
+
+    Args:
+        graph: What the format lowers: in its arrangement, for a batch of 1.
+        recipe: Of the format.
+        format: A key of `converters.formats.ARRANGEMENTS`.
+        images: Batches of 1.
+    """
+    return logits(simulated(graph, held_tensors(graph, recipe, ARRANGEMENTS[format])), images)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from converters.formats import ARRANGEMENTS
 from converters.graph import Floats, Graph, Operator
-from converters.quantization.arrangement import ARRANGED, held_tensors
+from converters.quantization.arrangement import ARRANGED, held_tensors, reckoned
 from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
 from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.quantize import Quantized, with_float
@@ -55,9 +55,8 @@ def _float_logits(quantized: Quantized) -> Floats:
 
 
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
-    lowered = quantized.of(format)
-    held = held_tensors(lowered, quantized.recipe.of(format), ARRANGEMENTS[format])
-    return noise(logits(simulated(lowered, held), quantized.aside), reference)
+    lowered, recipe = quantized.of(format), quantized.recipe.of(format)
+    return noise(reckoned(lowered, recipe, format, quantized.aside), reference)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,11 +17,11 @@ def images():
     return Textures.make(12, seed=8).images
 
 
-def verified(bundle: Bundle, images, logits):
+def verified(bundle: Bundle, images, logits, reckoned=None):
     artifact = bundle.artifact("onnx")
     batches = [images[:5], images[5:]]
     return verify(
-        *(bundle, artifact.format, artifact.precision, artifact.files, batches, logits)
+        *(bundle, artifact.format, artifact.precision, artifact.files, batches, logits, reckoned)
     ).verified
 
 
@@ -51,6 +51,18 @@ def test_an_int8_file_is_measured_whatever_it_lost(tiny_bundle, images):
         logits = session.run(images)
     assert verified(bundle, images, logits).sqnr_db > 10
     assert verified(bundle, images, np.ascontiguousarray(logits[:, ::-1])).agreement < 0.5
+
+
+def test_int8_that_an_engine_computes_otherwise_than_it_is_defined_is_refused(tiny_bundle, images):
+    bundle = Bundle.open(tiny_bundle)
+    with load(bundle, reference=True) as reference, load(bundle, "onnx") as session:
+        logits, own = reference.run(images), session.run(images)
+    noise = own[:8] - logits[:8]
+    for amplitude in (0.6, 1.0, 3.0):
+        assert verified(bundle, images, logits, logits[:8] + amplitude * noise)
+    for amplitude in (0.1, 0.4):
+        with pytest.raises(AccuracyError, match=r"on this CPU \(.+\) onnxruntime .* out with --to"):
+            verified(bundle, images, logits, logits[:8] + amplitude * noise)
 
 
 def test_the_judge_refuses_more_drop_than_allowed(tiny_bundle, texture_folder):
