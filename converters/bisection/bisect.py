@@ -9,6 +9,7 @@ from converters.bisection import compare
 from converters.bisection.network import Network, Step
 from converters.bisection.search import MOST_CANDIDATES, Goal, Measure, Restored, Score, search
 from converters.graph import Floats
+from converters.quantization.pairs import overflow
 from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import agreement, sqnr_db
@@ -24,13 +25,15 @@ class Row:
     """A step with its SQNR in dB against the float twin, infinite where equal to the bit.
 
     `sqnr_db` is None for a tensor that the twin lacks, `own_sqnr_db` (the step alone in int8, on
-    float inputs) for a step that computes in float.
+    float inputs) for a step that computes in float. `overflows` where products of its weights leave
+    16 bits, which x86 without VNNI cuts off; see `converters.quantization.pairs`.
     """
 
     step: Step
     sqnr_db: float | None
     own_sqnr_db: float | None
     returned: bool
+    overflows: bool
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,13 @@ def bisect(
         score = measure(frozenset())
     return Findings(
         rows=tuple(
-            Row(step, forward.get(number), own.get(number), number in restored.steps)
+            Row(
+                step,
+                forward.get(number),
+                own.get(number),
+                number in restored.steps,
+                number in own and _overflows(network, number),
+            )
             for number, step in enumerate(network.steps)
         ),
         images=len(images),
@@ -97,6 +106,11 @@ def bisect(
         restored=restored,
         float_macs_share=_share(network, restored),
     )
+
+
+def _overflows(network: Network, number: int) -> bool:
+    levels = network.levels(number)
+    return levels is not None and overflow(levels)
 
 
 def _require_pair(network: Network, twin: Network) -> None:

@@ -23,6 +23,7 @@ from converters.graph import Floats
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import sqnr_db
 
+Levels = NDArray[np.int8]
 # Weights rounded to 8 bits keep 30 dB and more; those of a rewritten operator are other numbers.
 _SAME_WEIGHTS_DB = 20.0
 # To (height, width, in, out) from TFLite's order of a convolution's weights, and from the others'.
@@ -100,6 +101,14 @@ class Network(ABC):
     @abstractmethod
     def function(self, tensor: str) -> str:
         """The activation that makes a tensor of a float file: "relu", "relu6", else "linear"."""
+
+    def levels(self, number: int) -> Levels | None:
+        """The int8 weights of a step, (..., in, out), whose products are added two by two.
+
+        None where it has none: a depthwise convolution, say, or all of a format whose engine adds
+        in 32 bits.
+        """
+        return None
 
     @cached_property
     def index(self) -> Mapping[str, int]:

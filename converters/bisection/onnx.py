@@ -15,6 +15,7 @@ from onnx import TensorProto
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
 from converters.bisection.network import (
+    Levels,
     Network,
     Probe,
     Step,
@@ -101,6 +102,9 @@ class OnnxNetwork(Network):
             return "relu"
         bounds = [float(self._wiring.dequantized(name)) for name in self._wiring.weights(node)]
         return "relu6" if bounds == _RELU6 else "linear"
+
+    def levels(self, number: int) -> Levels | None:
+        return self._wiring.levels(self._nodes[number])
 
     def _edited(self, chosen: Collection[str]) -> Edit:
         edit = Edit(self._model, self._wiring)

@@ -86,6 +86,19 @@ class Wiring:
         wide = levels.astype(np.float64) - zeros
         return (wide * scale.reshape(along)).astype(np.float32)
 
+    def levels(self, node: Any) -> NDArray[np.int8] | None:
+        """The int8 weights of a product, (..., in, out), of which no depthwise one has any."""
+        if len(node.input) < 2 or not self.is_constant(node.input[1]):
+            return None
+        maker = self.makers.get(node.input[1])
+        levels = None if maker is None else self.values(maker.input[0])
+        settings = {attribute.name: attribute.i for attribute in node.attribute}
+        if levels is None or levels.dtype != np.int8 or settings.get("group", 1) > 1:
+            return None
+        if node.op_type == "Conv":
+            return levels.transpose(2, 3, 1, 0)
+        return levels.T if settings.get("transB") else levels
+
     def shape(self, name: str) -> Sequence[int]:
         """The shape of a constant, through its DequantizeLinear."""
         while name not in self.constants:

@@ -21,6 +21,7 @@ from openvino import opset13 as ops
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of
 from converters.bisection.network import (
+    Levels,
     Network,
     Probe,
     Step,
@@ -68,6 +69,22 @@ class _Part:
         if self.biased is self.root:
             return (weights,)
         return weights, _values(_bias(self.biased)).reshape(-1)
+
+    @property
+    def levels(self) -> Levels | None:
+        """The int8 weights, (..., in, out), of which a convolution of groups has none."""
+        kind = self.root.get_type_name()
+        constant = _maker(self.root, 1) if self.linear else None
+        while constant is not None and constant.get_type_name() in _FOLDED:
+            constant = _maker(constant, 0)
+        if kind == "GroupConvolution" or constant is None or constant.get_type_name() != "Constant":
+            return None
+        if constant.get_element_type() != ov.Type.i8:
+            return None
+        levels = np.asarray(constant.data)
+        if kind == "Convolution":
+            return levels.transpose(2, 3, 1, 0)
+        return levels.T if self.root.get_attributes()["transpose_b"] else levels
 
     def twin(self) -> Any:
         """The root and its bias a second time, on the same inputs."""
@@ -126,6 +143,9 @@ class OpenvinoNetwork(Network):
         number = self.index.get(tensor)
         kind = "" if number is None else self._parts[number].end.get_type_name()
         return _FUNCTIONS.get(kind, "linear")
+
+    def levels(self, number: int) -> Levels | None:
+        return self._parts[number].levels
 
     def _copy(self) -> tuple[Any, list[_Part]]:
         model = self._model.clone()

@@ -12,10 +12,12 @@ B0).
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.graph import Convolution, Doubles, Floats, Linear
+from converters.graph import Convolution, Doubles, Floats, Linear, Shape
 
 PAIR_LEVELS = 128
 """255 · 128 is the last product that 16 bits hold."""
@@ -37,11 +39,15 @@ def neighbours(operator: Linear, taps: int) -> NDArray[np.intp]:
     Returns:
         (taps, 0 to 2).
     """
-    every = np.arange(taps)
-    window = isinstance(operator, Convolution) and operator.kernel != (1, 1)
     if isinstance(operator, Convolution) and operator.depthwise:
-        beside = np.empty((taps, 0), np.intp)
-    elif window and operator.weights.shape[2] % 2:
+        return np.empty((taps, 0), np.intp)
+    return _beside(operator.weights.shape, taps)
+
+
+def _beside(shape: Shape, taps: int) -> NDArray[np.intp]:
+    every = np.arange(taps)
+    *window, channels, _ = shape
+    if prod(window) > 1 and channels % 2:
         beside = np.stack([every - 1, every + 1], axis=1)
     else:
         beside = (every ^ 1)[:, None]
@@ -51,14 +57,23 @@ def neighbours(operator: Linear, taps: int) -> NDArray[np.intp]:
 def largest_pairs(operator: Linear) -> Floats:
     """The largest sum of neighbours of one sign, in magnitude, by output channel: (out,)."""
     weights = operator.weights.reshape(-1, operator.bias.size)
-    return np.maximum(_largest(operator, weights), _largest(operator, -weights))
+    return _largest(weights, neighbours(operator, len(weights)))
 
 
-def _largest(operator: Linear, weights: Floats) -> Floats:
-    """Of the positive ones of (taps, out)."""
-    above = np.maximum(weights, 0)
-    beside = np.pad(above, ((0, 1), (0, 0)))[neighbours(operator, len(above))]
-    largest: Floats = (above[:, None] + beside).max(axis=(0, 1), initial=0)
+def overflow(levels: NDArray[np.int8]) -> bool:
+    """Whether weights, (..., in, out) but no depthwise ones, have a pair that 16 bits cut off."""
+    taps = levels.reshape(-1, levels.shape[-1]).astype(np.float32)
+    return bool(_largest(taps, _beside(levels.shape, len(taps))).max() > PAIR_LEVELS)
+
+
+def _largest(weights: Floats, beside: NDArray[np.intp]) -> Floats:
+    """Of (taps, out), with each tap's neighbours: (out,)."""
+    sums = []
+    for sign in (1, -1):
+        of_sign = np.maximum(sign * weights, 0)
+        others = np.pad(of_sign, ((0, 1), (0, 0)))[beside]
+        sums.append((of_sign[:, None] + others).max(axis=(0, 1), initial=0))
+    largest: Floats = np.maximum(*sums)
     return largest
 
 

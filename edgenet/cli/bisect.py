@@ -204,6 +204,7 @@ def _entry(row: Row) -> dict[str, Any]:
         "sqnr_db": _finite(row.sqnr_db),
         "own_sqnr_db": _finite(row.own_sqnr_db),
         "returned": row.returned,
+        "overflows": row.overflows,
     }
 
 
@@ -233,7 +234,8 @@ def _report(findings: Findings, source: str) -> str:
         f"{findings.images} images of {source}: agreement {score.agreement:.4f}, "
         f"SQNR {_decibels(score.sqnr_db)} dB"
     )
-    return f"{opening}\n{render(headers, rows, '<<<>><')}\n\n{_advice(findings)}"
+    table = render(headers, rows, "<<<>><")
+    return "\n".join([opening, table, "", _advice(findings), *_overflow(findings)])
 
 
 def _shortened(name: str) -> str:
@@ -252,7 +254,8 @@ def _worst(rows: tuple[Row, ...]) -> set[int]:
 
 
 def _remark(row: Row, worst: bool) -> str:
-    return ", ".join(["worst"] * worst + ["to float"] * row.returned)
+    told = [("worst", worst), ("to float", row.returned), ("overflows", row.overflows)]
+    return ", ".join(word for word, holds in told if holds)
 
 
 def _decibels(ratio: float | None) -> str:
@@ -273,6 +276,22 @@ def _advice(findings: Findings) -> str:
         f"gives {score.agreement:.4f} and {_decibels(score.sqnr_db)} dB:\n  "
         + "\n  ".join(_islands(findings.rows))
     )
+
+
+def _overflow(findings: Findings) -> list[str]:
+    """What wide weights do on some processors."""
+    from edgenet.measure.machine import adds_in_16_bits, describe
+
+    count = sum(row.overflows for row in findings.rows)
+    if not count:
+        return []
+    here = "as this one does" if adds_in_16_bits(describe()["isa"]) else "unlike this one"
+    return [
+        f"in {count} operators neighbouring weights are so large that two products overflow 16 "
+        f"bits: an x86 CPU without VNNI cuts them off, {here}. edgenet convert makes no such "
+        "weights; ONNX Runtime's quantize_static makes none with reduce_range=True, nor does NNCF "
+        "with OverflowFix.ENABLE"
+    ]
 
 
 def _islands(rows: tuple[Row, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ _ISA = (
     *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
     *("neon", "asimd", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 )
+INT8_X86 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+"""What x86 multiplies 8-bit values with at once."""
 
 
 def describe() -> dict[str, Any]:
@@ -35,6 +38,18 @@ def describe() -> dict[str, Any]:
         "engines": {e.name: e.version for e in ENGINES if e.installed},
         "isa": _isa(),
     }
+
+
+def adds_in_16_bits(isa: Sequence[str]) -> bool:
+    """Whether int8 kernels take three instructions a product, and add two in 16 bits that saturate.
+
+    That is x86 without VNNI: vpmaddubsw, vpmaddwd and vpaddd (Intel's "Deep Learning with AVX-512
+    and DL Boost").
+
+    Args:
+        isa: The processor's instructions, as `describe` names them.
+    """
+    return "avx2" in isa and not INT8_X86.intersection(isa)
 
 
 def _isa() -> list[str]:

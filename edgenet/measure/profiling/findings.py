@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edgenet.measure.machine import INT8_X86, adds_in_16_bits
 from edgenet.measure.profiling.operators import Operator, Profile, speed
 
 _WORTH_TELLING = 0.05
 _SLOW_DEPTHWISE = 0.10
 _NAMED = 3
-# Without these, an 8-bit product takes several instructions (on x86 three: vpmaddubsw, vpmaddwd,
-# vpaddd; Intel's "Deep Learning with AVX-512 and DL Boost").
-_INT8_X86 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+# Without these, or x86's, an 8-bit product takes several instructions.
 _INT8_ARM = frozenset({"asimddp", "i8mm"})
 
 
@@ -57,9 +56,9 @@ def explain(
 
 def _instructions(precision: str, isa: Sequence[str]) -> str | None:
     known = set(isa)
-    if not precision.startswith("int8") or not known or known & (_INT8_X86 | _INT8_ARM):
+    if not precision.startswith("int8") or not known or known & (INT8_X86 | _INT8_ARM):
         return None
-    lacking = "VNNI or AMX" if "avx2" in known else "dot products (asimddp) or i8mm"
+    lacking = "VNNI or AMX" if adds_in_16_bits(isa) else "dot products (asimddp) or i8mm"
     return f"this processor has no {lacking}: an 8-bit product takes several instructions"
 
 

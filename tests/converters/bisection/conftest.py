@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ from converters.bisection.network import Network
 from converters.bisection.opening import NETWORKS
 from converters.formats import lower
 from converters.freeze import freeze
-from converters.graph import Graph
+from converters.graph import Graph, Linear
+from converters.quantization.parameters import weight_scales
 from converters.quantization.recipe import Recipe
 from tests.converters.graphs import recipe_of
 from tests.networks import Textures
@@ -28,12 +29,28 @@ class Frozen:
     recipe: Recipe
     folder: Path
 
+    @classmethod
+    def of(cls, model: Path, folder: Path) -> Frozen:
+        """Of a .keras file."""
+        import keras
+
+        graph = freeze(keras.saving.load_model(model, compile=False))
+        return cls(graph, recipe_of(graph, Textures.make(40, seed=3).images), folder)
+
     def file(self, format: str, precision: str, recipe: Recipe | None = None) -> Path:
         """The file of a format, lowered anew."""
         home = self.folder / f"{format}-{precision}"
         home.mkdir(exist_ok=True)
         chosen = None if precision == "fp32" else recipe or self.recipe
         return lower(self.graph, format, precision, chosen, home)[0]
+
+    def overflowing(self, folder: Path) -> Frozen:
+        """The same with weights as wide as 8 bits hold: products of two leave 16 bits."""
+        wide = [
+            replace(op, scales=weight_scales(op, paired=False)) if isinstance(op, Linear) else op
+            for op in self.graph.operators
+        ]
+        return replace(self, graph=self.graph.with_operators(wide), folder=folder)
 
     def pair(self, format: str, twin: str, recipe: Recipe | None = None) -> tuple[Network, Network]:
         """The int8 network of a format, and its float twin in a format."""
@@ -51,14 +68,10 @@ def opened(format: str, path: Path, twin: Network | None = None) -> Network:
 
 @pytest.fixture(scope="session")
 def frozen(tiny_models, tmp_path_factory) -> dict[str, Frozen]:
-    import keras
-
-    found = {}
-    for family in FAMILIES:
-        graph = freeze(keras.saving.load_model(tiny_models[family], compile=False))
-        recipe = recipe_of(graph, Textures.make(40, seed=3).images)
-        found[family] = Frozen(graph, recipe, tmp_path_factory.mktemp(f"bisect-{family}"))
-    return found
+    return {
+        family: Frozen.of(tiny_models[family], tmp_path_factory.mktemp(f"bisect-{family}"))
+        for family in FAMILIES
+    }
 
 
 @pytest.fixture(scope="session")

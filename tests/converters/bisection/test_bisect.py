@@ -69,6 +69,19 @@ def test_what_stands_before_the_spoiled_tensor_is_as_it_was(frozen, textures):
     assert ratios[0][place] > ratios[1][place] + 10
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_products_that_leave_16_bits_are_told(frozen, textures, tmp_path, format):
+    lite = frozen["lite"]
+    sound = bisect(*lite.pair(format, "tflite"), textures, Goal(0.0, 0.0), silent)
+    wide = lite.overflowing(tmp_path).pair(format, "tflite")
+    found = bisect(*wide, textures, Goal(0.0, 0.0), silent)
+    assert not any(row.overflows for row in sound.rows)
+    told = {row.step.layer for row in found.rows if row.overflows}
+    # LiteRT adds in 32 bits, and so do all engines' depthwise kernels.
+    assert told == set() if format == "tflite" else "stem_conv" in told
+    assert not any("dwconv" in layer for layer in told)
+
+
 def test_a_float_file_is_refused(frozen, textures):
     float_file = frozen["lite"].file("tflite", "fp32")
     network = opened("tflite", float_file)

@@ -171,6 +171,12 @@ def test_its_answers_are_restored(request, textures, maker):
     assert len(compared) > 0.9 * len(found.rows)
 
 
+def test_products_that_leave_16_bits_are_told(qdq, textures):
+    found = bisect(qdq.network, qdq.twin, textures, Goal(0.0, 0.0), silent)
+    told = [row.step.layer for row in found.rows if row.overflows]
+    assert 3 < len(told) == len({*told} - {layer for layer in told if "dwconv" in layer})
+
+
 @pytest.mark.parametrize("maker", ["reshaped", "dynamic"])
 def test_arithmetic_on_shapes_is_no_operator(request, maker):
     pair: Pair = request.getfixturevalue(maker)

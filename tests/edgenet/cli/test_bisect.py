@@ -10,11 +10,12 @@ import pytest
 
 from converters.pipeline import convert
 from edgenet.cli.main import main
+from tests.converters.bisection.conftest import Frozen
 
 KEYS = ["bundle", "format", "images", "agreement", "sqnr_db", "operators", "goal", "restore"]
 OPERATOR_KEYS = [
     *("layer", "operator", "tensor", "kind", "macs", "compared", "sqnr_db", "own_sqnr_db"),
-    "returned",
+    *("returned", "overflows"),
 ]
 RESTORE_KEYS = ["operators", "agreement", "sqnr_db", "float_macs_share", "reached"]
 
@@ -55,6 +56,23 @@ def test_the_table_names_layers_and_says_what_to_do(capsys, tiny_bundle, texture
     assert len(rows) == 1
     assert out.count("worst") == 5
     assert "for agreement 0.99 and 30 dB return to float" in out
+
+
+@pytest.mark.parametrize(("flags", "here"), [("avx2", "as this one"), ("avx2 avx_vnni", "unlike")])
+def test_weights_that_some_processors_overflow_with_are_told(
+    capsys, monkeypatch, tiny_models, texture_folder, tmp_path, flags, here
+):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.setattr("edgenet.measure.machine._CPUINFO", tmp_path / "cpuinfo")
+    wide = Frozen.of(tiny_models["lite"], tmp_path).overflowing(tmp_path)
+    reference = ["--reference", wide.file("onnx", "fp32")]
+    common = ["--images", texture_folder, "--count", 4, "--goal-agreement", 0, "--goal-sqnr", 0]
+    code, out, _ = bisect(capsys, wide.file("onnx", "int8"), *reference, *common)
+    assert code == 0
+    last = out.splitlines()[-1]
+    assert last.startswith(f"in {out.count('overflows')} operators neighbouring weights")
+    assert here in last
+    assert "edgenet convert" in last
 
 
 def test_a_file_that_meets_the_goal_is_left_alone(capsys, tiny_bundle, texture_folder):

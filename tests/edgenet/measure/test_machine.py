@@ -28,3 +28,10 @@ def test_flags_are_read_from_both_kinds_of_cpuinfo(tmp_path, monkeypatch):
     assert machine.describe()["isa"] == ["asimd", "asimddp"]
     path.unlink()
     assert machine.describe()["isa"] == []
+
+
+def test_x86_without_vnni_adds_in_16_bits():
+    assert machine.adds_in_16_bits(["avx2"])
+    assert machine.adds_in_16_bits(["avx2", "avx512f"])
+    for isa in (["avx2", "avx_vnni"], ["avx2", "avx512f", "avx512_vnni"], ["asimd"], []):
+        assert not machine.adds_in_16_bits(isa)
