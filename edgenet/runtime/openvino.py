@@ -90,6 +90,11 @@ class OpenvinoSession(Session):
         handle.request.infer(share_outputs=True)
         return handle.outputs[output].copy()
 
+    @staticmethod
+    def _told(message: str) -> list[str]:
+        # Before the reason stand the source files that it came through.
+        return [line for line in message.splitlines() if not line.startswith("Exception from ")]
+
     def _properties(self) -> dict[str, Any]:
         if self._plan.delegate.device != "cpu":
             return {"PERFORMANCE_HINT": "LATENCY"} | self._exactly()

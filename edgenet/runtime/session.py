@@ -330,9 +330,14 @@ class Session(ABC):
 
     def _refusal(self, what: str, error: Exception) -> EdgenetError:
         """An engine's error in one line; engines raise RuntimeError, ValueError and their own."""
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = next(iter(self._told(str(error))), type(error).__name__)
         engine = self._plan.engine
         return EdgenetError(f"{engine.name} {engine.version} {what} {self._plan.model}: {reason}")
+
+    @staticmethod
+    def _told(message: str) -> list[str]:
+        """The lines of an engine's error, the reason first."""
+        return message.splitlines()
 
     def _split(self, handle: Any, images: Pixels, output: str) -> Floats:
         size = self._shape[0]
