@@ -93,6 +93,20 @@ class Affine(Operator):
     def parameters(self) -> int:
         return self.scale.size + self.offset.size
 
+    def as_convolution(self) -> Convolution:
+        """The same by a depthwise convolution, whose weights have a scale for each channel."""
+        return Convolution(
+            self.name,
+            self.inputs,
+            self.output,
+            weights=self.scale.reshape(1, 1, -1, 1),
+            bias=self.offset,
+            function="linear",
+            strides=(1, 1),
+            padding=Padding(),
+            depthwise=True,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Unscaled(Affine):
@@ -209,7 +223,7 @@ def is_silu(operator: Operator) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Add(Operator):
-    """The sum of two tensors of the same shape."""
+    """The sum of two tensors: each size of the second is the first's, or 1."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,6 @@ from converters.graph import (
     Multiply,
     Operator,
     Pad,
-    Padding,
     Reshape,
     Shape,
 )
@@ -68,21 +67,6 @@ def build(
     for operator in builder.graph.operators:
         builder.add(operator)
     return builder.model(graph.outputs if outputs is None else outputs)
-
-
-def _as_depthwise(operator: Affine) -> Convolution:
-    """Channels scaled by the one convolution that runs so in levels on several threads."""
-    return Convolution(
-        operator.name,
-        operator.inputs,
-        operator.output,
-        weights=operator.scale.reshape(1, 1, -1, 1),
-        bias=operator.offset,
-        function="linear",
-        strides=(1, 1),
-        padding=Padding(),
-        depthwise=True,
-    )
 
 
 class Builder(Weights):
@@ -149,7 +133,8 @@ class Builder(Weights):
                 return
             source = self._float_pixels()
         elif quantized and self._is_map(operator):
-            self.add(_as_depthwise(operator))
+            # The one way to scale channels that runs so in levels on several threads.
+            self.add(operator.as_convolution())
             return
         scale, offset = (
             v.reshape(-1, 1, 1) if self._is_map(operator) else v

@@ -43,6 +43,7 @@ from converters.graph import (
 from converters.quantization.parameters import (
     PIXELS,
     Quantization,
+    are_powers,
     own_scales,
     quantize_weights,
     sigmoid_like,
@@ -110,15 +111,35 @@ class Builder(Tensors):
         if operator.inputs[0] == INPUT:
             self._normalized(operator)
             return
-        source, quantized = self.read(operator), self.quantized(operator)
+        quantized, name = self.quantized(operator), operator.name
+        if quantized and (np.any(operator.offset) or not are_powers(operator.scale)):
+            self._by_channel(operator)
+            return
+        source = self.read(operator)
+        scale = self.vector(f"{name}/scale", operator.scale, quantized)
         if not np.any(operator.offset):
-            scale = self.vector(f"{operator.name}/scale", operator.scale, quantized)
             self._binary(_Codes.MUL, source, scale, self.made(operator))
             return
         if not np.all(operator.scale == 1):
-            source = self._scaled(operator, source)
-        offset = self.vector(f"{operator.name}/offset", operator.offset, quantized)
+            scaled = self.tensor(f"{name}/scaled", False, self.graph.shapes[operator.output])
+            source = self._binary(_Codes.MUL, source, scale, scaled)
+        offset = self.vector(f"{name}/offset", operator.offset, False)
         self._binary(_Codes.ADD, source, offset, self.made(operator))
+
+    def _by_channel(self, operator: Affine) -> None:
+        """As a convolution: factors in levels, and what they make, share one scale otherwise."""
+        source, (batch, *_, channels) = self.read(operator), self.graph.shapes[operator.output]
+        convolution = operator.as_convolution()
+        if len(self.graph.shapes[operator.output]) == 4:
+            self._convolve(convolution, source, schema.Padding.VALID, self.made(operator))
+            return
+        names = [f"{operator.name}/{place}" for place in ("pixel", "convolved")]
+        for name, tensor in zip(names, (operator.inputs[0], operator.output), strict=True):
+            self.quantizations[name] = self.quantizations[tensor]
+        pixel, made = (self.tensor(name, True, (batch, 1, 1, channels)) for name in names)
+        self._reshape(source, names[0], (1, 1, channels), pixel)
+        self._convolve(convolution, pixel, schema.Padding.VALID, made)
+        self._reshape(made, operator.name, (channels,), self.made(operator))
 
     def _normalized(self, operator: Affine) -> None:
         """Pixels become float, and levels where an operator reads them so."""
@@ -144,15 +165,6 @@ class Builder(Tensors):
             operand = self.constant(f"{operator.name}/{name}", row)
             values = self._binary(code, values, operand, output)
 
-    def _scaled(self, operator: Affine, source: int) -> int:
-        name, quantized = f"{operator.name}/scaled", self.quantized(operator)
-        if quantized:
-            held = self.quantizations[operator.inputs[0]]
-            self.quantizations[name] = held.scaled(operator.scale)
-        scaled = self.tensor(name, quantized, self.graph.shapes[operator.output])
-        scale = self.vector(f"{operator.name}/scale", operator.scale, quantized)
-        return self._binary(_Codes.MUL, source, scale, scaled)
-
     def _both(self, operator: Operator) -> tuple[int, int]:
         return self.read(operator, 0), self.read(operator, 1)
 
@@ -170,8 +182,11 @@ class Builder(Tensors):
 
     @add.register
     def _(self, operator: Convolution) -> None:
-        # (height, width, in, out) becomes (out, height, width, in), depthwise (1, ..., channels).
         source, padding = self._padded(operator)
+        self._convolve(operator, source, padding, self.made(operator))
+
+    def _convolve(self, operator: Convolution, source: int, padding: int, output: int) -> None:
+        # (height, width, in, out) becomes (out, height, width, in), depthwise (1, ..., channels).
         options: Any = (
             schema.DepthwiseConv2DOptionsT() if operator.depthwise else schema.Conv2DOptionsT()
         )
@@ -184,7 +199,7 @@ class Builder(Tensors):
         else:
             code, kind = _Codes.CONV_2D, _Options.Conv2DOptions
         inputs = [source, *self.constants(operator, (3, 0, 1, 2), 3 if operator.depthwise else 0)]
-        self.emit(code, inputs, self.made(operator), options, kind)
+        self.emit(code, inputs, output, options, kind)
 
     def _padded(self, operator: Convolution) -> tuple[int, int]:
         """The input and the padding mode, after an explicit Pad where neither mode fits."""
@@ -323,7 +338,7 @@ class Builder(Tensors):
             self.quantizations[pooled] = self.quantizations[operator.output]
         window = self.tensor(pooled, quantized, (batch, 1, 1, channels))
         self.emit(_Codes.MAX_POOL_2D, [self.read(operator)], window, options, kind)
-        self._reshape(window, operator, (channels,))
+        self._reshape(window, operator.name, (channels,), self.made(operator))
 
     @add.register
     def _(self, operator: Pad) -> None:
@@ -332,14 +347,15 @@ class Builder(Tensors):
 
     @add.register
     def _(self, operator: Reshape) -> None:
-        self._reshape(self.read(operator), operator, operator.target)
+        source = self.read(operator)
+        self._reshape(source, operator.name, operator.target, self.made(operator))
 
-    def _reshape(self, source: int, operator: Operator, target: Sequence[int]) -> None:
+    def _reshape(self, source: int, name: str, target: Sequence[int], output: int) -> None:
         # Whatever the batch: a session may ask for another.
         shape = [-1, *target]
-        inputs = [source, self.shape_constant(f"{operator.name}/shape", shape)]
+        inputs = [source, self.shape_constant(f"{name}/shape", shape)]
         options = schema.ReshapeOptionsT(newShape=shape)
-        self.emit(_Codes.RESHAPE, inputs, self.made(operator), options, _Options.ReshapeOptions)
+        self.emit(_Codes.RESHAPE, inputs, output, options, _Options.ReshapeOptions)
 
     def finish(self) -> bytes:
         """The file, with the graph's outputs in float."""

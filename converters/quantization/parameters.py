@@ -89,9 +89,8 @@ class Quantization:
 
         Others get, of the ranges up to twice as wide as theirs, the one whose levels come nearest.
         """
-        fractions, exponents = np.frexp(values)
-        if bits == 8 and np.all(fractions == 0.5):
-            return cls(float(np.exp2(exponents.max() - 8)), 0)
+        if bits == 8 and are_powers(values):
+            return cls(float(values.max()) / 128, 0)
         low, high = float(values.min()), float(values.max())
         distinct, counts = np.unique(values, return_counts=True)
 
@@ -102,10 +101,10 @@ class Quantization:
         widths = np.linspace(1, 2, _WIDTHS if bits == 8 else 1)
         return min((cls.covering(low * width, high * width, bits) for width in widths), key=error)
 
-    def scaled(self, factors: Floats) -> Quantization:
-        """The parameters for what it holds times a factor for each channel."""
-        ends = np.outer((self.low, self.high), factors)
-        return Quantization.covering(float(ends.min()), float(ends.max()), self.bits)
+
+def are_powers(values: Floats) -> bool:
+    """Whether all are positive powers of two."""
+    return bool(np.all(np.frexp(values)[0] == 0.5))
 
 
 # Pixels are their own levels, and a sigmoid spends its 256 levels on [0, 1), or in 16 bits what is

@@ -160,16 +160,30 @@ def hidden_affine(chain: Chain) -> None:
     chain.affine().plus(skip)
 
 
+def quiet_channels(chain: Chain) -> None:
+    """BatchNormalization that nothing takes in makes a channel as loud as the others are."""
+    factors = np.array([1, 1, 1, 1, 1, 1, 1, 50])
+    skip = chain.convolution(8, (3, 3)).last
+    chain.convolution(8, (3, 3)).affine(1 / factors).activation("relu")
+    chain.affine(factors).plus(skip)
+
+
+def quiet_features(chain: Chain) -> None:
+    factors = np.array([1, 1, 1, 1, 1, 1, 1, 50])
+    chain.convolution(8, (3, 3)).affine(1 / factors).activation("relu").pool()
+    chain.affine(factors).activation("relu").dense(8).reshape(1, 1, 8)
+
+
 PARTS = [
     *(odd_padding, lonely_pad, tanh, unfused_relus, flattened_map, reshaped_map),
-    *(dead_channels, hidden_affine),
+    *(dead_channels, hidden_affine, quiet_channels, quiet_features),
 ]
 
 
 def with_all_parts() -> Graph:
     """A network with every operator that a lowering knows."""
     chain = Chain(11, 13, seed=4).normalize()
-    for part in (odd_padding, lonely_pad, tanh, unfused_relus, hidden_affine):
+    for part in (odd_padding, lonely_pad, tanh, unfused_relus, hidden_affine, quiet_channels):
         part(chain)
     chain.gate().activation("silu")
     return simplify(chain.head())
@@ -280,6 +294,21 @@ def test_what_the_family_seldom_needs(tmp_path, format, part, exact):
     recipe = recipe_of(graph, images, "min-max")
     found = answers(graph, format, "int8", recipe, images, tmp_path)[LOGITS]
     assert sqnr_db(expected, found) > 20
+
+
+@pytest.mark.parametrize("part", [quiet_channels, quiet_features])
+def test_channels_far_apart_lose_the_same_in_every_format(tmp_path, part):
+    chain = Chain(11, 13, seed=4).normalize()
+    part(chain)
+    graph = simplify(chain.head())
+    images = pixels(8, 11, 13)
+    expected, recipe = float_answers(graph, images)[LOGITS], recipe_of(graph, images, "min-max")
+    kept = []
+    for format in FORMATS:
+        (folder := tmp_path / format).mkdir()
+        found = answers(graph, format, "int8", recipe, images, folder)
+        kept.append(sqnr_db(expected, found[LOGITS]))
+    assert max(kept) - min(kept) < 3
 
 
 @pytest.mark.parametrize("format", FORMATS)
