@@ -48,14 +48,14 @@ def correct_biases(
     network = onnx.utils.Extractor(model)
     reached: list[Tensors] = [{INPUT: image} for image in images]
     shifts: dict[str, Floats] = {}
+    sums = {op.output: _sums(op, held) for op in rounded.operators}
     for operator, front in zip(rounded.operators, alive(rounded), strict=True):
         made = operator.output
         if made in taps:
-            exact = {name: f"{name}/exact" if name in held else name for name in front}
-            tap = taps[made]
-            reached, found = _advanced(network, reached, [*exact.values()], tap, held.get(tap))
+            names, tap = [sums.get(name, name) for name in front], taps[made]
+            reached, found = _advanced(network, reached, names, tap, held.get(tap))
             shifts[made] = _shrunk(wanted[tap] - found).astype(np.float32)
-            reached = [_shifted(values, exact[made], shifts[made]) for values in reached]
+            reached = [_shifted(values, sums[made], shifts[made]) for values in reached]
     return rounded.with_operators(
         [
             replace(op, bias=op.bias + shifts[op.output])
@@ -76,6 +76,13 @@ def _tap(graph: Graph, operator: Operator) -> str:
     if len(readers) == 1 and isinstance(readers[0], Activation):
         return readers[0].output
     return operator.output
+
+
+def _sums(operator: Operator, held: Mapping[str, Quantization]) -> str:
+    """The name in `simulated` of what an operator computes, before it is cut off and rounded."""
+    if isinstance(operator, Linear) and operator.function != "linear":
+        return f"{operator.output}/linear"
+    return f"{operator.output}/exact" if operator.output in held else operator.output
 
 
 def _float_means(
