@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.frontend.float32 import in_float32
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.walk import TOLD, Walk, layer_graph
 from converters.graph import (
@@ -62,7 +63,8 @@ def freeze(
     walk = Walk(input_shape=_input_shape(model, input_size, batch))
     if preprocess is not None:
         walk.emit(Affine(TOLD, (INPUT,), TOLD, preprocess.scale, preprocess.offset))
-    output = walk.model(model, [walk.operators[-1].output if walk.operators else INPUT])[0]
+    with in_float32(model):
+        output = walk.model(model, [walk.operators[-1].output if walk.operators else INPUT])[0]
     used = _begun_in_float(_reaching(walk.operators, output))
     _check_preprocessing(walk, used, preprocess)
     _require_finite(used)
@@ -99,6 +101,11 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
 def _require_float32(model: Any) -> None:
     """Mixed precision keeps its weights in float32, as the proof needs them."""
     for layer in model._flatten_layers():
+        if getattr(layer, "quantization_mode", None):
+            raise UnsupportedModelError(
+                f"layer {layer.name!r} is quantized by Keras ({layer.quantization_mode}): give the "
+                "model as it was before quantize()"
+            )
         if layer.weights and layer.variable_dtype in ("float16", "bfloat16"):
             raise UnsupportedModelError(
                 f"layer {layer.name!r} keeps its weights in {layer.variable_dtype}: build the "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from converters.frontend.float32 import Change, in_float32, replaced
 from converters.frontend.layers import passes_on
 from converters.frontend.supported import origin
 from converters.frontend.walk import layer_graph
@@ -17,9 +17,6 @@ from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
 from edgenet.images import Pixels
-
-# A layer, the name of one of its attributes, and another value for it.
-Change = tuple[Any, str, Any]
 
 
 def keras_logits(
@@ -38,8 +35,8 @@ def keras_logits(
     Raises:
         UsageError: They are no finite numbers.
     """
-    changes = [*_float32(model), *_silent(_last_acting(model))]
-    with _replaced(changes), warnings.catch_warnings():
+    silent = replaced([*_silent(_last_acting(model))])
+    with in_float32(model), silent, warnings.catch_warnings():
         # Keras warns where a model of one input was built with a list of it.
         warnings.simplefilter("ignore", UserWarning)
         answer = _compiled(model)
@@ -72,32 +69,6 @@ def _compiled(model: Any) -> Callable[[Floats], Any]:
     import tensorflow as tf
 
     return tf.function(partial(model, training=False), reduce_retracing=True)
-
-
-@contextmanager
-def _replaced(changes: Sequence[Change]) -> Iterator[None]:
-    """Sets attributes, and sets them back."""
-    before = [(layer, name, getattr(layer, name)) for layer, name, _ in changes]
-    for layer, name, value in changes:
-        setattr(layer, name, value)
-    try:
-        yield
-    finally:
-        for layer, name, value in before:
-            setattr(layer, name, value)
-
-
-def _float32(model: Any) -> Iterator[Change]:
-    """Has a model that was trained in mixed precision compute in float32, as its weights are."""
-    import keras
-
-    for layer in model._flatten_layers():
-        if layer.compute_dtype == "float32":
-            continue
-        yield layer, "dtype_policy", keras.dtype_policies.DTypePolicy("float32")
-        if isinstance(layer, keras.layers.Normalization):
-            for name in ("mean", "variance"):
-                yield layer, name, keras.ops.cast(getattr(layer, name), "float32")
 
 
 def _silent(layer: Any) -> Iterator[Change]:

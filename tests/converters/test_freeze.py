@@ -364,6 +364,25 @@ def test_a_model_trained_in_mixed_precision(policy):
     assert model.get_layer("top_conv").compute_dtype == policy.removeprefix("mixed_")
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_adapted_by_lora_in_mixed_precision(policy):
+    """Its kernels are handed out in half precision, products of the adapters in them."""
+    import keras
+
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = thin()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for name in ("top_conv", "predictions"):
+        layer = model.get_layer(name)
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(
+            np.random.default_rng(1).normal(0, 0.05, layer.lora_kernel_b.shape)
+        )
+    assert_frozen(model)
+
+
 def test_the_model_is_left_as_it_was():
     model = thin()
     images = pixels(2)

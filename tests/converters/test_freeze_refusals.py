@@ -242,3 +242,9 @@ def test_an_open_size_is_asked_for_and_a_fixed_one_kept():
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(UsageError, match="--input-size"):
         freeze(bare(), preprocess=Preprocessing.named("tf"), input_size=size)
+
+
+def test_a_model_that_keras_quantized():
+    model = network(lambda x: x)
+    model.quantize("int8")
+    assert "is quantized by Keras (int8)" in refusal(model)
