@@ -169,7 +169,7 @@ def _results(job: Job) -> Iterator[Result]:
         rungs(
             whole[0],
             DEFAULT_DROP,
-            bf16=False,
+            others=("int8-mixed", "w8", "fp16"),
             strict=False,
             weights_alone=lambda: quantize(job.graph, job.images(), Method(), "w8"),
             report=lambda line: print(line, file=sys.stderr),

@@ -6,7 +6,7 @@ calibration images that set nothing. With them every rung is judged on its drop 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from converters.formats import alike
@@ -24,10 +24,14 @@ _TIGHTENED = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Rung:
-    """A precision to try, with its network where it is calibrated."""
+    """A precision to try, with its network where it is calibrated.
+
+    `wanted_db` is the SQNR that its files have to keep, where nothing told it before.
+    """
 
     precision: str
     quantized: Quantized | None
+    wanted_db: float | None = None
 
     def precision_of(self, format: str) -> str:
         """Of a format's file: of a mixed network, one that needs nothing in float is int8."""
@@ -46,7 +50,7 @@ def rungs(
     quantized: Quantized,
     max_drop: float,
     *,
-    bf16: bool,
+    others: Collection[str],
     strict: bool,
     weights_alone: Callable[[], Quantized],
     report: Report,
@@ -59,7 +63,8 @@ def rungs(
     Args:
         quantized: In int8 throughout.
         max_drop: Points of top-1 that may be lost.
-        bf16: Whether all formats that are asked for have it.
+        others: The precisions that may be tried after int8: those that all formats asked for and
+            the target have.
         strict: int8 throughout or nothing.
         weights_alone: Makes the network of w8.
         report: Told what is tried and why.
@@ -85,16 +90,19 @@ def rungs(
         )
     if strict:
         return
-    for goal in (allowed, allowed * _TIGHTENED):
+    for goal in (allowed, allowed * _TIGHTENED) if "int8-mixed" in others else ():
         mixed = _mixed(quantized, groups, goal, wanted, report)
         if mixed is None:
             break
         if mixed is not quantized:
             yield Rung("int8-mixed", mixed)
-    if bf16 and _has_bf16():
-        yield Rung("bf16", None)
-    yield Rung("w8", weights_alone())
-    yield Rung("fp16", None)
+    if "bf16" in others and _has_bf16():
+        yield Rung("bf16", None, decibels(allowed))
+    if "w8" in others:
+        yield Rung("w8", weights_alone(), decibels(allowed))
+    # Nothing that is smaller than float loses less.
+    if "fp16" in others:
+        yield Rung("fp16", None)
 
 
 def _mixed(

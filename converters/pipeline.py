@@ -41,10 +41,11 @@ from converters.sources import (
     load_source,
 )
 from converters.targets import Target, target_named
-from converters.verify import Report, judge, verify
+from converters.verify import PrecisionError, Report, Skip, judge, verify
 from converters.versions import versions
 from edgenet.bundle import (
     MANIFEST,
+    PRECISIONS,
     Artifact,
     Bundle,
     Compiled,
@@ -68,7 +69,10 @@ _ENOUGH = 32
 
 @dataclass(frozen=True)
 class Frozen:
-    """The model as a graph, the images at hand, and what Keras answers to those that verify."""
+    """The model as a graph, the images at hand, and what Keras answers to those that verify.
+
+    `skip` is told of damaged images, where they are to be left out.
+    """
 
     source: Source
     graph: Graph
@@ -76,6 +80,7 @@ class Frozen:
     calibration: ImageSet
     verification: Images
     logits: Floats
+    skip: Skip | None
 
 
 def convert(
@@ -119,7 +124,7 @@ def convert(
         calibration: A folder of images that set the ranges; None takes crops of scikit-image's
             photographs.
         calibration_images: How many of them; None takes 128, or 27 where the effort is "fast".
-        skip_damaged: Leave damaged images of `calibration` out instead of stopping.
+        skip_damaged: Leave damaged images out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
         max_drop: How many points of top-1 it may lose. "int8" then becomes "int8-mixed", "w8" or
             "fp16" if it must; without `evaluate` the noise of the logits decides.
@@ -185,7 +190,7 @@ def convert(
         if place is not None and precision is None:
             request = replace(request, precision=place.precision_for(frozen.graph))
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
-        failed: AccuracyError | None = None
+        failed: PrecisionError | None = None
         for rung in _rungs(request, frozen, report):
             if failed is not None:
                 report(f"{failed}: trying {rung.precision}")
@@ -194,10 +199,10 @@ def convert(
                 _write(request, frozen, rung, folder, report)
                 failed = None
                 break
-            except AccuracyError as error:
+            except PrecisionError as error:
                 failed = error
         if failed is not None:
-            raise failed
+            raise AccuracyError(f"{failed}; nothing was written") from failed
     return Bundle.open(request.output)
 
 
@@ -228,11 +233,12 @@ def _freeze(request: Request, report: Report) -> Frozen:
     if request.evaluate is not None:
         ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
     spec = _input_spec(request, source, graph)
-    calibration, verification = _image_sets(request, spec, report)
+    skip = _skip(report) if request.skip_damaged else None
+    calibration, verification = _image_sets(request, spec, report, skip)
     report(f"asking Keras about {verification.count} images")
     at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
     logits = keras_logits(source.model, verification.batches(at_a_time), request.preprocess)
-    return Frozen(source, graph, spec, calibration, verification, logits)
+    return Frozen(source, graph, spec, calibration, verification, logits, skip)
 
 
 def _check_labels(source: Source, graph: Graph) -> None:
@@ -258,7 +264,22 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
     )
 
 
-def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[ImageSet, Images]:
+def _skip(report: Report) -> Skip:
+    """Tells of a damaged image once, however often its folder is read."""
+    told: set[str] = set()
+
+    def skip(name: str, error: ImageError) -> None:
+        line = f"left out {name}: {error}"
+        if line not in told:
+            told.add(line)
+            report(line)
+
+    return skip
+
+
+def _image_sets(
+    request: Request, spec: InputSpec, report: Report, skip: Skip | None
+) -> tuple[ImageSet, Images]:
     """The images to calibrate on, and the images to verify with."""
     count = request.calibration_images
     if count is None:
@@ -269,16 +290,7 @@ def _image_sets(request: Request, spec: InputSpec, report: Report) -> tuple[Imag
                 f"calibrating on crops of five photographs{_few(request)} with --calibration DIR"
             )
         return crop_sets(spec, count)
-
-    told: set[str] = set()
-
-    def skip(name: str, error: ImageError) -> None:
-        if name not in told:
-            told.add(name)
-            report(f"left out {name}: {error}")
-
-    on_damage = skip if request.skip_damaged else None
-    calibration, verification = folder_sets(request.calibration, spec, count, on_damage)
+    calibration, verification = folder_sets(request.calibration, spec, count, skip)
     found = calibration.description["images"]
     if found < _ENOUGH and request.precision in CALIBRATED:
         report(
@@ -313,11 +325,18 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         yield from rungs(
             quantized,
             drop,
-            bf16=request.formats == ("openvino",),
+            others=_others(request),
             strict=request.strict,
             weights_alone=lambda: _quantize(request, frozen, "w8", report),
             report=report,
         )
+
+
+def _others(request: Request) -> frozenset[str]:
+    """The precisions that every format that is written, and the target, has."""
+    shared = (name for name in PRECISIONS if set(request.formats) <= set(formats_of(name)))
+    target = request.target
+    return frozenset(name for name in shared if target is None or name in target.precisions)
 
 
 def _all_integers(request: Request) -> bool:
@@ -340,7 +359,7 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
     """Writes and verifies one precision, with its manifest, and judges it where that is asked.
 
     Raises:
-        AccuracyError: It does not keep what it must.
+        PrecisionError: It does not keep what it must.
     """
     quantized = None if rung.quantized is None else rung.quantized.with_batch(request.batch)
     manifest = Manifest(
@@ -378,6 +397,7 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
     artifacts = tuple(
         verified(format, rung.precision_of(format), folder, quantized) for format in request.formats
     )
+    _require_quiet(rung, artifacts)
     reference = None
     if rung.precision != "fp32":
         home = folder / "reference"
@@ -389,7 +409,18 @@ def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: R
     manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     if request.evaluate is not None:
-        judge(Bundle(folder, manifest), request.evaluate, request.max_drop, report)
+        bundle = Bundle(folder, manifest)
+        judge(bundle, request.evaluate, request.max_drop, report, frozen.skip)
+
+
+def _require_quiet(rung: Rung, artifacts: Sequence[Artifact]) -> None:
+    for artifact in artifacts:
+        kept = artifact.verified.sqnr_db
+        if rung.wanted_db is not None and kept is not None and kept < rung.wanted_db:
+            raise PrecisionError(
+                f"{rung.precision} keeps {kept:.1f} dB in {artifact.format} of the "
+                f"{rung.wanted_db:.1f} dB wanted"
+            )
 
 
 def _by_arithmetic(request: Request, frozen: Frozen, rung: Rung) -> Mapping[str, Floats]:

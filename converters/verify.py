@@ -12,7 +12,7 @@ import numpy as np
 from converters.graph import Floats
 from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
-from edgenet.images import ImageFolder, Pixels
+from edgenet.images import ImageError, ImageFolder, Pixels
 from edgenet.measure import parity
 from edgenet.measure.accuracy import sqnr_db
 from edgenet.measure.fidelity import Fidelity
@@ -42,6 +42,11 @@ _OTHERWISE_DB = 6.0
 _UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
 
 Report = Callable[[str], None]
+Skip = Callable[[str, ImageError], None]
+
+
+class PrecisionError(AccuracyError):
+    """A precision costs more accuracy than it may; another may not (exit code 3)."""
 
 
 def verify(
@@ -65,21 +70,23 @@ def verify(
         reckoned: What int8 has to answer to the first of the images, by its arithmetic.
 
     Raises:
-        AccuracyError: A file does not give Keras's answers, and int8 is not the reason.
+        PrecisionError: A file does not give Keras's answers for what its precision costs.
+        AccuracyError: It does not for another reason.
     """
     artifact = Artifact(format, precision, files, _UNVERIFIED)
     with load_artifact(bundle, artifact) as session:
         answers = np.concatenate([session.run(batch) for batch in images])
         engine = session.info.engine
     if not np.isfinite(answers).all():
-        raise AccuracyError(
+        raise PrecisionError(
             f"the {precision} {format} file answers with nan or infinity: the model's numbers are "
             f"beyond what {precision} holds; take another precision"
         )
     found = Fidelity.of(logits, answers)
     failures = _LIMITS.get(precision, Limits()).failures(found)
     if failures:
-        raise AccuracyError(f"the {precision} {format} file is not the Keras model: {failures[0]}")
+        told = f"the {precision} {format} file is not the Keras model: {failures[0]}"
+        raise AccuracyError(told) if precision == "fp32" else PrecisionError(told)
     if reckoned is not None:
         _require_arithmetic(artifact, engine, logits, answers, reckoned)
     verified = Verification(len(logits), found.agreement, found.sqnr_db, found.max_error)
@@ -104,16 +111,29 @@ def _require_arithmetic(
 
 
 def judge(
-    bundle: Bundle, folder: str | os.PathLike[str], max_drop: float | None, report: Report
+    bundle: Bundle,
+    folder: str | os.PathLike[str],
+    max_drop: float | None,
+    report: Report,
+    skip: Skip | None = None,
 ) -> None:
     """Evaluates a bundle on labelled images before it takes its place.
 
+    Args:
+        bundle: All of it, its place apart.
+        folder: See `edgenet.images.ImageFolder`.
+        max_drop: How many points of top-1 a file may lose; None judges nothing.
+        report: Told what is being done and what was found.
+        skip: Told of a damaged image, which is left out; where it is None, one stops the work.
+
     Raises:
-        AccuracyError: A file loses more than `max_drop` points of top-1.
+        PrecisionError: A file loses more than `max_drop` points of top-1.
+        ImageError: A damaged image, when it is reached; or all are.
     """
     report(f"evaluating on {os.fspath(folder)}")
     images = ImageFolder.open(folder).of_classes(bundle.labels(), bundle.classes)
-    batches = images.batches(bundle.manifest.input, _EVALUATION_BATCH)
+    on_error = "stop" if skip is None else "skip"
+    batches = images.batches(bundle.manifest.input, _EVALUATION_BATCH, on_error, skip)
     float_model = bundle.manifest.float_model
     assert float_model is not None, "convert writes one"
     with ExitStack() as stack:
@@ -130,4 +150,4 @@ def judge(
         drop = "" if found.drop_points is None else f", drop {found.drop_points:.2f} points"
         report(f"{format}: agreement {found.agreement:.4f}{drop}")
         if not result.passed:
-            raise AccuracyError(f"{result.failures[0]} by {format}; nothing was written")
+            raise PrecisionError(f"{result.failures[0]} by {format}")

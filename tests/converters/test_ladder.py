@@ -20,7 +20,7 @@ def made():
 
 
 def ladder(made: Quantized, drop: float, lines: list[str], **options: object) -> Iterator[Rung]:
-    chosen = {"bf16": False, "strict": False, **options}
+    chosen = {"others": ("int8-mixed", "w8", "fp16"), "strict": False, **options}
     return rungs(made, drop, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
@@ -75,10 +75,20 @@ def test_some_operators_return_to_float_where_it_is_not(made):
 
 
 def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
-    found = list(ladder(made, drop_for(loudest(made) * 1.1), []))
+    allowed = loudest(made) * 1.1
+    found = list(ladder(made, drop_for(allowed), []))
     assert [rung.precision for rung in found] == ["int8", "int8-mixed", "w8", "fp16"]
     assert found[2].quantized is made
     assert found[3].quantized is None
+    assert [rung.wanted_db is None for rung in found] == [True, True, False, True]
+    assert found[2].wanted_db == pytest.approx(decibels(allowed))
+
+
+def test_what_the_target_does_not_run_is_passed_over(made):
+    lines: list[str] = []
+    found = [rung.precision for rung in ladder(made, 0.0, lines, others=("fp16",))]
+    assert found == ["fp16"]
+    assert lines == []
 
 
 def test_what_cannot_be_reached_is_said_and_passed_over(made):
@@ -92,7 +102,8 @@ def test_bf16_comes_before_weights_alone_where_the_cpu_has_it(made):
     import openvino
 
     has = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    found = [rung.precision for rung in ladder(made, 0.0, [], bf16=True)]
+    others = ("int8-mixed", "bf16", "w8", "fp16")
+    found = [rung.precision for rung in ladder(made, 0.0, [], others=others)]
     assert found == [*(["bf16"] if has else []), "w8", "fp16"]
 
 
@@ -114,7 +125,7 @@ def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
 
     found = rungs(
         *(made, drop_for(loudest(made) * 1.1)),
-        bf16=False,
+        others=("int8-mixed", "w8", "fp16"),
         strict=False,
         weights_alone=unwanted,
         report=lambda line: None,

@@ -213,7 +213,7 @@ def test_a_damaged_calibration_image_stops_and_is_named(tiny_models, place, dama
     assert listing(place) == []
 
 
-@pytest.mark.parametrize(("count", "used"), [(20, 19), (4, 4)])
+@pytest.mark.parametrize(("count", "used"), [(20, 20), (4, 4)])
 def test_a_damaged_image_is_left_out_where_the_user_chose(
     tiny_models, place, damaged_folder, count, used
 ):
@@ -248,6 +248,26 @@ def test_the_fast_effort_looks_at_fewer_images_unless_told_otherwise(
         "images": looked_at,
         "sha256": ImageFolder.open(texture_folder).sample(looked_at).digest(),
     }
+
+
+def test_damaged_images_to_evaluate_on_are_left_out_where_the_user_chose(
+    tiny_models, place, damaged_folder
+):
+    """Each told once, of whichever folder, though some are named alike."""
+    (damaged_folder / "003.png").write_bytes(b"")
+    judged = shutil.copytree(damaged_folder, damaged_folder.parent / "judged")
+    (judged / "005.png").write_bytes(b"")
+    lines: list[str] = []
+    quick(
+        *(tiny_models["lite"], place / "out"),
+        calibration=damaged_folder,
+        evaluate=judged,
+        skip_damaged=True,
+        report=lines.append,
+    )
+    told = [line.split(":")[0] for line in lines if line.startswith("left out")]
+    assert sorted(told[:2]) == ["left out 003.png", "left out 007.jpg"]
+    assert told[2:] == ["left out 003.png", "left out 005.png", "left out 007.jpg"]
 
 
 def foreign_model(folder: Path) -> Path:
@@ -407,13 +427,15 @@ def test_a_recipe_of_another_network_is_refused(tiny_bundle, tiny_models, place,
     assert listing(place) == []
 
 
-def test_a_label_beyond_the_classes_is_refused(tiny_models, place, tmp_path):
+def test_a_label_beyond_the_classes_is_refused_before_the_work(tiny_models, place, tmp_path):
     folder = tmp_path / "labelled"
     folder.mkdir()
     Image.new("RGB", (SIZE, SIZE)).save(folder / "a.png")
     (folder / "labels.csv").write_text("file,class_index\na.png,10\n")
-    with pytest.raises(UsageError, match="class index 10"):
-        quick(tiny_models["lite"], place / "out", evaluate=folder)
+    lines: list[str] = []
+    with pytest.raises(UsageError, match=r"a\.png in .* has the class index 10, .* 0, to 9"):
+        quick(tiny_models["lite"], place / "out", evaluate=folder, report=lines.append)
+    assert [line.split()[0] for line in lines] == ["loading"]
     assert listing(place) == []
 
 

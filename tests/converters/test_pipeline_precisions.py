@@ -10,8 +10,10 @@ import openvino
 import pytest
 
 from converters.formats import formats_of
+from converters.ladder import noise_allowed
 from converters.pipeline import convert
 from converters.quantization.recipe import Recipe
+from converters.quantization.search import decibels
 from edgenet.bundle import FORMATS, MANIFEST, Bundle
 from edgenet.errors import AccuracyError, DeviceError, UsageError
 from edgenet.runtime import load
@@ -157,13 +159,43 @@ def test_of_a_mixed_bundle_a_format_may_be_int8_throughout(tiny_models, texture_
         assert (files[0] == files[1]) == (format == "openvino")
 
 
-def test_where_nothing_may_be_lost_the_weights_alone_are_int8(
-    tiny_models, texture_folder, tmp_path
+def test_where_little_may_be_lost_the_weights_alone_are_int8(
+    tiny_models, texture_folder, tmp_path, monkeypatch
 ):
-    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.0)
+    monkeypatch.setattr("converters.quantization.search._MOST_FLOAT", 0.0)
+    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.25)
     assert bundle.manifest.precision == "w8"
     assert bundle.manifest.recipe["activations"]["bits"] == 32
     assert "int8-mixed stays at" in said
+    for artifact in bundle.manifest.artifacts:
+        assert artifact.verified.sqnr_db > decibels(noise_allowed(0.25))
+
+
+def test_where_nothing_may_be_lost_nothing_is_int8(tiny_models, texture_folder, tmp_path):
+    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.0)
+    assert bundle.manifest.precision == "fp16"
+    assert "w8 keeps" in said
+    assert "wanted: trying fp16" in said
+
+
+def test_a_target_gets_what_it_runs(tiny_models, texture_folder, tmp_path):
+    bundle, said = ladder(
+        tiny_models, texture_folder, tmp_path, 0.1, formats=None, target="intel-npu"
+    )
+    assert bundle.manifest.precision == "fp16"
+    assert set(bundle.formats) == {"tflite", "openvino"}
+    assert "w8" not in said
+    assert "int8-mixed" not in said
+
+
+def test_an_engine_that_errs_is_no_reason_for_another_precision(
+    tiny_models, texture_folder, tmp_path, monkeypatch
+):
+    """As if int8's arithmetic kept far more than the engine does."""
+    monkeypatch.setattr("converters.verify._OTHERWISE_DB", -60.0)
+    with pytest.raises(AccuracyError, match=r"^on this CPU .* kernels err here"):
+        ladder(tiny_models, texture_folder, tmp_path, 50.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_strictly_it_is_int8_or_nothing(tiny_models, texture_folder, tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from converters.verify import judge, verify
+from converters.verify import PrecisionError, judge, verify
 from edgenet.bundle import Bundle
 from edgenet.errors import AccuracyError
+from edgenet.images import ImageError
 from edgenet.runtime import load
 from tests.networks import Textures
 
@@ -69,5 +72,21 @@ def test_the_judge_refuses_more_drop_than_allowed(tiny_bundle, texture_folder):
     bundle, lines = Bundle.open(tiny_bundle), []
     judge(bundle, texture_folder, 100.0, lines.append)
     assert [line.split(":")[0] for line in lines[1:]] == ["tflite", "onnx", "openvino"]
-    with pytest.raises(AccuracyError, match=r"the top-1 drop is .* by tflite; nothing was written"):
+    with pytest.raises(PrecisionError, match=r"the top-1 drop is .* by tflite$"):
         judge(bundle, texture_folder, -100.0, lines.append)
+
+
+def test_the_judge_leaves_damaged_images_out_where_that_is_asked(
+    tiny_float_bundle, texture_folder, tmp_path
+):
+    """What is left keeps its labels: the tiny network knows nearly all of them."""
+    folder, skipped, lines = tmp_path / "damaged", [], []
+    shutil.copytree(texture_folder, folder)
+    for name in ("000.png", "003.png", "099.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:60])
+    bundle = Bundle.open(tiny_float_bundle)
+    with pytest.raises(ImageError, match=r"000\.png is a damaged image"):
+        judge(bundle, folder, 0.0, lines.append)
+    judge(bundle, folder, 0.0, lines.append, lambda name, _: skipped.append(name))
+    assert skipped == ["000.png", "003.png", "099.png"]
+    assert [line for line in lines if "as by chance" in line] == []
