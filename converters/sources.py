@@ -23,6 +23,8 @@ from edgenet.models.specs import VARIANTS
 from edgenet.models.weights import load_model
 
 VERIFIED = 64
+# Fewer say too little: images that calibrate join them.
+_ENOUGH = 32
 _CROPPED = "folder, and crops of its images"
 
 
@@ -116,18 +118,24 @@ def folder_sets(
     chosen = whole.sample(count)
     taken = set(chosen.names)
     rest = whole.only(name for name in whole.names if name not in taken).sample(VERIFIED)
-    if skip is not None:
-        rest = _sound(rest, spec, skip)
     chosen = chosen.distinct()
-    description = {"source": "folder", "images": len(chosen), "sha256": chosen.digest()}
-    verification = _images_of(rest if len(rest) else chosen.sample(VERIFIED), spec, skip)
-    if len(chosen) == count:
-        return ImageSet(_images_of(chosen, spec, skip), description), verification
     if skip is not None:
-        chosen = _sound(chosen, spec, skip)
-    _require_content(chosen)
-    description["source"] = _CROPPED
-    return ImageSet(_with_crops(chosen, spec, count), description), verification
+        rest, chosen = _sound(rest, spec, skip), _sound(chosen, spec, skip)
+    few = len(chosen) < count
+    if few:
+        _require_content(chosen)
+    source = _CROPPED if few else "folder"
+    description = {"source": source, "images": len(chosen), "sha256": chosen.digest()}
+    verification = _images_of(_filled_up(rest, chosen, whole), spec)
+    images = _with_crops(chosen, spec, count) if few else _images_of(chosen, spec)
+    return ImageSet(images, description), verification
+
+
+def _filled_up(rest: ImageFolder, chosen: ImageFolder, whole: ImageFolder) -> ImageFolder:
+    """The rest and, where those are few, as many of the chosen as make `VERIFIED`."""
+    if len(rest) >= _ENOUGH:
+        return rest
+    return whole.only((*rest.names, *chosen.sample(VERIFIED - len(rest)).names))
 
 
 def _sound(
@@ -146,14 +154,8 @@ def _require_content(folder: ImageFolder) -> None:
         raise UsageError(f"every image in {folder.root} is blank: int8 is calibrated on photos")
 
 
-def _images_of(
-    folder: ImageFolder, spec: InputSpec, skip: Callable[[str, ImageError], None] | None
-) -> Images:
-    def images() -> Iterator[Image]:
-        for batch in folder.batches(spec, 1, "stop" if skip is None else "skip", skip):
-            yield batch.images
-
-    return Images(images, len(folder))
+def _images_of(folder: ImageFolder, spec: InputSpec) -> Images:
+    return Images(lambda: (batch.images for batch in folder.batches(spec, 1)), len(folder))
 
 
 def _with_crops(folder: ImageFolder, spec: InputSpec, count: int) -> Images:

@@ -37,6 +37,13 @@ def test_where_all_calibrate_they_verify_too(texture_folder):
     assert calibration.description["source"] == "folder"
 
 
+def test_where_few_are_left_some_that_calibrate_verify_too(texture_folder):
+    calibration, verification = folder_sets(texture_folder, SPEC, 99, None)
+    assert (calibration.images.count, verification.count) == (99, VERIFIED)
+    of = [{image.tobytes() for image in part.all()} for part in (calibration.images, verification)]
+    assert len(of[1] - of[0]) == 1
+
+
 def few(folder: Path, names: str, blank: bool = False) -> Path:
     """Images whose names tell what they show."""
     folder.mkdir()
@@ -78,9 +85,10 @@ def test_a_damaged_image_has_no_crops_and_verifies_nothing(tmp_path, damaged):
     (folder / f"{damaged}.png").write_text("no image")
     told: list[str] = []
     calibration, verification = folder_sets(folder, SPEC, 3, lambda name, error: told.append(name))
-    assert len(list(verification.all())) == (1 if damaged == 0 else 3)
-    assert len(list(calibration.images.all())) == (2 if damaged == 0 else 3)
-    assert set(told) == {f"{damaged}.png"}
+    assert len(list(verification.all())) == verification.count == 3
+    assert len(list(calibration.images.all())) == calibration.images.count == 3
+    assert calibration.description["images"] == (2 if damaged == 0 else 3)
+    assert told == [f"{damaged}.png"]
 
 
 def test_the_crops_of_few_are_of_sound_images_alone(tmp_path):
