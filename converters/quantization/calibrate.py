@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from converters.formats.onnx import build
-from converters.graph import INPUT, Floats, Graph, Linear, Operator
+from converters.graph import INPUT, Doubles, Floats, Graph, Linear, Operator
 from converters.quantization.moments import Moments, MomentSampler
 from converters.quantization.parallel import in_order
 from converters.quantization.simulate import Image, runner
@@ -21,8 +21,10 @@ from converters.quantization.simulate import Image, runner
 TAIL = 1e-4
 # Of all tensors of the images under way, twice while they are handed over: two images of B7.
 _HELD_BYTES = 6e9
-# Of each tensor and image: a hundred images give a sketch of 25,600 values.
+# Of each tensor and image: a hundred images give a sketch of 25,600 values. Of more images than
+# `_SKETCHED`, every second, fourth, ... gives some.
 _SAMPLED = 256
+_SKETCHED = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,8 @@ class TensorStatistics:
 
     `low` and `high` are each image's extremes, `low_tail` and `high_tail` its quantiles `TAIL` and
     1 - `TAIL`: (images,). `peaks` are each channel's largest magnitude, a mean over the images:
-    (channels,). `sample` holds evenly spaced values of every image: (images, up to 256).
+    (channels,). `sample` holds evenly spaced values of every image or, of many, of up to 256 that
+    are evenly spaced: (images, up to 256).
     """
 
     low: Floats
@@ -80,18 +83,18 @@ def calibrate(
         samples = [samplers[op.name].sample(values[op.inputs[0]]) for op in linear]
         return [_look(values[name]) for name in names], samples
 
-    looks: list[list[_Look]] = [[] for _ in names]
+    tallies = {name: _Tally() for name in names}
     done = 0
     most = max(1, int(_HELD_BYTES / (4 * sum(prod(graph.shapes[name]) for name in names))))
     for done, (seen, samples) in enumerate(in_order(observe, images, most), start=1):
-        for of_tensor, look in zip(looks, seen, strict=True):
-            of_tensor.append(look)
+        for tally, look in zip(tallies.values(), seen, strict=True):
+            tally.add(look)
         for sampler, taken in zip(samplers.values(), samples, strict=True):
             sampler.add(taken)
         progress(done)
     return Observations(
         done,
-        {name: _statistics(of_tensor) for name, of_tensor in zip(names, looks, strict=True)},
+        {name: tally.statistics() for name, tally in tallies.items()},
         # One after another: for B7 all sums and all moments together are 5 GB.
         {name: samplers.pop(name).moments() for name in list(samplers)},
     )
@@ -145,16 +148,30 @@ def _largest(rank: int, ends: Floats, reaching: Callable[[float], Floats]) -> fl
     return float(np.partition(values, values.size - rank)[-rank])
 
 
-def _statistics(looks: Sequence[_Look]) -> TensorStatistics:
-    low, low_tail, high_tail, high = np.array([look.ends for look in looks], np.float32).T
-    return TensorStatistics(
-        low,
-        low_tail,
-        high_tail,
-        high,
-        peaks=_mean([look.peaks for look in looks]),
-        sample=np.stack([look.sample for look in looks]),
-    )
+class _Tally:
+    """What is kept of a tensor: four numbers of each image, and a sample of some of them."""
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[float, float, float, float]] = []
+        self._peaks: Doubles | float = 0.0
+        self._samples: list[Floats] = []
+        self._every = 1
+
+    def add(self, look: _Look) -> None:
+        """Takes in what was seen of one more image."""
+        if len(self._ends) % self._every == 0:
+            self._samples.append(look.sample)
+        if len(self._samples) > _SKETCHED:
+            del self._samples[1::2]
+            self._every *= 2
+        self._ends.append(look.ends)
+        self._peaks = self._peaks + look.peaks.astype(np.float64)
+
+    def statistics(self) -> TensorStatistics:
+        """Of all that were seen."""
+        low, low_tail, high_tail, high = np.array(self._ends, np.float32).T
+        peaks = np.asarray(self._peaks / len(self._ends), np.float32)
+        return TensorStatistics(low, low_tail, high_tail, high, peaks, np.stack(self._samples))
 
 
 def _mean(peaks: Sequence[Floats]) -> Floats:

@@ -53,14 +53,15 @@ class _Kernels:
     weight_bytes: int
 
     def time(self, graph: Graph, operator: Operator) -> float:
-        values = prod(graph.shapes[operator.output])
+        shape = graph.shapes[operator.output]
+        values = prod(shape)
         if not isinstance(operator, Linear):
             value = self._value(operator)
             # What is for nothing is part of another operator.
             return self.call + value * values if value else 0.0
         depthwise = isinstance(operator, Convolution) and operator.depthwise
         product = self.depthwise if depthwise else self.product
-        multiplied = product * operator.macs(graph.shapes[operator.output])
+        multiplied = product * shape[0] * operator.macs(shape)
         read = _BYTE * self.weight_bytes * operator.weights.size
         return self.call + multiplied + self.made * values + read
 

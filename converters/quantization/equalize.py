@@ -108,7 +108,9 @@ def _joins(graph: Graph, operator: Operator) -> bool:
         return source[-1] == target[-1]
     if isinstance(operator, Activation):
         return operator.function == "relu"
-    return isinstance(operator, Add | Pad | GlobalPool)
+    if isinstance(operator, Add):
+        return len({graph.shapes[name][-1] for name in operator.inputs}) == 1
+    return isinstance(operator, Pad | GlobalPool)
 
 
 def _takes_factors(operator: Operator) -> bool:

@@ -128,6 +128,16 @@ def test_what_is_kept_of_an_image_does_not_grow_with_the_map():
         assert {values.dtype for values in vars(statistics).values()} == {np.dtype(np.float32)}
 
 
+def test_of_many_images_the_samples_of_evenly_spaced_ones_are_kept(monkeypatch):
+    graph, images = Chain(8, 8).normalize().convolution(4).head(), pixels(11, 8, 8)
+    every = calibrate(graph, (image[None] for image in images)).tensors
+    monkeypatch.setattr("converters.quantization.calibrate._SKETCHED", 4)
+    found = calibrate(graph, (image[None] for image in images)).tensors
+    for name, statistics in found.items():
+        assert np.array_equal(statistics.sample, every[name].sample[::4])
+        assert np.array_equal(statistics.peaks, every[name].peaks)
+
+
 def test_moments_are_of_what_operators_with_weights_read_and_can_be_left_out():
     graph, images = silu_network(), batches(2)
     linear = {operator.name for operator in graph.operators if isinstance(operator, Linear)}

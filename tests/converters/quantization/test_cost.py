@@ -85,6 +85,13 @@ def test_times_by_hand():
     assert at_border(values, "tflite") == 4 * values
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_batch_takes_as_many_times_the_products_and_values(batch):
+    chain = Chain(14, 14).normalize().convolution(672, function="relu").convolution(112)
+    graph = replace(simplify(chain.head()), input_shape=(batch, 14, 14, 3))
+    assert rounds_pixels(graph, graph.operators[2], "tflite")
+
+
 def test_tflite_rounds_pixels_for_convolutions_of_floats_that_are_wide():
     """By hand: products in int8, what is made, the weights' bytes; each pixel and its values."""
     chain = Chain(8, 8).normalize().convolution(32, (3, 3), function="relu")

@@ -88,6 +88,14 @@ def test_gates_are_no_streams():
     assert streams(residual().gate().convolution(5).activation("silu").head()) == ()
 
 
+def test_a_sum_that_spreads_one_channel_over_all_is_no_stream():
+    chain = Chain(8, 8).normalize().convolution(8, (3, 3)).activation("silu").convolution(6)
+    source = chain.last
+    graph = chain.convolution(1).plus(source).convolution(5).activation("silu").head()
+    assert streams(graph) == ()
+    assert equalize_by(graph, pixels(2, 8, 8)).operators == graph.operators
+
+
 def test_input_and_outputs_are_no_streams():
     graph = residual().head()
     (stream,) = streams(graph)
