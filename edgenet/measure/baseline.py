@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,7 @@ RULE_UNPAIRED = f"worse is {_LOSS}, be it by chance or not"
 
 Document = Mapping[str, Any]
 Verdict = Literal["kept", "unsure", "worse"]
-_Key = tuple[str, str, str]
+_Key = tuple[str, str]
 # What a value is, in words, and whether one is that.
 _Field = tuple[str, Callable[[Any], bool]]
 
@@ -52,12 +52,14 @@ _UNITS = {"top1": "{:.2%}", "agreement": "{:.4f}", "sqnr_db": "{:.1f} dB"}
 class Change:
     """One figure of one file, then and now.
 
-    `measure` is "top1", "agreement" (shares 0..1) or "sqnr_db" (None: equal to the bit). `verdict`
-    is "kept" within the tolerance, "worse" beyond it, and "unsure" beyond it where that may be
-    chance. `evidence` is None where images were not paired.
+    `precision_before` is another than `precision` where convert chose otherwise. `measure` is
+    "top1", "agreement" (shares 0..1) or "sqnr_db" (None: equal to the bit). `verdict` is "kept"
+    within the tolerance, "worse" beyond it, and "unsure" beyond it where that may be chance.
+    `evidence` is None where images were not paired.
     """
 
     format: str
+    precision_before: str
     precision: str
     device_used: str
     measure: str
@@ -71,15 +73,16 @@ class Change:
             "equal to the bit" if value is None else _UNITS[self.measure].format(value)
             for value in (self.before, self.after)
         )
+        precision = " -> ".join(dict.fromkeys((self.precision_before, self.precision)))
         return (
-            f"{self.format} {self.precision} {self.device_used}: {_NAMES[self.measure]} fell "
+            f"{self.format} {precision} {self.device_used}: {_NAMES[self.measure]} fell "
             f"from {before} to {after}{_told(self.evidence)}"
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that changed, and the rule that judged it; `gone` are the files that are no more."""
+    """All that changed, and the rule that judged it; `gone` are files that were not checked now."""
 
     rule: str
     paired: bool
@@ -89,7 +92,7 @@ class Comparison:
     @property
     def regressions(self) -> list[str]:
         """What got worse, one line each; none, if nothing did."""
-        return [f"{name} was in the baseline and is gone" for name in self.gone] + [
+        return [f"{name} was in the baseline and was not checked now" for name in self.gone] + [
             str(change) for change in self.changes if change.verdict == "worse"
         ]
 
@@ -119,21 +122,31 @@ def read(path: str) -> Document:
     return document
 
 
-def compare(document: Document, baseline: Document) -> Comparison:
-    """Compares each of the baseline's files with ours of the same format, precision and device.
+def compare(
+    document: Document, baseline: Document, formats: Collection[str] | None = None
+) -> Comparison:
+    """Compares each of the baseline's files with ours of the same format on the same device.
+
+    Args:
+        document: The later run.
+        baseline: The earlier one.
+        formats: Those that the later run was asked for: the baseline's others are passed over; None
+            where it was asked for all.
 
     Where both runs saw the same images, a loss beyond the tolerance (`SHARE`, `DECIBELS`) must also
     be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
-    image, the tolerance alone decides. A file that is no longer there has regressed, too.
+    image, the tolerance alone decides. A file that was not checked again has regressed, too.
     """
     obstacle = _obstacle(document, baseline)
     ours = {_key(result): result for result in document["results"]}
     changes: list[Change] = []
     gone = []
     for before in baseline["results"]:
+        if formats is not None and before["format"] not in formats:
+            continue
         after = ours.get(_key(before))
         if after is None:
-            gone.append(" ".join(_key(before)))
+            gone.append(" ".join(before[name] for name in ("format", "precision", "device_used")))
         else:
             evidence = {} if obstacle else _evidence(document, after, baseline, before)
             changes += _changes(before, after, evidence)
@@ -189,7 +202,15 @@ def _changes(
         lost = old - new > allowed + 1e-9
         sure = evidence.get(measure)
         yield Change(
-            *_key(after), measure, before[measure], after[measure], sure, _verdict(lost, sure)
+            format=after["format"],
+            precision_before=before["precision"],
+            precision=after["precision"],
+            device_used=after["device_used"],
+            measure=measure,
+            before=before[measure],
+            after=after[measure],
+            evidence=sure,
+            verdict=_verdict(lost, sure),
         )
 
 
@@ -303,4 +324,4 @@ _RESULT: Mapping[str, _Field] = {
 
 
 def _key(result: Document) -> _Key:
-    return result["format"], result["precision"], result["device_used"]
+    return result["format"], result["device_used"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -61,9 +61,14 @@ def _reference(parity: Parity, size: int) -> Document:
     }
 
 
-def judge(document: Document, baseline: Mapping[str, Any]) -> Comparison:
-    """Compares with an earlier document, and enters into this one what came of it."""
-    found = compare(document, baseline)
+def judge(
+    document: Document, baseline: Mapping[str, Any], formats: Collection[str] | None = None
+) -> Comparison:
+    """Compares with an earlier document, and enters into this one what came of it.
+
+    `formats` are as for `baseline.compare`.
+    """
+    found = compare(document, baseline, formats)
     document["baseline"] = {
         "rule": found.rule,
         "paired": found.paired,

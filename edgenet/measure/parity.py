@@ -24,10 +24,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """A session's logits, images × classes, and the median time of one call in milliseconds."""
+    """A session's logits, images × classes, and the median time of one call in milliseconds.
+
+    `void` images were answered with NaN or infinity, as half floats can; they count as zeros, so
+    that the statistics of the others still mean something.
+    """
 
     logits: Logits
     p50_ms: float
+    void: int
+
+    @classmethod
+    def of(cls, logits: Logits, nanoseconds: Sequence[int]) -> Answers:
+        """All that was answered, and what the calls took."""
+        void = np.logical_not(np.isfinite(logits).all(axis=1))
+        counted: Logits = np.where(void[:, None], np.float32(0), logits)
+        return cls(counted, float(np.median(nanoseconds)) / 1e6, int(void.sum()))
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """That some images have no answer, in words."""
+        told = f"{self.void} of {len(self.logits)} images answered with NaN or infinity"
+        return (told,) if self.void else ()
 
 
 @dataclass(frozen=True)
@@ -129,12 +147,14 @@ def compare(
 
     Raises:
         UsageError: The reference is of another network, or a label is not among the classes.
-        AccuracyError: A file answers NaN or infinity.
+        AccuracyError: The reference answers NaN or infinity.
     """
     for session in sessions:
         _require_alike(reference.info, session.info)
     pairs = [twin for twin in twins if twin is not None]
     (truth, *answers), labels = collect((reference, *sessions, *pairs), batches, progress)
+    if truth.void:
+        raise AccuracyError(f"nothing to compare with: the fp32 reference has {truth.failures[0]}")
     beside = iter(answers[len(sessions) :])
     on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
     return Parity(
@@ -166,7 +186,6 @@ def collect(
 
     Raises:
         UsageError: A label is not among the classes.
-        AccuracyError: A file answers NaN or infinity.
     """
     logits: list[list[Logits]] = [[] for _ in sessions]
     times: list[list[int]] = [[] for _ in sessions]
@@ -181,8 +200,7 @@ def collect(
         if progress:
             progress(done)
     answers = [
-        Answers(_finite(session.info, np.concatenate(rows)), float(np.median(spent)) / 1e6)
-        for session, rows, spent in zip(sessions, logits, times, strict=True)
+        Answers.of(np.concatenate(rows), spent) for rows, spent in zip(logits, times, strict=True)
     ]
     return answers, np.asarray(labels, np.int64) if labels else None
 
@@ -195,17 +213,6 @@ def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[in
         nanoseconds, logits = latency.timed(partial(session.run, call))
         spent.append(nanoseconds)
         rows.append(logits)
-
-
-def _finite(info: SessionInfo, logits: Logits) -> Logits:
-    """No statistic means anything of a file that overflows, as half floats can."""
-    wrong = int(np.sum(~np.isfinite(logits).all(axis=1)))
-    if wrong:
-        raise AccuracyError(
-            f"the {info.format} file in {info.precision} answers NaN or infinity "
-            f"on {wrong} of {len(logits)} images: convert again"
-        )
-    return logits
 
 
 def _held(limits: Callable[[str], Limits], info: SessionInfo) -> Limits:
@@ -227,7 +234,7 @@ def _result(
     found = Fidelity.of(reference, answers.logits, labels)
     damage = find(reference, answers.logits, labels)
     per_image = _per_image(answers.logits, reference - answers.logits)
-    failures = limits.failures(found)
+    failures = answers.failures + limits.failures(found)
     if cpu is None:
         return Result(info, found, per_image, damage, answers.p50_ms, failures)
     beside = Fidelity.of(cpu.logits, answers.logits)

@@ -156,8 +156,9 @@ def _change(change: Document) -> list[str]:
     then, now, interval = change["before"], change["after"], change["interval"]
     known = None not in (then, now)
     between = f" ({' .. '.join(unit(bound) for bound in interval)})" if interval else ""
+    precision = " -> ".join(dict.fromkeys((change["precision_before"], change["precision"])))
     return [
-        " ".join(change[key] for key in ("format", "precision", "device_used")),
+        " ".join((change["format"], precision, change["device_used"])),
         name,
         figure(then),
         figure(now),

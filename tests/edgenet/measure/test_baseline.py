@@ -95,8 +95,26 @@ def test_a_file_equal_to_the_bit_that_no_longer_is_has_regressed():
 def test_a_format_that_is_gone_has_regressed_and_a_new_one_has_not():
     fewer = check_document()
     del fewer["results"][1]
-    assert found(fewer).regressions == ["onnx int8 cpu was in the baseline and is gone"]
+    (line,) = found(fewer).regressions
+    assert line == "onnx int8 cpu was in the baseline and was not checked now"
     assert found(check_document(), fewer).regressions == []
+
+
+def test_a_format_that_was_not_asked_for_is_passed_over():
+    fewer = check_document()
+    del fewer["results"][1]
+    comparison = baseline.compare(fewer, check_document(), ["tflite"])
+    assert comparison.gone == ()
+    assert {change.format for change in comparison.changes} == {"tflite"}
+    assert baseline.compare(fewer, check_document(), ["onnx"]).gone == ("onnx int8 cpu",)
+
+
+def test_a_file_of_another_precision_is_the_same_file():
+    after = worse(8)
+    after["results"][0]["precision"] = "int8-mixed"
+    comparison = found(after)
+    assert comparison.gone == ()
+    assert comparison.regressions[0].startswith("tflite int8 -> int8-mixed cpu: top-1 fell from")
 
 
 @pytest.mark.parametrize(

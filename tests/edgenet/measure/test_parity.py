@@ -123,7 +123,38 @@ def test_progress_tells_the_images_done(reference):
     assert told == [3, 6, 7]
 
 
-def test_answers_that_are_no_numbers_are_refused(reference):
+def test_images_without_an_answer_count_as_zeros_and_are_told():
     logits = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 0.0]], np.float32)
-    with pytest.raises(AccuracyError, match="NaN or infinity on 2 of 3 images"):
-        parity._finite(reference.info, logits)
+    answers = parity.Answers.of(logits, [3_000_000, 5_000_000])
+    assert answers.logits.tolist() == [[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]]
+    assert answers.p50_ms == 4.0
+    assert answers.failures == ("2 of 3 images answered with NaN or infinity",)
+    assert parity.Answers.of(logits[:1], [1]).failures == ()
+
+
+class Overflowing:
+    """A session some of whose answers overflow, as half floats do."""
+
+    def __init__(self, session, every: int) -> None:
+        self.info, self._session, self._every, self._seen = session.info, session, every, 0
+
+    def run(self, images):
+        logits = self._session.run(images)
+        places = np.arange(self._seen, self._seen + len(images))
+        logits[places % self._every == 0, 0] = np.inf
+        self._seen += len(images)
+        return logits
+
+
+def test_a_file_that_overflows_fails_and_the_others_are_still_told(reference, onnx):
+    found = parity.compare(reference, [Overflowing(onnx, 3), onnx], batches(reference))
+    broken, sound = found.results
+    assert broken.failures[0] == "3 of 7 images answered with NaN or infinity"
+    assert np.isfinite(broken.fidelity.sqnr_db)
+    assert sound.passed
+    assert not found.passed
+
+
+def test_a_reference_that_overflows_is_nothing_to_compare_with(reference, onnx):
+    with pytest.raises(AccuracyError, match="the fp32 reference has 3 of 7 images answered"):
+        parity.compare(Overflowing(reference, 3), [onnx], batches(reference))
