@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from edgenet.errors import BundleError, UsageError
+from edgenet.kinds import MANIFEST_KINDS, misfit
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-mixed", "w8a16", "w8", "dynamic")
 
+_LOGITS = "logits"
 _OLDER = "-older"
 
 
@@ -174,6 +176,9 @@ class Manifest:
                 raise BundleError(
                     f"its manifest has schema version {schema}; this edgenet reads {SCHEMA_VERSION}"
                 )
+            place = misfit(document, MANIFEST_KINDS)
+            if place is not None:
+                raise ValueError(f"{place} holds another kind of value than it should")
             return _checked(_manifest(document))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(
@@ -182,22 +187,19 @@ class Manifest:
 
 
 def _checked(manifest: Manifest) -> Manifest:
-    """Refuses what has the right keys and other things than they ask for."""
+    """Refuses what is of the right kinds and can be no bundle's."""
     artifacts = (*manifest.artifacts, *filter(None, (manifest.reference,)))
-    records = [record for artifact in artifacts for record in artifact.files]
-    records += [manifest.labels] if manifest.labels else []
-    records += [compiled.file for compiled in manifest.compiled]
     shapes = [manifest.input.shape, *(output.shape for output in manifest.outputs)]
     good = (
         manifest.artifacts
         and all(artifact.files and artifact.format in FORMATS for artifact in artifacts)
-        and all(isinstance(r.path, str) and isinstance(r.sha256, str) for r in records)
-        and all(shape and all(type(size) is int and size > 0 for size in shape) for shape in shapes)
+        and all(shape and min(shape) > 0 for shape in shapes)
         and len(manifest.input.shape) == 4
-        and isinstance(manifest.input.crop_fraction, float | int)
     )
     if not good:
-        raise ValueError("a value is not of its kind")
+        raise ValueError("a value is not one that it can have")
+    if not any(o.name == _LOGITS and len(o.shape) == 2 for o in manifest.outputs):
+        raise ValueError(f"there is no output {_LOGITS}, images × classes")
     return manifest
 
 
@@ -286,9 +288,7 @@ class Bundle:
         """
         folder = Path(path)
         if not folder.is_dir():
-            raise UsageError(
-                f"no such bundle: {folder} (edgenet convert --int8 -o {folder} makes one)"
-            )
+            raise UsageError(_no_folder(folder))
         try:
             text = (folder / MANIFEST).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -306,7 +306,7 @@ class Bundle:
     @property
     def classes(self) -> int:
         """How many the model knows."""
-        return next(output.shape[-1] for output in self.manifest.outputs if output.name == "logits")
+        return next(output.shape[-1] for output in self.manifest.outputs if output.name == _LOGITS)
 
     def artifact(self, format: str) -> Artifact:
         """The artifact of a format.
@@ -359,6 +359,17 @@ class Bundle:
         if self.manifest.labels is None:
             return None
         return tuple(self.vouched(self.manifest.labels).read_text(encoding="utf-8").splitlines())
+
+
+def _no_folder(path: Path) -> str:
+    if not path.exists():
+        return f"no such bundle: {path} (edgenet convert --int8 -o {path} makes one)"
+    # The reference and what was compiled lie a folder deeper.
+    homes = (f"{home}/" for home in list(path.parents)[:2] if (home / MANIFEST).is_file())
+    return (
+        f"{path} is a file, and a bundle is the folder that edgenet convert writes: name "
+        f"{next(homes, 'that')}"
+    )
 
 
 def sha256_of(path: Path) -> str:

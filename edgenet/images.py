@@ -1,128 +1,49 @@
-"""Photos: decoding, bringing one to a model's input, folders of them, and files of class names."""
+"""Photos: bringing one to a model's input, folders of them, and files of class names."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenet.bundle import InputSpec
-from edgenet.errors import EdgenetError, UsageError
+from edgenet.decoding import ImageError, ImageSource, decode, pillow_reads
+from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+__all__ = [
+    "INTERPOLATIONS",
+    "LABELS_CSV",
+    "SUFFIXES",
+    "Batch",
+    "ImageError",
+    "ImageFolder",
+    "ImageSource",
+    "Pixels",
+    "decode",
+    "prepare",
+    "read_labels",
+]
+
 Pixels = npt.NDArray[np.uint8]
-ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", npt.NDArray[Any]]
 
 INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
 """Pillow's two, which are antialiased, and what `tf.image.resize` does by itself, which is not."""
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LABELS_CSV = "labels.csv"
-
-# The tag and the value of a photo that lies as it was taken: EXIF 2.32, table 4.
-_ORIENTATION, _AS_STORED = 0x0112, 1
-
-
-class ImageError(EdgenetError):
-    """A file that is no image, or a damaged one (exit code 1)."""
-
-
-def decode(source: ImageSource) -> Image.Image:
-    """Decodes a photo to 8-bit RGB, turned as its EXIF orientation says.
-
-    Transparent parts are laid over white; 16-bit grey keeps its upper 8 bits; CMYK is converted
-    without a colour profile. A PIL image that is all that already is returned as it is.
-
-    Args:
-        source: A path, the bytes of a file, a file open for reading, a PIL image, or a uint8 array
-            of H×W, H×W×1, H×W×3 (RGB) or H×W×4 (RGBA).
-
-    Raises:
-        UsageError: There is no such file, or an array of another dtype or shape.
-        ImageError: What was read is no image, or a damaged one; the message names the file.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    name = _name(source)
-    file: Any = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
-    if not (isinstance(file, str | os.PathLike | Image.Image) or hasattr(file, "read")):
-        raise UsageError(
-            "an image is a path, bytes, an open file, a PIL image or an array, not "
-            f"{type(source).__name__}"
-        )
-    try:
-        opened = file if isinstance(file, Image.Image) else Image.open(file)
-        return _to_rgb(_upright(opened))
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UsageError(f"cannot read the image {name}: {error.strerror}") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image that Pillow can read") from error
-    # Pillow's parsers let through whatever a damaged file makes them meet: OSError, SyntaxError,
-    # ValueError, struct.error, DecompressionBombError, ...
-    except Exception as error:
-        raise ImageError(f"{name} is a damaged image ({error})") from error
-
-
-def _name(source: Any) -> str:
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    return str(getattr(source, "name", "") or getattr(source, "filename", "") or "in memory")
-
-
-def _from_array(array: npt.NDArray[Any]) -> Image.Image:
-    from PIL import Image
-
-    squeezed = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    plausible = squeezed.ndim == 2 or (squeezed.ndim == 3 and squeezed.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not plausible or not array.size:
-        raise UsageError(
-            f"an image array must be uint8, H×W, H×W×3 or H×W×4, with values 0..255; "
-            f"this one is {array.dtype}, {'×'.join(map(str, array.shape))}"
-        )
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(squeezed)))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    if image.getexif().get(_ORIENTATION, _AS_STORED) == _AS_STORED:
-        return image
-    # Only here: it copies photos that need no turning too, and takes time to import.
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    image.load()
-    if image.mode == "RGB":
-        return image
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    if image.mode.startswith("I"):
-        # convert() would clip 16-bit values at 255 instead of scaling them.
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def prepare(
@@ -146,7 +67,7 @@ def prepare(
 
     Raises:
         UsageError: An option out of its range, or as `decode`.
-        ImageError: As `decode`.
+        EdgenetError: As `decode`, an `ImageError` among them.
     """
     from PIL import Image
 
@@ -193,7 +114,8 @@ def _neighbours(
 def _central_square(photo: Image.Image, fraction: float) -> Image.Image:
     side = max(1, round(min(photo.size) * fraction))
     left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    return photo.crop((left, top, left + side, top + side))
+    with pillow_reads("in memory"):
+        return photo.crop((left, top, left + side, top + side))
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -251,7 +173,8 @@ class ImageFolder:
         `of_classes` numbers them as a model does.
 
         Raises:
-            UsageError: No such folder, no image in it, or a `labels.csv` that cannot be followed.
+            UsageError: No such folder, no image in it, images both in it and in its sub-folders, or
+                a `labels.csv` that cannot be followed.
         """
         root = Path(path)
         if not root.is_dir():
@@ -277,9 +200,10 @@ class ImageFolder:
             numbers them, where none is and there are as many as classes.
 
         Raises:
-            UsageError: Neither.
+            UsageError: Neither; or, without class folders, a class index that the model has not.
         """
         if not self.folders:
+            self._require_known(classes)
             return self
         known = Counter(map(_plain, names or ()))
         strange = [folder for folder in self.folders if known[_plain(folder)] != 1]
@@ -296,6 +220,14 @@ class ImageFolder:
             f"{strange[0]!r} is the name of {which} of them: name the folders as the labels, or "
             f"list the images in a {LABELS_CSV}"
         )
+
+    def _require_known(self, classes: int) -> None:
+        for name, label in zip(self.names, self.labels or (), strict=False):
+            if label >= classes:
+                raise UsageError(
+                    f"{name} in {self.root} has the class index {label}, but the model's {classes} "
+                    f"classes are numbered from 0, to {classes - 1}: correct the labels"
+                )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -368,6 +300,7 @@ class ImageFolder:
         Raises:
             UsageError: A `size` or `on_error` out of its range, or a file that has gone.
             ImageError: A damaged image, where `on_error` is "stop"; all were, where it is "skip".
+            EdgenetError: An image that the system did not let be read, whatever `on_error` says.
         """
         if size < 1:
             raise UsageError(f"a batch has 1 image or more, not {size}")
@@ -435,15 +368,27 @@ def _contents(
     if (root / LABELS_CSV).is_file():
         return *_read_csv(root), ()
     names = _images_in(root)
-    if names:
-        return names, None, ()
     folders = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
+    if names:
+        _refuse_both(root, names[0], folders)
+        return names, None, ()
     pairs = [
         (f"{folder}/{name}", index)
         for index, folder in enumerate(folders)
         for name in _images_in(root / folder)
     ]
     return tuple(name for name, _ in pairs), tuple(index for _, index in pairs), tuple(folders)
+
+
+def _refuse_both(root: Path, image: str, folders: Sequence[str]) -> None:
+    """Either beside the other would go without a word: a stray image, or all the class folders."""
+    for folder in folders:
+        with suppress(OSError):  # lost+found, for one, is nobody's to look into.
+            if _images_in(root / folder):
+                raise UsageError(
+                    f"{root} has images in itself, as {image}, and in folders, as {folder}: move "
+                    f"one or the other away, or list the images in a {LABELS_CSV}"
+                )
 
 
 def _images_in(folder: Path) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenet.cli import reach
 from edgenet.cli.console import say
+from edgenet.cli.lists import values
 from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders that convert wrote; the others are compared with the first",
     )
     parser.add_argument(
-        "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
+        "--format",
+        type=values,
+        metavar="F",
+        help="one or more, separated by commas (default: all that can run)",
     )
     reach.add_arguments(parser)
     parser.add_argument(
@@ -129,7 +133,7 @@ def _request(args: argparse.Namespace) -> Request:
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(
         bundles=tuple(args.bundles),
-        formats=tuple(args.format.split(",")) if args.format else None,
+        formats=tuple(args.format) if args.format else None,
         device=args.device,
         reach=reach.of(args),
         threads=args.threads or (None,),
@@ -183,7 +187,7 @@ def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
 
 def _counts(text: str) -> tuple[int, ...]:
     """For argparse: whole numbers from 1, separated by commas."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
+    parts = values(text)
+    if not parts or not all(part.isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1, separated by commas")
     return tuple(dict.fromkeys(map(int, parts)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgenet.bundle import Bundle
 from edgenet.cli import reach
 from edgenet.cli.console import say
+from edgenet.cli.lists import values
 from edgenet.errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"use N of them (default: all of DIR, or {_CROPS} crops)",
     )
     parser.add_argument(
-        "--format", metavar="F", help="one or more, separated by commas (default: all that can run)"
+        "--format",
+        type=values,
+        metavar="F",
+        help="one or more, separated by commas (default: all that can run)",
     )
     reach.add_arguments(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
@@ -114,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         parity = _compare(args, reference, sessions, twins, images)
     size = reference_bytes(reference_giver(bundle, args.reference), reference)
     document = check.document(args.bundle, bundle, parity, images, size)
-    unsure = check.judge(document, baseline).unsure if baseline is not None else []
+    unsure = check.judge(document, baseline, args.format).unsure if baseline else []
     # Whatever becomes of the files, what was measured is told.
     show(dumps(document) if args.json else report.text(document))
     _tell(document, unsure)
@@ -184,9 +188,8 @@ def _open(
 ) -> tuple[list[Session], Session]:
     from edgenet.measure.opening import open_formats, open_reference
 
-    formats = args.format.split(",") if args.format else None
     sessions = open_formats(
-        stack, bundle, formats, args.device, args.threads, on_missing=say, reach=reach.of(args)
+        stack, bundle, args.format, args.device, args.threads, on_missing=say, reach=reach.of(args)
     )
     return sessions, open_reference(stack, bundle, args.reference, args.threads)
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import FORMATS, PRECISIONS, Bundle
+from edgenet.cli.lists import values
 from edgenet.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--to",
+        type=values,
         metavar="F,...",
         help=f"of {', '.join(FORMATS)} (default: all that have the precision)",
     )
@@ -97,9 +99,7 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="how many of them (default: 128; 27 with --effort fast)",
     )
-    group.add_argument(
-        "--skip-damaged", action="store_true", help="leave damaged calibration images out"
-    )
+    group.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     group.add_argument("--evaluate", metavar="DIR", help="labelled images to judge the result on")
     group.add_argument(
         "--crop-fraction",
@@ -149,8 +149,9 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--without",
+        type=values,
         metavar="STEP,...",
-        default="",
+        default=[],
         help="of streams, silu, lifting, gating, piecewise, correction: what to leave out",
     )
 
@@ -177,7 +178,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         args.output,
         precision=args.precision,
         target=args.target,
-        formats=None if args.to is None else [format.strip() for format in args.to.split(",")],
+        formats=args.to,
         calibration=args.calibration,
         calibration_images=args.calibration_images,
         skip_damaged=args.skip_damaged,
@@ -193,7 +194,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         batch=args.batch,
         range_rule=args.range_rule,
         rounding=args.rounding or DEFAULT_ROUNDING,
-        without=[step.strip() for step in args.without.split(",") if step.strip()],
+        without=[step for step in args.without if step],
         effort=args.effort or DEFAULT_EFFORT,
         recipe=args.recipe,
         strict=args.strict,

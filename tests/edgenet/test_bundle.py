@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +28,7 @@ from edgenet.bundle import (
     OutputSpec,
     Verification,
     record_of,
+    summary,
     writing,
 )
 from edgenet.errors import BundleError, UsageError
@@ -48,6 +52,9 @@ artifacts = st.builds(
     verified=verifications,
 )
 documents = st.dictionaries(names, st.none() | st.integers() | names, max_size=3)
+recipes = st.fixed_dictionaries(
+    {}, optional={"ranges": documents, "rewrites": st.dictionaries(names, documents, max_size=2)}
+)
 compiled = st.builds(
     Compiled,
     device=names,
@@ -72,9 +79,11 @@ untargeted = st.builds(
         crop_fraction=st.floats(0.1, 1),
         interpolation=names,
     ),
-    outputs=st.lists(st.builds(OutputSpec, names, st.tuples(counts, counts))).map(tuple),
+    outputs=st.lists(st.builds(OutputSpec, names, st.tuples(counts, counts))).map(
+        lambda others: (*others, OutputSpec("logits", (1, 2)))
+    ),
     labels=st.none() | records,
-    recipe=st.none() | documents,
+    recipe=st.none() | recipes,
     calibration=st.none() | documents,
     artifacts=st.lists(artifacts, min_size=1, max_size=3).map(tuple),
     reference=st.none() | artifacts,
@@ -99,6 +108,43 @@ def test_a_manifest_without_one_of_its_keys_is_damaged(
     del document[data.draw(st.sampled_from(sorted({*document} - {"target"})))]
     with pytest.raises(BundleError, match="damaged"):
         Manifest.from_json(json.dumps(document))
+
+
+def places(value: object, place: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place of a JSON document, that of the whole first."""
+    yield place
+    inner = value.items() if isinstance(value, dict) else ()
+    inner = enumerate(value) if isinstance(value, list) else inner
+    for key, part in inner:
+        yield from places(part, (*place, key))
+
+
+def replaced(document: Any, place: tuple[str | int, ...], value: object) -> Any:
+    """The document with another value in one place."""
+    if not place:
+        return value
+    changed = copy(document)
+    changed[place[0]] = replaced(document[place[0]], place[1:], value)
+    return changed
+
+
+others = st.sampled_from([None, True, 0, -1, 1.5, "", "x", [], ["x"], [[]], {}, {"x": 0}, {"": []}])
+
+
+@given(manifest=manifests, data=st.data())
+def test_any_other_value_is_refused_or_harmless(manifest: Manifest, data: st.DataObject) -> None:
+    """As by hand: what reads the manifest of an open bundle meets no surprise."""
+    document = json.loads(manifest.to_json())
+    place = data.draw(st.sampled_from(list(places(document))))
+    text = json.dumps(replaced(document, place, data.draw(others)))
+    try:
+        bundle = Bundle(Path("bundle"), Manifest.from_json(text))
+    except BundleError:
+        return
+    assert summary(bundle.manifest)["input_dtype"] == bundle.manifest.input.dtype
+    assert bundle.classes == 2 or place[0] == "outputs"
+    assert all(isinstance(bundle.artifact(format).bytes, int) for format in bundle.formats)
+    assert Manifest.from_json(bundle.manifest.to_json()) == bundle.manifest
 
 
 @given(manifest=manifests, share=st.floats(0, 0.99))
@@ -199,8 +245,32 @@ def test_a_bundle_without_labels_has_none(tmp_path: Path) -> None:
 def test_no_folder_or_no_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such bundle"):
         Bundle.open(tmp_path / "gone")
+    with pytest.raises(UsageError, match="no such bundle"):
+        Bundle.open(tmp_path / "gone" / "deeper" / "still")
     with pytest.raises(BundleError, match="is not a bundle"):
         Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "manifest.json", "reference/model.tflite"])
+def test_of_a_file_in_a_bundle_the_bundle_is_named(tmp_path: Path, name: str) -> None:
+    bundle = write(tmp_path / "bundle", CONTENT)
+    (bundle.path / "reference").mkdir()
+    (bundle.path / "reference" / "model.tflite").write_bytes(CONTENT)
+    with pytest.raises(UsageError, match=r"is a file, .* edgenet convert writes: name .*/bundle/$"):
+        Bundle.open(bundle.path / name)
+
+
+def test_of_a_file_alone_it_is_told_what_a_bundle_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.tflite").write_bytes(CONTENT)
+    monkeypatch.chdir(tmp_path)
+    told = "model.tflite is a file, and a bundle is the folder that edgenet convert writes: name "
+    with pytest.raises(UsageError, match=f"^{told}that$"):
+        Bundle.open("model.tflite")
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(UsageError, match=f"^{told}./$"):
+        Bundle.open("model.tflite")
 
 
 def test_a_damaged_manifest_names_its_bundle(tmp_path: Path) -> None:
@@ -317,6 +387,17 @@ def test_what_was_put_into_a_bundle_is_not_lost(tmp_path: Path) -> None:
         (("artifacts", 0, "files"), []),
         (("artifacts", 0, "format"), "coreml"),
         (("outputs", 0, "shape"), []),
+        (("outputs", 0, "shape"), [2]),
+        (("outputs", 0, "name"), "logit"),
+        (("outputs",), []),
+        (("recipe",), []),
+        (("recipe",), [{"ranges": {}}]),
+        (("recipe",), "int8"),
+        (("recipe",), {"ranges": 3}),
+        (("recipe",), {"rewrites": ["silu"]}),
+        (("source",), "lite0"),
+        (("calibration",), 128),
+        (("artifacts", 0, "files", 0, "bytes"), "5 MB"),
         (("input", "shape"), [1, 8, 8]),
         (("input", "crop_fraction"), None),
     ],

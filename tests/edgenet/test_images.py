@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import io
+import errno
 import os
-from contextlib import suppress
+import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,102 +12,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgenet.bundle import InputSpec
-from edgenet.errors import UsageError
+from edgenet.errors import EdgenetError, UsageError
 from edgenet.images import (
     INTERPOLATIONS,
     ImageError,
     ImageFolder,
-    Pixels,
-    decode,
     prepare,
     read_labels,
 )
-
-
-def photo(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
-    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return Image.fromarray(noise)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.photos import JPEG, encoded, photo
 
 
 def spec(size: int = 8) -> InputSpec:
     return InputSpec("image", (1, size, size, 3), "uint8", "NHWC", "none", 1.0, "bilinear")
-
-
-JPEG = encoded(photo(), "JPEG")
-
-
-def test_every_kind_of_source_decodes_alike(tmp_path: Path) -> None:
-    image = photo()
-    path = tmp_path / "photo.png"
-    path.write_bytes(encoded(image))
-    with path.open("rb") as file:
-        sources = [path, str(path), path.read_bytes(), file, image, np.asarray(image)]
-        for source in sources:
-            np.testing.assert_array_equal(np.asarray(decode(source)), np.asarray(image))
-
-
-def test_the_exif_orientation_is_honoured() -> None:
-    image = Image.new("RGB", (20, 10), "red")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert decode(encoded(image, "JPEG", exif=exif)).size == (10, 20)
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
-def test_every_mode_becomes_rgb(mode: str) -> None:
-    assert decode(Image.new(mode, (4, 3))).mode == "RGB"
-
-
-def test_transparent_parts_are_white() -> None:
-    image = Image.new("RGBA", (1, 1), (10, 20, 30, 0))
-    assert decode(image).getpixel((0, 0)) == (255, 255, 255)
-
-
-def test_sixteen_bits_are_scaled_not_clipped() -> None:
-    deep = np.array([[0, 0x80FF, 0xFFFF]], np.uint16)
-    grey = np.asarray(decode(encoded(Image.fromarray(deep))))[0, :, 0]
-    assert grey.tolist() == [0, 0x80, 0xFF]
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"gone\.jpg: No such file"):
-        decode(tmp_path / "gone.jpg")
-
-
-def test_a_text_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "text.jpg"
-    path.write_text("no image")
-    with pytest.raises(ImageError, match=r"text\.jpg is not an image"):
-        decode(path)
-
-
-def test_a_truncated_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "half.jpg"
-    path.write_bytes(JPEG[: len(JPEG) // 2])
-    with pytest.raises(ImageError, match=r"half\.jpg is a damaged image"):
-        decode(path)
-
-
-@given(place=st.integers(0, len(JPEG) - 1), value=st.integers(0, 255), cut=st.booleans())
-def test_damage_is_an_image_error_or_harmless(place: int, value: int, cut: bool) -> None:
-    data = JPEG[:place] if cut else JPEG[:place] + bytes([value]) + JPEG[place + 1 :]
-    with suppress(ImageError):
-        assert decode(data).mode == "RGB"
-
-
-@pytest.mark.parametrize(
-    "array",
-    [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)],
-)
-def test_an_unfit_array_is_refused(array: Pixels) -> None:
-    with pytest.raises(UsageError, match="must be uint8"):
-        decode(array)
 
 
 @given(
@@ -148,6 +64,15 @@ def test_a_fraction_of_one_takes_the_whole_photo() -> None:
     squashed = prepare(image, 4, 4, 1.0, "bilinear")[:, :, 0]
     assert (squashed[:, 0] == 255).all()
     assert (squashed[:, 3] == 0).all()
+
+
+def test_a_photo_of_any_size_is_cropped_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert prepare(photo(40, 30), 8, 8, 0.9, "bilinear").shape == (8, 8, 3)
+    with pytest.raises(ImageError, match="more than Pillow reads"):
+        prepare(np.asarray(photo(40, 40)), 8, 8, 0.96, "bilinear")
 
 
 def test_no_resize_where_the_size_is_right() -> None:
@@ -225,6 +150,35 @@ def test_an_unfit_labels_csv_is_refused(tmp_path: Path, content: str, message: s
         ImageFolder.open(tmp_path)
 
 
+def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
+    """A stray one would else be all that counts."""
+    fill(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png", "confusion.png", "more.png")
+    (tmp_path / "bird").mkdir()
+    with pytest.raises(
+        UsageError, match=r"as confusion\.png, and in folders, as cat: move .* in a labels\.csv"
+    ):
+        ImageFolder.open(tmp_path)
+    (tmp_path / "labels.csv").write_text("file,class_index\ncat/2.png,0\nmore.png,1\n")
+    assert ImageFolder.open(tmp_path).names == ("cat/2.png", "more.png")
+
+
+def test_folders_that_hold_no_images_may_lie_beside_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "1.png", ".thumbs/1.png", "deep/deeper/1.png", "hidden/.1.png", "locked/1.png")
+    (tmp_path / "hidden" / "notes.txt").write_text("no image")
+    entries = Path.iterdir
+
+    def listed(path: Path):
+        if path.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return entries(path)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    folder = ImageFolder.open(tmp_path)
+    assert (folder.names, folder.labels) == (("1.png",), None)
+
+
 def test_no_folder_and_an_empty_one_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         ImageFolder.open(tmp_path / "gone")
@@ -285,6 +239,18 @@ def test_a_damaged_image_stops_or_is_skipped(tmp_path: Path) -> None:
     [batch] = list(batches)
     assert (batch.names, batch.labels) == (("x/a.png", "y/c.png"), (0, 1))
     assert skipped == ["x/b.png"]
+
+
+def test_what_the_system_refuses_is_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unopened(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    folder = ImageFolder.open(fill(tmp_path, "a.png", "b.png"))
+    monkeypatch.setattr(Image, "open", unopened)
+    with pytest.raises(EdgenetError, match=r"cannot read the image .*a\.png: Too many open files"):
+        list(folder.batches(spec(), 1, "skip"))
 
 
 def test_nothing_but_damaged_images_is_an_error(tmp_path: Path) -> None:
@@ -349,18 +315,28 @@ def test_class_folders_that_fit_no_class_are_refused(
         class_folders(tmp_path, "cat", "dog").of_classes(names, classes)
 
 
+@pytest.mark.parametrize("names", [None, ("cat", "dog")])
+def test_an_index_that_no_class_has_is_refused(
+    tmp_path: Path, names: tuple[str, ...] | None
+) -> None:
+    """As where classes are counted from 1."""
+    fill(tmp_path, "a.png", "b.png", "c.png")
+    (tmp_path / "labels.csv").write_text("file,class_index\nb.png,1\na.png,2\nc.png,3\n")
+    folder = ImageFolder.open(tmp_path)
+    assert folder.of_classes(None, 4) is folder
+    said = (
+        r"a\.png in .* has the class index 2, but the model's 2 classes are numbered from 0, to 1"
+    )
+    with pytest.raises(UsageError, match=said):
+        folder.of_classes(names, 2)
+
+
 def test_of_equal_files_one_is_kept(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 1), ("c", 0)):
         photo(seed=seed).save(tmp_path / f"{name}.png")
     folder = ImageFolder.open(tmp_path)
     assert folder.distinct().names == ("a.png", "b.png")
     assert folder.distinct().distinct().names == ("a.png", "b.png")
-
-
-@pytest.mark.parametrize("source", [None, ["a.png"], 3])
-def test_what_is_no_image_is_told(source: Any) -> None:
-    with pytest.raises(UsageError, match="an image is a path, bytes"):
-        decode(source)
 
 
 def test_a_list_without_images_is_told(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_percentile_asked_for_gets_its_runs(capsys, tiny_bundle):
 
 
 def test_threads_are_swept(capsys, tiny_bundle):
-    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--threads", "1,2", "--json"]
+    asked = [tiny_bundle, *QUICK, "--format", "tflite, onnx", "--threads", "1, 2", "--json"]
     results = json.loads(bench(capsys, *asked)[1])["results"]
     assert [(r["threads"], r["format"]) for r in results] == [
         *((1, "tflite"), (1, "onnx")),

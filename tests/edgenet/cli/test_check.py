@@ -361,6 +361,40 @@ def test_mistakes_are_told_in_one_line(
     assert message in line
 
 
+def test_a_label_that_no_class_has_is_told_before_the_work(
+    capsys, monkeypatch, tiny_bundle, photos, tmp_path
+):
+    def unexpected(*_: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("edgenet.measure.opening.open_formats", unexpected)
+    folder = shutil.copytree(photos, tmp_path / "counted from 1")
+    rows = [f"{index:02}.png,{index}" for index in range(1, 11)]
+    (folder / "labels.csv").write_text("\n".join(["file,class_index", *rows]))
+    code, out, err = check(capsys, tiny_bundle, "--evaluate", folder, "--images", 3)
+    assert (code, out) == (2, "")
+    assert "10.png in " in err
+    assert "the model's 10 classes are numbered from 0, to 9" in err
+
+
+def test_a_stray_image_beside_class_folders_is_told(capsys, tiny_bundle, photos, tmp_path):
+    for index in range(10):
+        (tmp_path / f"stripes {index}").mkdir()
+        shutil.copy(photos / "00.png", tmp_path / f"stripes {index}")
+    assert check(capsys, tiny_bundle, "--evaluate", tmp_path, "--max-drop", 100)[0] in (0, 3)
+    shutil.copy(photos / "00.png", tmp_path / "confusion.png")
+    code, _, err = check(capsys, tiny_bundle, "--evaluate", tmp_path)
+    assert code == 2
+    assert "confusion.png" in err
+
+
+def test_formats_may_be_listed_with_spaces(capsys, tiny_float_bundle, photos):
+    arguments = [tiny_float_bundle, "--evaluate", photos, "--format", " onnx, tflite"]
+    code, document = check_json(capsys, *arguments)
+    assert code == 0
+    assert [result["format"] for result in document["results"]] == ["onnx", "tflite"]
+
+
 def test_a_damaged_image_is_named(capsys, tiny_bundle, photos, tmp_path):
     shutil.copytree(photos, tmp_path, dirs_exist_ok=True)
     broken = tmp_path / "05.png"

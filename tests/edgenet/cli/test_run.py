@@ -103,6 +103,15 @@ def test_no_bundle_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "no such bundle" in capsys.readouterr().err
 
 
+def test_of_a_model_file_its_bundle_is_named(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(tiny_bundle / "model.tflite"), "x.jpg"]) == 2
+    err = capsys.readouterr().err
+    assert "model.tflite is a file, and a bundle is the folder" in err
+    assert err.endswith(f"name {tiny_bundle}/\n")
+
+
 def test_a_run_on_the_gpu_says_what_it_was(
     tiny_float_bundle: Path, photo: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

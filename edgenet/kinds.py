@@ -1,0 +1,72 @@
+"""What kinds of values a manifest's JSON holds, as far as its readers rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_NUMBER = (int, float)
+_FILE = {"path": str, "bytes": int, "sha256": str}
+_ARTIFACT = {
+    "format": str,
+    "precision": str,
+    "files": [_FILE],
+    "verified": {"images": int, "agreement": _NUMBER, "sqnr_db?": _NUMBER, "max_error": _NUMBER},
+}
+MANIFEST_KINDS = {
+    "source": dict,
+    "precision": str,
+    "input": {
+        "name": str,
+        "shape": [int],
+        "dtype": str,
+        "layout": str,
+        "preprocessing": str,
+        "crop_fraction": _NUMBER,
+        "interpolation": str,
+    },
+    "outputs": [{"name": str, "shape": [int]}],
+    "labels?": _FILE,
+    "recipe?": {"ranges": dict, "rewrites": {"*": dict}},
+    "calibration?": dict,
+    "artifacts": [_ARTIFACT],
+    "reference?": _ARTIFACT,
+    "versions": {"*": str},
+    "target": dict,
+    "compiled": [
+        {
+            "device": str,
+            "format": str,
+            "compiler": str,
+            "file": _FILE,
+            "report": dict,
+            "kind": str,
+        }
+    ],
+}
+"""A kind for `misfit`."""
+
+
+def misfit(value: Any, kind: Any) -> str | None:
+    """The first place of a JSON value that is of another kind, as in "artifacts.0.files", or None.
+
+    Args:
+        value: What `json.loads` returned.
+        kind: A type or several; a list with the kind of every element; or a dict of kinds by key,
+            of which "*" is every key, and what a key with "?" holds may be null. A key may be
+            absent, and others may be there.
+    """
+    return next(_misfits(value, kind, ""), None)
+
+
+def _misfits(value: Any, kind: Any, place: str) -> Iterator[str]:
+    if isinstance(kind, list) and isinstance(value, list):
+        for index, element in enumerate(value):
+            yield from _misfits(element, kind[0], f"{place}.{index}")
+    elif isinstance(kind, dict) and isinstance(value, dict):
+        for key, inner in kind.items():
+            for name in value if key == "*" else {key.rstrip("?")} & value.keys():
+                if value[name] is not None or not key.endswith("?"):
+                    yield from _misfits(value[name], inner, f"{place}.{name}")
+    elif isinstance(kind, list | dict) or not isinstance(value, kind):
+        yield place.lstrip(".") or "all of it"
