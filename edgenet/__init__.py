@@ -6,11 +6,13 @@ only when a bundle asks for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from converters.pipeline import convert
     from edgenet.runtime import Session, load
 
@@ -24,7 +26,24 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'edgenet' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if name != "convert":
+            raise
+        return _refusing(error)
+
+
+def _refusing(lacking: ModuleNotFoundError) -> Callable[..., NoReturn]:
+    """What `convert` is on a device: `from edgenet import *` and `help` do without its extra."""
+
+    def convert(*arguments: Any, **options: Any) -> NoReturn:
+        """Raises MissingExtraError: what converts is not installed here."""
+        from edgenet.errors import MissingExtraError
+
+        raise MissingExtraError(f"converting ({lacking.name})", "all") from lacking
+
+    return convert
 
 
 def __dir__() -> list[str]:

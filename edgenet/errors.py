@@ -49,12 +49,12 @@ class MissingExtraError(EdgenetError):
     Args:
         purpose: What needs it, as in "running a TFLite file".
         extra: The extra's name in pyproject.toml.
+        install: The command that adds the one package, where the extra holds far more.
     """
 
     exit_code = 5
 
-    def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(
-            f"{purpose} needs a package that is not here: pip install 'edgenet[{extra}]'"
-        )
+    def __init__(self, purpose: str, extra: str, install: str = "") -> None:
+        install = install or f"pip install 'edgenet[{extra}]'"
+        super().__init__(f"{purpose} needs a package that is not here: {install}")
         self.extra = extra

@@ -94,7 +94,9 @@ def _paths() -> list[Path]:
     spec = find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(
-            "taking crops of scikit-image's photographs, where no folder of images is named,",
+            "name a folder of images, as in check --evaluate DIR or convert --calibration DIR; "
+            "taking crops of scikit-image's photographs instead",
             "convert",
+            install="pip install scikit-image",
         )
     return [Path(spec.submodule_search_locations[0]) / "data" / name for name in NAMES]

@@ -11,6 +11,7 @@ from pathlib import Path
 CRASH = b"\x0f\x0b"  # ud2
 HANG = b"\xeb\xfe"  # jmp to itself
 EXIT = b"\xbf\x07\x00\x00\x00\xb8\xe7\x00\x00\x00\x0f\x05"  # exit_group(7)
+LEAVE = EXIT.replace(b"\x07", b"\x00")  # exit_group(0)
 
 # A TFLite delegate that takes no operator: `tflite_plugin_create_delegate` hands out a
 # TfLiteDelegate (tflite/core/c/common.h: data, Prepare, …) whose Prepare does nothing.

@@ -26,6 +26,8 @@ HEAVY = (
     "tensorflow",
     "tflite_runtime",
 )
+# What no device has.
+HOST = ("flatbuffers", "h5py", "keras", "onnx", "tensorflow")
 # Layers and models cannot be defined without Keras; nothing on a device imports these.
 KERAS = {"edgenet.models.blocks", "edgenet.models.efficientnet", "edgenet.models.keras_summary"}
 
@@ -56,6 +58,18 @@ def loaded_by(statement: str) -> set[str]:
 def test_edgenet_alone_does_not_even_import_numpy() -> None:
     out = python("-c", "import edgenet, sys; print({'numpy', 'json'} & {*sys.modules})")
     assert out.strip() == "set()"
+
+
+def test_a_device_without_the_host_half_is_told_so_by_convert_alone() -> None:
+    out = python(
+        "-c",
+        f"import sys; sys.modules.update(dict.fromkeys({HOST!r}))\n"
+        "import pydoc; from edgenet import *; import edgenet; pydoc.render_doc(edgenet)\n"
+        "try: edgenet.convert('lite0')\n"
+        "except edgenet.errors.MissingExtraError as error: print(load.__name__, error)",
+    )
+    assert out.startswith("load converting (")
+    assert "pip install 'edgenet[all]'" in out
 
 
 @pytest.mark.parametrize("module", [name for name in modules() if name not in KERAS])

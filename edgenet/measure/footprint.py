@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from edgenet.errors import EdgenetError
-from edgenet.runtime.children import ChildError, run_python
+from edgenet.runtime.children import ChildError, run_python, told_json
 from edgenet.runtime.loading import Reach
 
 _STEADY_RUNS = 10
@@ -67,11 +67,10 @@ def measure(
     command += _options(reach) if reach else []
     command += ["--batch", str(batch)] if batch else []
     try:
-        printed = run_python(command, _TIMEOUT_S)
+        return Footprint(**told_json(run_python(command, _TIMEOUT_S)))
     except ChildError as error:
         told = f"{os.fspath(bundle)} ({format}) failed in a fresh process: {error}"
         raise EdgenetError(told) from error
-    return Footprint(**json.loads(printed.splitlines()[-1]))
 
 
 def _options(reach: Reach) -> list[str]:
@@ -94,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int)
     args = parser.parse_args(argv)
     try:
-        print(json.dumps(asdict(_measure_here(args))))
+        # Engines print on stdout too, and do not always end their lines.
+        print("\n" + json.dumps(asdict(_measure_here(args))))
     except EdgenetError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -107,12 +107,15 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
     from edgenet.bundle import Bundle
     from edgenet.measure.latency import timed
     from edgenet.runtime import load
-    from edgenet.runtime.devices import resolve
+    from edgenet.runtime.devices import hardware, resolve
     from edgenet.runtime.engines import installed
 
     options = dict(pair.split("=", 1) for pair in args.delegate_option)
     engines = installed((args.format,), args.engine)
-    if args.device != "cpu":
+    if args.device == "auto":
+        # All of them: which one takes the model is known once it is loaded.
+        list(hardware(engines, args.delegate, options))
+    elif args.device != "cpu":
         resolve(args.device, engines, args.delegate, options)
     imported, _ = timed(lambda: import_module(engines[0].module))
     opened, session = timed(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgenet.runtime.devices import cpu_name, processors
 from edgenet.runtime.engines import ENGINES
@@ -34,7 +35,7 @@ def describe() -> dict[str, Any]:
         "cores": len(processors()),
         "os": platform.platform(),
         "python": platform.python_version(),
-        "numpy": metadata.version("numpy"),
+        "numpy": np.__version__,
         "engines": {e.name: e.version for e in ENGINES if e.installed},
         "isa": _isa(),
     }

@@ -11,6 +11,10 @@ from edgenet.runtime import Session, load, load_artifact
 from edgenet.runtime.loading import FixedBatchError, Reach
 from edgenet.runtime.placement import PartialError
 
+# Where nothing opens, the first of these is told: a fixed batch proves that the device was reached,
+# and what a device lacks is told by an engine that is here.
+_TELLING = (FixedBatchError, DeviceError, MissingExtraError)
+
 
 def open_formats(
     stack: ExitStack,
@@ -36,13 +40,13 @@ def open_formats(
         batch: As for `edgenet.load`.
 
     Raises:
-        FixedBatchError: None runs with that batch.
+        FixedBatchError: The device is reached, and no file runs there with that batch.
         MissingExtraError: The engine of a format asked for is not installed, or none is.
         DeviceError: No engine reaches the device, or one does and would run a part of the model.
         EdgenetError: As `edgenet.load`.
     """
     sessions: list[Session] = []
-    lacking: EdgenetError | None = None
+    lacking: list[EdgenetError] = []
     for format in dict.fromkeys(formats or bundle.formats):
         try:
             session = load_artifact(
@@ -51,18 +55,22 @@ def open_formats(
         # That a device would run a part only is a fault of this file, not of the machine.
         except PartialError:
             raise
-        except (MissingExtraError, DeviceError, FixedBatchError) as error:
+        except _TELLING as error:
             # Of a sweep over batches, a format asked for may take a part.
             if formats and not isinstance(error, FixedBatchError):
                 raise
-            lacking = lacking or error
+            lacking.append(error)
             if on_missing:
                 on_missing(f"{format} is left out: {error}")
             continue
         sessions.append(stack.enter_context(session))
     if lacking and not sessions:
-        raise lacking
+        raise min(lacking, key=_rank)
     return sessions
+
+
+def _rank(error: EdgenetError) -> int:
+    return next(rank for rank, kind in enumerate(_TELLING) if isinstance(error, kind))
 
 
 def open_reference(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from edgenet.errors import EdgenetError
+
+# `-c` and `-m` put the current directory first on the path, and a json.py beside a bundle would be
+# taken for Python's own. Python's switch against that, PYTHONSAFEPATH, is unknown before 3.11.
+_OFF_THE_PATH = "import sys; sys.path[:] = filter(None, sys.path)"
+_AS_MODULE = "import runpy; runpy.run_module({!r}, run_name='__main__', alter_sys=True)"
 
 
 class ChildError(EdgenetError):
@@ -18,8 +26,10 @@ class ChildError(EdgenetError):
 def run_python(arguments: Sequence[str], timeout_s: float) -> str:
     """Runs Python with these arguments, this edgenet at hand, and returns what it printed.
 
+    Nothing is imported from the current directory, unless it is on PYTHONPATH.
+
     Args:
-        arguments: What follows `python`, as in ("-m", MODULE).
+        arguments: What follows `python`: "-m" and a module or "-c" and code, and what is for them.
         timeout_s: How long it may take.
 
     Raises:
@@ -29,7 +39,7 @@ def run_python(arguments: Sequence[str], timeout_s: float) -> str:
 
     try:
         done = subprocess.run(
-            [sys.executable, *arguments],
+            _command(*arguments),
             capture_output=True,
             text=True,
             errors="replace",
@@ -45,6 +55,25 @@ def run_python(arguments: Sequence[str], timeout_s: float) -> str:
         told = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise ChildError(told[-1] if told else f"exit status {done.returncode}")
     return done.stdout
+
+
+def told_json(printed: str) -> dict[str, Any]:
+    """What a child told: the last line that is a JSON object. Drivers print around it.
+
+    Raises:
+        ChildError: There is none.
+    """
+    for line in reversed(printed.splitlines()):
+        with suppress(ValueError):
+            told = json.loads(line)
+            if isinstance(told, dict):
+                return told
+    raise ChildError("it said nothing")
+
+
+def _command(flag: str, what: str, *arguments: str) -> list[str]:
+    code = what if flag == "-c" else _AS_MODULE.format(what)
+    return [sys.executable, "-c", f"{_OFF_THE_PATH}\n{code}", *arguments]
 
 
 def environment() -> dict[str, str]:

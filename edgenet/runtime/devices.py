@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from edgenet.runtime.probing import Finding, examine
 _RANKS = {"hardware": 0, "software": 1, "emulator": 2}
 # ONNX Runtime's threads spin while they wait: thousands of them stop a machine.
 _MOST_THREADS = 64
+_ROOT = Path("/")
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ def probe() -> list[DeviceRow]:
 
 def _row(delegate: Delegate) -> DeviceRow:
     found = examine(delegate)
-    engine = by_name(delegate.engine)
-    package = delegate.package or (engine.package if engine else "")
+    engine = None if delegate.package else by_name(delegate.engine)
     return DeviceRow(
         engine=delegate.engine,
         device=delegate.device,
@@ -68,7 +69,7 @@ def _row(delegate: Delegate) -> DeviceRow:
         usable=found.usable,
         kind=found.kind,
         name=found.name,
-        version=version_of(package),
+        version=engine.version if engine else version_of(delegate.package),
         reason=found.reason,
         fix=found.fix,
     )
@@ -80,12 +81,12 @@ def resolve(
     name: str | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Delegate:
-    """The delegate to open: on the device asked for, or with "auto" on the best that is hardware.
+    """The delegate to open on the device asked for.
 
     The CPU is taken as it is; anything else is tried out first, in a process of its own.
 
     Args:
-        device: "cpu", "gpu", "npu" or "auto".
+        device: "cpu", "gpu" or "npu".
         engines: Those that are installed and have a file to run, the preferred one first.
         name: A delegate's name, or the path of a delegate library; None takes the best.
         options: For a delegate library, its own options.
@@ -94,18 +95,53 @@ def resolve(
         UsageError: No such device or delegate.
         DeviceError: The device cannot be used; the message says why, and what would change that.
     """
-    if device == "auto":
-        return _best_hardware(engines, name, options) or _cpu(engines)
     if device not in DEVICES:
         raise UsageError(f"no device {device!r}: choose one of auto, {', '.join(DEVICES)}")
     if device == "cpu" and name is None:
-        return _cpu(engines)
+        return delegates(engines[0].name, "cpu")[0]
     able = _able(device, engines, name)
     found = {delegate: examine(delegate, options) for delegate in able}
     usable = [d for d, finding in found.items() if finding.usable and finding.kind in _RANKS]
     if not usable:
         raise _refusal(device, engines, found)
     return min(usable, key=lambda delegate: _RANKS[found[delegate].kind])
+
+
+def hardware(
+    engines: Sequence[Engine],
+    name: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Iterator[Delegate]:
+    """The GPUs and NPUs that are hardware and work here, for "auto" to choose from.
+
+    Each is tried out, in a process of its own, only as it is asked for.
+
+    Args:
+        engines: As for `resolve`.
+        name: As for `resolve`; one device's delegate is no other's.
+        options: As for `resolve`.
+
+    Raises:
+        UsageError: No engine has a delegate of that name for any device.
+    """
+    for delegate in _accelerators(engines, name):
+        found = examine(delegate, options)
+        if found.usable and found.kind == "hardware":
+            yield delegate
+
+
+def _accelerators(engines: Sequence[Engine], name: str | None) -> list[Delegate]:
+    able: list[Delegate] = []
+    refusals: list[UsageError] = []
+    devices = [device for device in DEVICES if device != "cpu"]
+    for device in devices:
+        try:
+            able += _able(device, engines, name)
+        except UsageError as error:
+            refusals.append(error)
+    if len(refusals) == len(devices):
+        raise refusals[0]
+    return able
 
 
 def _able(device: str, engines: Sequence[Engine], name: str | None) -> list[Delegate]:
@@ -118,30 +154,6 @@ def _able(device: str, engines: Sequence[Engine], name: str | None) -> list[Dele
         except UsageError as error:
             refusal = refusal or error
     raise refusal or UsageError(f"no engine has a delegate {name!r}")
-
-
-def _cpu(engines: Sequence[Engine]) -> Delegate:
-    return delegates(engines[0].name, "cpu")[0]
-
-
-def _best_hardware(
-    engines: Sequence[Engine], name: str | None, options: Mapping[str, str] | None
-) -> Delegate | None:
-    refusals: list[UsageError] = []
-    accelerators = [device for device in DEVICES if device != "cpu"]
-    for device in accelerators:
-        try:
-            able = _able(device, engines, name)
-        except UsageError as error:
-            refusals.append(error)
-            continue
-        for delegate in able:
-            found = examine(delegate, options)
-            if found.usable and found.kind == "hardware":
-                return delegate
-    if len(refusals) == len(accelerators):
-        raise refusals[0]
-    return None
 
 
 def _refusal(
@@ -174,12 +186,18 @@ def cpu_threads(asked: int | None) -> int:
     return asked
 
 
-def physical_cores() -> int:
+def physical_cores(root: Path = _ROOT) -> int:
     """Cores that this process may use, hyper-threads of one core counted once.
 
-    Read from Linux's `/sys/devices/system/cpu/*/topology`; elsewhere, all logical cores count.
+    A container's quota of time counts as the cores that it fills, the last of them perhaps in part.
+
+    Args:
+        root: Where the system's files are: Linux's `/sys/devices/system/cpu/*/topology`, without
+            which all logical cores count, and the quota's.
     """
-    return len({_siblings(processor) for processor in processors()})
+    cores = len({_siblings(processor, root) for processor in processors()})
+    quota = _quota(root / "sys/fs/cgroup")
+    return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
 def processors() -> frozenset[int]:
@@ -189,20 +207,37 @@ def processors() -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def _siblings(processor: int) -> str:
-    topology = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+def _siblings(processor: int, root: Path) -> str:
+    topology = f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list"
+    return _text(root / topology) or str(processor)
+
+
+def _quota(folder: Path) -> float | None:
+    """The processors' time that this container may take, in processors; None without a limit.
+
+    Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst ("cpu.max") and
+        Documentation/scheduler/sched-bwc.rst, whose quota of -1 is none.
+    """
+    older = [_text(folder / "cpu" / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     try:
-        return topology.read_text()
+        quota, period = map(int, (_text(folder / "cpu.max") or " ".join(older)).split())
+    # "max" is no number, and a system without cgroups tells none.
+    except ValueError:
+        return None
+    return quota / period if quota > 0 < period else None
+
+
+def _text(path: Path) -> str:
+    """What a file of the system tells, "" where there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return str(processor)
+        return ""
 
 
 def cpu_name() -> str:
     """The processor's name, as people know it, or its architecture."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
     return _model_name(lines) or platform.processor() or platform.machine()
 
 

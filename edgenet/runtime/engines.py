@@ -7,7 +7,9 @@ A new engine is one file in this package, one entry in `ENGINES` and its rows in
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 from edgenet.errors import MissingExtraError, UsageError
@@ -20,7 +22,7 @@ class Engine:
     Attributes:
         name: What `--engine` and reports call it.
         format: What it runs.
-        package: Its distribution's name, for the version.
+        package: The distribution that its extra installs; others may bring the same module.
         module: What to import to use it.
         extra: The extra of edgenet that installs it.
     """
@@ -38,8 +40,9 @@ class Engine:
 
     @property
     def version(self) -> str | None:
-        """The version installed, or None."""
-        return version_of(self.package)
+        """The version installed, by whichever distribution, or None."""
+        found = version_of(self.package)
+        return _version_providing(self.module) if found is None and self.installed else found
 
     @property
     def install_line(self) -> str:
@@ -89,6 +92,28 @@ def version_of(package: str) -> str | None:
         return metadata.version(package) if package else None
     except metadata.PackageNotFoundError:
         return None
+
+
+@cache
+def _version_providing(module: str) -> str | None:
+    """Of the distribution that brings a module: a nightly, or one that is built for a GPU.
+
+    It reads the list of each distribution's modules, which takes a tenth of a second.
+    """
+    from importlib import metadata
+
+    packages = metadata.packages_distributions().get(module.partition(".")[0], [])
+    return next(filter(None, map(version_of, packages)), None)
+
+
+def newer(version: str, than: str) -> bool:
+    """Whether a version is later than another, as 1.10 is than 1.9; only their numbers count."""
+    return _numbers(version) > _numbers(than)
+
+
+def _numbers(version: str) -> list[int]:
+    (release,) = re.findall(r"^[\d.]*", version)
+    return [int(part) for part in release.split(".") if part]
 
 
 def by_name(name: str) -> Engine | None:

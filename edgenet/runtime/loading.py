@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 
 from edgenet.bundle import FORMATS, Artifact, Bundle
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime.delegates import Delegate
-from edgenet.runtime.devices import cpu_threads, resolve
+from edgenet.runtime.devices import cpu_threads, hardware, resolve
 from edgenet.runtime.engines import Engine, installed, known
 from edgenet.runtime.session import Plan, Session
 
@@ -128,12 +129,13 @@ def _open(
     if place.batch is not None and (place.batch != int(place.batch) or place.batch < 1):
         raise UsageError(f"a batch has 1 image or more, not {place.batch}")
     engines = installed(tuple(artifact.format for artifact in candidates), engine)
-    delegate = resolve(place.device, engines, place.reach.delegate, place.reach.options)
-    try:
+    name, options = place.reach.delegate, place.reach.options
+    if place.device != "auto":
+        delegate = resolve(place.device, engines, name, options)
         return _open_with(bundle, candidates, place, delegate)
-    except DeviceError:
-        if place.device != "auto" or delegate.device == "cpu":
-            raise
+    for delegate in hardware(engines, name, options):
+        with suppress(DeviceError, FixedBatchError):
+            return _open_with(bundle, candidates, place, delegate)
     return _open_with(bundle, candidates, place, resolve("cpu", engines))
 
 
@@ -157,6 +159,7 @@ def _open_with(
         threads=cpu_threads(place.threads),
         allow_fallback=place.reach.allow_fallback,
         options=place.reach.options,
+        made_with=bundle.manifest.versions.get(engine.package),
     )
     _require_import(engine)
     opens: type[Session] = delegate.load()
@@ -180,7 +183,7 @@ def _require_import(engine: Engine) -> None:
         import_module(engine.module)
     # A library with broken or missing native parts raises more than ImportError as it is imported.
     except Exception as error:
-        again = f"pip install --force-reinstall {engine.package}"
+        again = f"pip install --force-reinstall 'edgenet[{engine.extra}]'"
         reason = " ".join(str(error).split())
         raise EdgenetError(
             f"{engine.name} is installed but fails to start ({reason}): {again}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 from edgenet.runtime import vulkan
@@ -13,6 +14,8 @@ from edgenet.runtime.onnx_accelerated import AcceleratedSession
 
 # Without it the plugin offers no device on machines whose only driver is a software one.
 _ALLOW_SOFTWARE = "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"
+# A cache lets two first calls through at once, and ONNX Runtime refuses the second.
+_TURN = Lock()
 
 
 class PluginSession(AcceleratedSession):
@@ -53,7 +56,8 @@ def _registered(name: str, module: str) -> None:
 
 def register(library: Any, name: str, module: str) -> list[Any]:
     """Registers a plugin's library, once, and lists its devices, GPUs and NPUs before CPUs."""
-    _registered(name, module)
+    with _TURN:
+        _registered(name, module)
     found = [device for device in library.get_ep_devices() if device.ep_name == name]
     cpu = library.OrtHardwareDeviceType.CPU
     return sorted(found, key=lambda device: bool(device.device.type == cpu))

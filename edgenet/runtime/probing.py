@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from edgenet.runtime.children import ChildError, run_python
+from edgenet.runtime.children import ChildError, run_python, told_json
 from edgenet.runtime.delegates import Delegate, UnusableError, named
 from edgenet.runtime.engines import by_name
 
@@ -78,10 +78,9 @@ def _ask(delegate: Delegate, options: tuple[tuple[str, str], ...]) -> dict[str, 
     arguments = ["-c", _CHILD, delegate.engine, delegate.device, delegate.name]
     arguments += [f"{key}={value}" for key, value in options]
     try:
-        printed = run_python(arguments, TIMEOUT_S)
+        return told_json(run_python(arguments, TIMEOUT_S))
     except ChildError as error:
         return {"reason": f"tried in a process of its own: {error}", "fix": _BROKEN}
-    return dict(json.loads(printed.splitlines()[-1]))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,6 +95,6 @@ def main(argv: list[str] | None = None) -> int:
     # Whatever an engine raises is this delegate's reason, and no other's concern.
     except Exception as error:
         outcome = {"reason": str(error) or type(error).__name__, "fix": ""}
-    # Drivers print on stdout too: the outcome is the last line.
+    # Drivers print on stdout too, and do not always end their lines.
     print("\n" + json.dumps(outcome), flush=True)
     return 0

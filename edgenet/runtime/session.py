@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenet.bundle import FORMATS, InputSpec, OutputSpec
-from edgenet.errors import BundleError, EdgenetError, UsageError
+from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
-from edgenet.runtime.engines import Engine, choose, known
+from edgenet.runtime.engines import Engine, choose, known, newer
 from edgenet.runtime.placement import Placement
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +35,8 @@ class Plan:
 
     `device` is what was asked for, `delegate` what it came to; `allow_fallback` lets operators that
     the delegate refuses run on the CPU; `options` are for a delegate that the user brings;
-    `resized` tells that the file is to be brought to the batch of `input`, which is not its own.
+    `resized` tells that the file is to be brought to the batch of `input`, which is not its own;
+    `made_with` is the engine's version that verified the file, None where that is not known.
     """
 
     model: Path
@@ -50,6 +51,7 @@ class Plan:
     allow_fallback: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     resized: bool = False
+    made_with: str | None = None
 
     def with_batch(self, batch: int) -> Plan:
         """The same with `batch` images a run."""
@@ -154,7 +156,7 @@ class Session(ABC):
         except EdgenetError:
             raise
         except Exception as error:
-            raise self._refusal("cannot open", error) from error
+            raise self._unopened(error) from error
         self._handle = loaded.handle
         self._info = self._describe(loaded)
 
@@ -254,9 +256,19 @@ class Session(ABC):
         return prepare(image, *self._shape[1:3], spec.crop_fraction, spec.interpolation)
 
     def rank(self, probabilities: Floats, top: int) -> list[Prediction]:
-        """The `top` classes of one image's probabilities, the best first, ties by index."""
+        """The `top` classes of one image's probabilities, the best first, ties by index.
+
+        Raises:
+            UsageError: `top` below 1.
+            EdgenetError: They are no numbers: half floats overflow in some networks.
+        """
         if top < 1:
             raise UsageError(f"cannot list {top} classes: ask for 1 or more")
+        if not np.isfinite(probabilities).all():
+            raise EdgenetError(
+                f"{self._plan.model} answers with NaN or infinity on the "
+                f"{self._plan.delegate.device}: take another precision, or --device cpu"
+            )
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
 
@@ -309,7 +321,7 @@ class Session(ABC):
                     return self._run(handle, batch, output)
                 return self._split(handle, batch, output)
             except Exception as error:
-                raise self._refusal("cannot run", error) from error
+                raise EdgenetError(self._refusal("cannot run", error)) from error
 
     def _check(self, images: npt.NDArray[np.uint8]) -> Pixels:
         if isinstance(images, np.ndarray) and images.dtype == np.uint8:
@@ -328,11 +340,30 @@ class Session(ABC):
                 f"{self._plan.model} has no {output} output; it has {', '.join(self._outputs)}"
             )
 
-    def _refusal(self, what: str, error: Exception) -> EdgenetError:
+    def _unopened(self, error: Exception) -> EdgenetError:
+        """What an engine's own error means: the device is at fault, or on the CPU the file."""
+        told = self._refusal("cannot open", error)
+        if self._plan.delegate.device == "cpu":
+            return EdgenetError(told + self._outdated())
+        return DeviceError(f"{told}; use --device cpu, or see edgenet devices")
+
+    def _outdated(self) -> str:
+        """The end of a message where a newer version of the engine has run the file; else ""."""
+        engine, made, here = self._plan.engine, self._plan.made_with, self._plan.engine.version
+        if not made or not here or not newer(made, here):
+            return ""
+        return (
+            f"; it was made with {engine.name} {made} and here is {here}: "
+            f"{engine.install_line} '{engine.package}>={made}'"
+        )
+
+    def _refusal(self, what: str, error: Exception) -> str:
         """An engine's error in one line; engines raise RuntimeError, ValueError and their own."""
         reason = next(iter(self._told(str(error))), type(error).__name__)
-        engine = self._plan.engine
-        return EdgenetError(f"{engine.name} {engine.version} {what} {self._plan.model}: {reason}")
+        engine, delegate = self._plan.engine, self._plan.delegate
+        named = " ".join(filter(None, (engine.name, engine.version)))
+        there = "" if delegate.device == "cpu" else f" on the {delegate.device} ({delegate.name})"
+        return f"{named} {what} {self._plan.model}{there}: {reason}"
 
     @staticmethod
     def _told(message: str) -> list[str]:

@@ -5,39 +5,47 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryFile
+from threading import RLock
 
 _OUT, _ERR = 1, 2
+# The streams are the process's: of two threads at once, one would put back the other's file.
+_TURN = RLock()
 
 
 @contextmanager
 def captured() -> Iterator[Callable[[], str]]:
     """Keeps what any code of this process prints meanwhile, other threads too.
 
+    Threads that capture at once take turns.
+
     Yields:
         A function that gives the text up to now, after the block too.
     """
-    _flush()
-    kept = {number: os.dup(number) for number in (_OUT, _ERR)}
-    text = ""
-    with TemporaryFile() as file:
+    text: str | None = None
+    with _TURN, TemporaryFile() as file:
 
         def read() -> str:
             descriptor = file.fileno()
             size = os.fstat(descriptor).st_size
             return os.pread(descriptor, size, 0).decode(errors="replace")
 
-        for number in kept:
-            os.dup2(file.fileno(), number)
-        try:
-            yield lambda: text or read()
-        finally:
+        with ExitStack() as originals:
             _flush()
-            text = read()
-            for number, original in kept.items():
-                os.dup2(original, number)
-                os.close(original)
+            for number in (_OUT, _ERR):
+                originals.callback(_put_back, os.dup(number), number)
+                os.dup2(file.fileno(), number)
+            try:
+                yield lambda: read() if text is None else text
+            finally:
+                _flush()
+                text = read()
+
+
+def _put_back(original: int, number: int) -> None:
+    os.dup2(original, number)
+    os.close(original)
 
 
 def _flush() -> None:

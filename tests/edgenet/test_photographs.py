@@ -75,9 +75,10 @@ def test_scikit_image_is_not_imported():
     assert run.stdout.split() == ["False", "False"]
 
 
-def test_without_scikit_image_the_extra_is_named(monkeypatch):
+def test_without_scikit_image_a_folder_is_asked_for_and_that_package_alone(monkeypatch):
     monkeypatch.setattr(photographs, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'edgenet\[convert\]'"):
+    told = r"^name a folder of images, as in check --evaluate DIR.*: pip install scikit-image$"
+    with pytest.raises(MissingExtraError, match=told):
         list(crops(1, 8, 8))
     with pytest.raises(MissingExtraError):
         digest()

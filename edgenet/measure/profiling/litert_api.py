@@ -2,8 +2,8 @@
 
     python -m edgenet.measure.profiling.litert_api MODEL THREADS RUNS
 
-prints `[[XNNPACK's index of the operator, its name, µs], ...]` as JSON. It runs in a process of its
-own: these calls are bound by hand, so a library of another version may end the process.
+prints `{"events": [[XNNPACK's index of the operator, its name, µs], ...]}`. It runs in a process of
+its own: these calls are bound by hand, so a library of another version may end the process.
 
 Source: litert/c/litert_{environment,model,options,opaque_options,compiled_model,profiler}.h of
     LiteRT 2.3.0 and tflite/profiling/profile_buffer.h (`ProfileEvent`).
@@ -66,7 +66,7 @@ class _Library:
 def main(argv: list[str]) -> int:
     """Profiles one file and prints its operators' times."""
     model, threads, runs = argv
-    print(json.dumps(_profile(_Library(), model, int(threads), int(runs))))
+    print(json.dumps({"events": _profile(_Library(), model, int(threads), int(runs))}))
     return 0
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from edgenet.measure.profiling.operators import (
     first_part,
     typical,
 )
-from edgenet.runtime.children import ChildError, run_python
+from edgenet.runtime.children import ChildError, run_python, told_json
+from edgenet.runtime.engines import known
 
 # 50 runs of B7 on one slow core take a minute or two; what takes longer hangs.
 _TIMEOUT_S = 900.0
@@ -65,18 +65,18 @@ def profile(model: Path, threads: int, runs: int) -> Profile:
 
 
 def _measured(model: Path, threads: int, runs: int) -> list[tuple[int, str, float]]:
-    found = metadata.version("ai-edge-litert")
+    found = known("litert").version
     if found != VERSION:
         raise EdgenetError(
-            f"LiteRT {found} is profiled through a C interface that is known of {VERSION} alone: "
-            f"pip install ai-edge-litert=={VERSION}"
+            f"LiteRT {found or 'of no known version'} is profiled through a C interface that is "
+            f"known of {VERSION} alone: pip install ai-edge-litert=={VERSION}"
         )
     module = "edgenet.measure.profiling.litert_api"
     try:
-        printed = run_python(["-m", module, str(model), str(threads), str(runs)], _TIMEOUT_S)
+        arguments = ["-m", module, str(model), str(threads), str(runs)]
+        rows: list[tuple[int, str, float]] = told_json(run_python(arguments, _TIMEOUT_S))["events"]
     except ChildError as error:
         raise EdgenetError(f"LiteRT's profiler failed on {model}: {error}") from error
-    rows: list[tuple[int, str, float]] = json.loads(printed.splitlines()[-1])
     return rows
 
 

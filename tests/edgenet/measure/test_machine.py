@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
+
 from edgenet.measure import machine
 
 
@@ -17,6 +19,11 @@ def test_the_description_is_json_with_the_known_keys():
 
 def test_installed_engines_have_versions():
     assert machine.describe()["engines"]["litert"][0].isdigit()
+
+
+def test_numpys_version_needs_no_package(monkeypatch):
+    monkeypatch.setattr(np, "__version__", "9.9")
+    assert machine.describe()["numpy"] == "9.9"
 
 
 def test_flags_are_read_from_both_kinds_of_cpuinfo(tmp_path, monkeypatch):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from edgenet.bundle import Bundle
-from edgenet.errors import DeviceError, UsageError
+from edgenet.errors import DeviceError, MissingExtraError, UsageError
+from edgenet.measure.candidates import Request, open_all
 from edgenet.measure.opening import open_formats, open_reference
-from edgenet.runtime.loading import Reach
+from edgenet.runtime import probing
+from edgenet.runtime.loading import FixedBatchError, Reach
+from edgenet.runtime.onnx import OnnxSession
 from edgenet.runtime.placement import PartialError
 from tests.devices import GPUS, require
 
@@ -24,6 +28,25 @@ def stack():
 
 def without_reference(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=replace(bundle.manifest, reference=None))
+
+
+def holding(bundle: Bundle, *formats: str) -> Bundle:
+    artifacts = tuple(map(bundle.artifact, formats))
+    return replace(bundle, manifest=replace(bundle.manifest, artifacts=artifacts))
+
+
+@pytest.fixture
+def no_driver(monkeypatch):
+    """No Vulkan driver, whatever is installed."""
+    monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere/driver.json")
+    probing.forget()
+    yield
+    probing.forget()
+
+
+@pytest.fixture
+def no_litert(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
 
 
 def test_all_formats_open_by_default(stack, tiny_bundle):
@@ -59,6 +82,42 @@ def test_a_file_that_the_device_runs_in_part_is_never_left_out(stack, tiny_bundl
     require(GPUS[1])
     with pytest.raises(PartialError, match="QuantizeLinear"):
         open_formats(stack, Bundle.open(tiny_bundle), device="gpu")
+
+
+@pytest.mark.usefixtures("no_driver", "no_litert")
+def test_a_device_that_an_engine_cannot_use_is_told_before_an_engine_that_is_missing(
+    stack, tiny_float_bundle
+):
+    bundle, told = holding(Bundle.open(tiny_float_bundle), "tflite", "onnx"), []
+    reach = Reach("WebGpuExecutionProvider")
+    with pytest.raises(DeviceError, match=r"onnxruntime cannot use the gpu .*: no Vulkan driver"):
+        open_formats(stack, bundle, device="gpu", on_missing=told.append, reach=reach)
+    assert [line.partition(":")[0] for line in told] == ["tflite is left out", "onnx is left out"]
+
+
+@pytest.mark.usefixtures("no_litert")
+def test_a_batch_that_a_file_cannot_have_is_told_before_an_engine_that_is_missing(
+    stack, tiny_float_bundle, monkeypatch
+):
+    monkeypatch.setattr(OnnxSession, "resizes", False)
+    bundle = holding(Bundle.open(tiny_float_bundle), "tflite", "onnx")
+    with pytest.raises(FixedBatchError, match="edgenet convert --batch 3"):
+        open_formats(stack, bundle, batch=3)
+    with pytest.raises(MissingExtraError, match="running tflite files"):
+        open_formats(stack, holding(bundle, "tflite"), batch=3)
+
+
+def test_a_sweep_goes_on_where_another_format_does_not_reach_the_device(
+    stack, tiny_float_bundle, tmp_path
+):
+    """That one keeps its batch is no reason to end what its own batch has begun."""
+    require(GPUS[0])
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_float_bundle, copy)
+    manifest = holding(Bundle.open(copy), "openvino", "tflite").manifest
+    (copy / "manifest.json").write_text(manifest.to_json())
+    found = open_all(stack, Request((str(copy),), device="gpu", batches=(1, 2)))
+    assert ("tflite", 1) in [(one.session.info.format, one.session.info.batch) for one in found]
 
 
 def test_the_cpu_may_help_where_that_is_allowed(stack, tiny_bundle):

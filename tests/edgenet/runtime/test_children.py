@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from edgenet.runtime.children import ChildError, run_python
+from edgenet.runtime.children import ChildError, run_python, told_json
 
 
 def test_what_it_prints_comes_back() -> None:
@@ -27,3 +29,34 @@ def test_how_it_fails_is_told(script: str, told: str) -> None:
     with pytest.raises(ChildError) as caught:
         run_python(["-c", script], 1.0)
     assert str(caught.value) == told
+
+
+def test_a_module_gets_its_arguments_as_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "told.py").write_text("import sys; print(__name__, sys.argv[1:])")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run_python(["-m", "told", "a", "-b"], 60) == "__main__ ['a', '-b']\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-c", "import json, edgenet"), ("-m", "edgenet.measure.footprint", "--help")]
+)
+def test_files_in_the_current_directory_are_no_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    for name in ("json", "runpy", "openvino", "edgenet"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    run_python(arguments, 60)
+
+
+@pytest.mark.parametrize("around", ["{}", "greeting\n{}\n", "{}\ngoodbye\n[1]\n7\n", '{{"b"\n{}\n'])
+def test_what_it_tells_is_found_among_what_drivers_print(around: str) -> None:
+    assert told_json(around.format('{"a": 1}')) == {"a": 1}
+
+
+@pytest.mark.parametrize("printed", ["", "\n", "greeting\n", "[1]\n", '{"a": \n'])
+def test_a_child_that_tells_nothing_is_an_error(printed: str) -> None:
+    with pytest.raises(ChildError, match=r"^it said nothing$"):
+        told_json(printed)

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from edgenet.errors import UsageError
-from edgenet.runtime.delegates import DELEGATES
+from edgenet.runtime import devices
+from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.devices import (
     _model_name,
     cpu_name,
     cpu_threads,
+    hardware,
     physical_cores,
     probe,
-    resolve,
 )
-from edgenet.runtime.engines import ENGINES, by_name
+from edgenet.runtime.engines import ENGINES, known
+from edgenet.runtime.probing import Finding
 
 
 def test_every_delegate_has_a_row_that_is_usable_or_says_why() -> None:
@@ -44,6 +47,41 @@ def test_there_are_no_more_cores_than_processors() -> None:
     assert cpu_threads(7) == 7
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "6400000 100000\n"}, 8),
+        ({"cpu.max": "what is this\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "50000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "150000\n"}, 8),
+    ],
+)
+def test_a_containers_quota_leaves_fewer_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(devices, "processors", lambda: frozenset(range(8)))
+    for name, text in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert physical_cores(tmp_path) == cores
+
+
+def test_threads_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "processors", lambda: frozenset(range(4)))
+    for number in range(4):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{number}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{number % 2},{number % 2 + 2}\n")
+    assert physical_cores(tmp_path) == 2
+
+
 @pytest.mark.parametrize("asked", [0, -1, 10_000])
 def test_threads_that_no_engine_should_start_are_refused(asked: int) -> None:
     with pytest.raises(UsageError, match="ask for 1 to"):
@@ -52,13 +90,31 @@ def test_threads_that_no_engine_should_start_are_refused(asked: int) -> None:
 
 def test_auto_with_a_delegate_of_any_device_looks_for_hardware() -> None:
     """Its own device's refusal is no other's, and options reach the library that needs them."""
-    onnx, litert = by_name("onnxruntime"), by_name("litert")
-    assert onnx is not None
-    assert litert is not None
+    onnx, litert = known("onnxruntime"), known("litert")
     for name in ("WebGpuExecutionProvider", "QNNExecutionProvider"):
-        assert resolve("auto", (onnx,), name).name in (name, "CPUExecutionProvider")
+        assert {delegate.name for delegate in hardware((onnx,), name)} <= {name}
     with pytest.raises(UsageError, match="no delegate 'Abacus'"):
-        resolve("auto", (onnx, litert), "Abacus")
+        next(hardware((onnx, litert), "Abacus"))
+
+
+def test_hardware_is_tried_out_in_order_and_only_as_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+
+    def examine(delegate: Delegate, options: object) -> Finding:
+        tried.append(delegate.name)
+        software = delegate.name == "WebGpuExecutionProvider"
+        return Finding(delegate.name[:3] != "Ten", "software" if software else "hardware", "any")
+
+    monkeypatch.setattr(devices, "examine", examine)
+    found = hardware((known("onnxruntime"), known("openvino")))
+    assert tried == []
+    assert next(found).name == "CUDAExecutionProvider"
+    assert tried == ["CUDAExecutionProvider"]
+    assert next(found).name == "CoreMLExecutionProvider"
+    rest = [delegate.name for delegate in found]
+    assert rest == ["DmlExecutionProvider", "GPU", "QNNExecutionProvider", "NPU"]
 
 
 @pytest.mark.parametrize(

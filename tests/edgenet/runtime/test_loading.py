@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 import edgenet
 from edgenet.bundle import FORMATS, MANIFEST, Bundle, record_of
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
-from edgenet.runtime import load, load_artifact
+from edgenet.runtime import delegates, devices, load, load_artifact
+from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.devices import physical_cores
 from edgenet.runtime.loading import FixedBatchError
+from edgenet.runtime.probing import Finding
 from tests.devices import GPUS, require
 from tests.networks import Textures
 
@@ -47,6 +49,49 @@ def test_auto_says_what_it_chose(tiny_bundle: Path) -> None:
 def test_a_device_that_is_not_here_is_an_error(tiny_bundle: Path) -> None:
     with pytest.raises(DeviceError, match=r"openvino cannot use the gpu \(GPU\): .*; .*; or use"):
         load(tiny_bundle, device="gpu", engine="openvino")
+
+
+@pytest.fixture
+def accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that runs none of a model, at the file's own batch, and an NPU that runs all of it."""
+    table = (
+        *(d for d in DELEGATES if d.device == "cpu"),
+        Delegate(
+            "onnxruntime",
+            "gpu",
+            "AzureExecutionProvider",
+            session="edgenet.runtime.onnx_accelerated:BuiltinSession",
+        ),
+        Delegate(
+            "onnxruntime",
+            "npu",
+            "CPUExecutionProvider",
+            session="edgenet.runtime.onnx:OnnxSession",
+        ),
+    )
+    monkeypatch.setattr(delegates, "DELEGATES", table)
+    monkeypatch.setattr(
+        devices, "examine", lambda delegate, options: Finding(True, "hardware", delegate.name)
+    )
+
+
+@pytest.mark.usefixtures("accelerators")
+@pytest.mark.parametrize(
+    ("batch", "refusal"), [(None, DeviceError), (3, FixedBatchError)], ids=["operators", "batch"]
+)
+def test_auto_goes_on_to_the_next_hardware_and_then_to_the_cpu(
+    tiny_float_bundle: Path,
+    batch: int | None,
+    refusal: type[EdgenetError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(refusal):
+        load(tiny_float_bundle, "onnx", "gpu", batch=batch)
+    with load(tiny_float_bundle, "onnx", "auto", batch=batch) as session:
+        assert (session.info.device, session.info.device_used) == ("auto", "npu")
+    monkeypatch.setattr(delegates, "DELEGATES", delegates.DELEGATES[:-1])
+    with load(tiny_float_bundle, "onnx", "auto", batch=batch) as session:
+        assert (session.info.device, session.info.device_used) == ("auto", "cpu")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -149,6 +194,30 @@ def test_a_file_that_the_engine_cannot_read_is_one_error(copy: Path, format: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("accelerators")
+def test_a_file_that_a_device_cannot_read_is_exit_4(copy: Path) -> None:
+    (copy / "model.onnx").write_bytes(b"this is no model at all")
+    bundle = vouch_for(copy, "onnx")
+    with pytest.raises(DeviceError, match=r"cannot open .*model\.onnx on the npu \(CPUExecution"):
+        load(bundle, device="npu")
+    with pytest.raises(EdgenetError, match="cannot open") as caught:
+        load(bundle, device="auto")
+    assert caught.value.exit_code == EdgenetError.exit_code
+
+
+def test_a_file_of_a_newer_engine_says_so(copy: Path) -> None:
+    (copy / "model.onnx").write_bytes(b"this is no model at all")
+    bundle = vouch_for(copy, "onnx")
+    versions = {**bundle.manifest.versions, "onnxruntime": "99.1"}
+    newer = replace(bundle, manifest=replace(bundle.manifest, versions=versions))
+    told = r"made with onnxruntime 99\.1 and here is .*: pip install 'edgenet\[onnx\]'"
+    with pytest.raises(EdgenetError, match=told):
+        load(newer)
+    with pytest.raises(EdgenetError) as caught:
+        load(bundle)
+    assert "made with" not in str(caught.value)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_with_another_input_is_refused(copy: Path, format: str) -> None:
     bundle = vouch_for(copy, format)
@@ -175,8 +244,9 @@ def test_an_engine_that_fails_to_import_is_one_error(
     (tmp_path / "tflite_runtime" / "__init__.py").touch()
     (tmp_path / "tflite_runtime" / "interpreter.py").write_text("raise OSError('broken.so')")
     monkeypatch.syspath_prepend(tmp_path)
+    again = r"pip install --force-reinstall 'edgenet\[tflite-runtime\]'"
     try:
-        with pytest.raises(EdgenetError, match=r"fails to start \(broken\.so\): pip install"):
+        with pytest.raises(EdgenetError, match=rf"fails to start \(broken\.so\): {again}$"):
             load(tiny_bundle, engine="tflite-runtime")
     finally:
         sys.modules.pop("tflite_runtime", None)

@@ -16,7 +16,7 @@ from edgenet.runtime import load, probing
 from edgenet.runtime.children import run_python
 from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.engines import ENGINES
-from tests.drivers import CRASH, EXIT, HANG, vulkan_driver
+from tests.drivers import CRASH, EXIT, HANG, LEAVE, vulkan_driver
 
 WEBGPU = next(d for d in DELEGATES if d.name == "WebGPU")
 CPU = DELEGATES[0]
@@ -39,9 +39,10 @@ def _fresh() -> Iterator[None]:
     [
         (CRASH, "tried in a process of its own: it crashed (SIGILL)"),
         (EXIT, "tried in a process of its own: "),
+        (LEAVE, "tried in a process of its own: it said nothing"),
         (HANG, "tried in a process of its own: it did not end in 5 s"),
     ],
-    ids=["crash", "exit", "hang"],
+    ids=["crash", "exit", "leave", "hang"],
 )
 def test_a_driver_that_goes_wrong_is_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: bytes, told: str

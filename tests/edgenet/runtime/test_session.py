@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgenet.bundle import FORMATS, Bundle, InputSpec, OutputSpec
-from edgenet.errors import EdgenetError, UsageError
+from edgenet.errors import DeviceError, EdgenetError, UsageError
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.delegates import delegates
 from edgenet.runtime.engines import ENGINES
@@ -50,6 +50,11 @@ class Fails(Sums):
         raise RuntimeError("no kernel for Conv\nat some place")
 
 
+class Refuses(Sums):
+    def _load(self) -> Loaded:
+        raise ValueError("Op builtin_code out of range: 206\nat some place")
+
+
 def plan_of(size: int) -> Plan:
     return Plan(
         model=Path("model"),
@@ -73,6 +78,36 @@ def test_batches_are_split_and_the_last_is_filled(count: int, size: int) -> None
 def test_an_engine_that_fails_to_run_is_one_error() -> None:
     with pytest.raises(EdgenetError, match=r"cannot run model: no kernel for Conv$"):
         Fails(plan_of(1)).run(images(1))
+
+
+def test_an_engine_that_fails_to_open_on_the_cpu_is_one_error() -> None:
+    with pytest.raises(EdgenetError, match=r"^litert \S+ cannot open model: Op .*: 206$") as caught:
+        Refuses(plan_of(1))
+    assert caught.type is EdgenetError
+
+
+def test_an_engine_that_fails_to_open_on_a_device_has_not_honoured_it() -> None:
+    plan = replace(plan_of(1), delegate=delegates("litert", "gpu")[0], made_with="99.1")
+    told = r"cannot open model on the gpu \(WebGPU\): Op .*: 206; use --device cpu, or see edgenet"
+    with pytest.raises(DeviceError, match=told):
+        Refuses(plan)
+
+
+@pytest.mark.parametrize(("made_with", "told"), [("99.1", True), ("1.0", False), (None, False)])
+def test_an_engine_that_is_older_than_the_files_is_told(made_with: str | None, told: bool) -> None:
+    with pytest.raises(EdgenetError) as caught:
+        Refuses(replace(plan_of(1), made_with=made_with))
+    end = (
+        f": 206; it was made with litert 99.1 and here is {ENGINES[0].version}: "
+        "pip install 'edgenet[tflite]' 'ai-edge-litert>=99.1'"
+    )
+    assert str(caught.value).endswith(end if told else ": 206")
+
+
+def test_an_engine_of_no_known_version_is_named_without_one() -> None:
+    engine = replace(ENGINES[0], package="no-such-package", module="no_such_module")
+    with pytest.raises(EdgenetError, match=r"^litert cannot open model: "):
+        Refuses(replace(plan_of(1), engine=engine, made_with="99.1"))
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,6 +167,11 @@ def test_probabilities_are_the_softmax_of_the_logits(session: Session) -> None:
     exponents = np.exp(session.run(batch).astype(np.float64))
     expected = exponents / exponents.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(session.probabilities(batch), expected, atol=1e-5)
+
+
+def test_what_overflows_is_no_answer(session: Session) -> None:
+    with pytest.raises(EdgenetError, match="NaN or infinity on the cpu: take another precision"):
+        session.rank(np.array([0.5, np.nan], np.float32), 1)
 
 
 def test_classify_ranks_what_run_computes(session: Session) -> None:

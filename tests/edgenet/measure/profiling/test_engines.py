@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import platform
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from edgenet.cli.main import main
 from edgenet.errors import EdgenetError
 from edgenet.measure.profiling import onnx, openvino, tflite
 from edgenet.measure.profiling.operators import Profile
+from tests.drivers import LEAVE, shared_library
 
 RUNS = 5
 
@@ -117,6 +121,25 @@ def test_every_operator_took_time_and_shares_add_up(integers):
 def test_another_litert_is_refused_rather_than_guessed_at(monkeypatch, tiny_bundle):
     monkeypatch.setattr(tflite, "VERSION", "1.0")
     with pytest.raises(EdgenetError, match=r"pip install ai-edge-litert==1\.0"):
+        tflite.profile(tiny_bundle / "model.tflite", 1, RUNS)
+
+
+def test_a_litert_of_another_package_is_refused_too(monkeypatch, tiny_bundle):
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    with pytest.raises(EdgenetError, match=r"LiteRT of no known version is .*ai-edge-litert==2"):
+        tflite.profile(tiny_bundle / "model.tflite", 1, RUNS)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is of x86-64 code")
+def test_a_library_that_ends_its_process_without_a_word_is_told(monkeypatch, tiny_bundle, tmp_path):
+    (tmp_path / "ai_edge_litert").mkdir()
+    (tmp_path / "ai_edge_litert" / "__init__.py").touch()
+    shared_library(tmp_path / "ai_edge_litert" / "libLiteRt.so", LEAVE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EdgenetError, match=r"failed on .*model\.tflite: it said nothing$"):
         tflite.profile(tiny_bundle / "model.tflite", 1, RUNS)
 
 
