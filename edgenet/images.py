@@ -322,7 +322,7 @@ class ImageFolder:
                 pixels = prepare(path, *spec.shape[1:3], spec.crop_fraction, spec.interpolation)
             except ImageError as error:
                 if not skip:
-                    raise
+                    raise ImageError(f"{error}: mend it, or add --skip-damaged") from error
                 if on_skip:
                     on_skip(self.names[index], error)
                 continue

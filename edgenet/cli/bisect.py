@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle, InputSpec
-from edgenet.cli.console import say
+from edgenet.cli.console import say, say_left_out
 from edgenet.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="images to use (default: %(default)s)",
     )
+    images.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     images.add_argument(
         "--crop-fraction", type=float, metavar="X", help="1.0 = no crop (default: the bundle's)"
     )
@@ -169,7 +170,8 @@ def _images(args: argparse.Namespace, spec: InputSpec) -> Pixels:
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)
     folder = ImageFolder.open(args.images).sample(args.count)
-    (batch,) = islice(folder.batches(spec, len(folder)), 1)
+    on_error = "skip" if args.skip_damaged else "stop"
+    (batch,) = islice(folder.batches(spec, len(folder), on_error, say_left_out), 1)
     return batch.images
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle
 from edgenet.cli import reach
-from edgenet.cli.console import say
+from edgenet.cli.console import say, say_left_out
 from edgenet.cli.lists import values
 from edgenet.errors import AccuracyError, UsageError
 
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"use N of them (default: all of DIR, or {_CROPS} crops)",
     )
+    parser.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     parser.add_argument(
         "--format",
         type=values,
@@ -215,7 +216,8 @@ def _images(args: argparse.Namespace, bundle: Bundle) -> Images:
     else:
         if args.crop_fraction is not None:
             spec = replace(spec, crop_fraction=args.crop_fraction)
-        images = folder_of(bundle, spec, args.evaluate, args.images)
+        skip = say_left_out if args.skip_damaged else None
+        images = folder_of(bundle, spec, args.evaluate, args.images, skip)
     if args.max_drop is not None and not images.labelled:
         raise UsageError(
             f"--max-drop needs labels, and {images.source} have none: name a folder of class "

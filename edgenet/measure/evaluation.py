@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgenet.bundle import Bundle, InputSpec
-from edgenet.images import Batch, ImageFolder, Pixels, prepare
+from edgenet.images import Batch, ImageError, ImageFolder, Pixels, prepare
 from edgenet.photographs import crops
 
 _CHUNK = 16
@@ -20,10 +20,10 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class Images:
-    """What to compare on: `count` images, in batches, and where they come from.
+    """What to compare on: `count` images at most, in batches, and where they come from.
 
     `labelled` tells whether their classes are known; `name` and `pixels` give an image's name and
-    the image, by its number; `digest` takes in what was compared on.
+    the image, by its number among those that came; `digest` takes in what was compared on.
     """
 
     batches: Iterator[Batch]
@@ -41,8 +41,16 @@ class Images:
             yield batch
 
 
-def folder_of(bundle: Bundle, spec: InputSpec, path: str, count: int | None = None) -> Images:
+def folder_of(
+    bundle: Bundle,
+    spec: InputSpec,
+    path: str,
+    count: int | None = None,
+    skip: Callable[[str, ImageError], None] | None = None,
+) -> Images:
     """The images of a folder, or `count` of them, as `spec` prepares them, of the bundle's classes.
+
+    A damaged image is left out, and `skip` told of it; where it is None, one stops the work.
 
     Raises:
         UsageError: As `ImageFolder.open` and `ImageFolder.of_classes`.
@@ -50,14 +58,21 @@ def folder_of(bundle: Bundle, spec: InputSpec, path: str, count: int | None = No
     folder = ImageFolder.open(path).of_classes(bundle.labels(), bundle.classes)
     if count is not None:
         folder = folder.sample(count)
+    names: list[str] = []
+
+    def batches() -> Iterator[Batch]:
+        for batch in folder.batches(spec, _CHUNK, "stop" if skip is None else "skip", skip):
+            names.extend(batch.names)
+            yield batch
+
     return Images(
-        batches=folder.batches(spec, _CHUNK),
+        batches=batches(),
         count=len(folder),
         source=path,
         labelled=folder.labels is not None,
-        name=lambda number: folder.names[number],
+        name=lambda number: names[number],
         pixels=lambda number: prepare(
-            folder.paths[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
+            folder.root / names[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
         ),
     )
 

@@ -46,6 +46,21 @@ def test_json_has_the_contracts_keys(capsys, tiny_bundle, texture_folder, format
     assert returned == set(document["restore"]["operators"])
 
 
+def test_damaged_images_are_left_out_where_that_is_asked(
+    capsys, tiny_bundle, texture_folder, tmp_path
+):
+    for number in range(4):
+        shutil.copy(texture_folder / f"{number:03}.png", tmp_path)
+    (tmp_path / "002.png").write_bytes((tmp_path / "002.png").read_bytes()[:60])
+    arguments = [tiny_bundle, "--format", "onnx", "--images", tmp_path, "--json"]
+    code, _, err = bisect(capsys, *arguments)
+    assert code == 1
+    assert err.rstrip().endswith("mend it, or add --skip-damaged")
+    code, out, err = bisect(capsys, *arguments, "--skip-damaged")
+    assert (code, json.loads(out)["images"]) == (0, 3)
+    assert err.count("left out 002.png") == 1
+
+
 def test_the_table_names_layers_and_says_what_to_do(capsys, tiny_bundle, texture_folder):
     code, out, _ = bisect(
         capsys, tiny_bundle, "--images", texture_folder, "--count", 12, "--goal-sqnr", 30

@@ -20,6 +20,7 @@ from PIL import Image
 from edgenet.bundle import MANIFEST, Bundle, record_of
 from edgenet.cli.main import main
 from edgenet.measure.baseline import RULE
+from edgenet.runtime import load
 from edgenet.runtime.delegates import delegates
 from edgenet.runtime.probing import examine
 from tests.devices import GPUS, require
@@ -402,6 +403,25 @@ def test_a_damaged_image_is_named(capsys, tiny_bundle, photos, tmp_path):
     code, out, err = check(capsys, tiny_bundle, "--evaluate", tmp_path)
     assert (code, out) == (1, "")
     assert "05.png" in err
+    assert err.rstrip().endswith("mend it, or add --skip-damaged")
+
+
+def test_damaged_images_are_left_out_where_that_is_asked(capsys, tiny_bundle, photos, tmp_path):
+    """The others keep their names and labels."""
+    shutil.copytree(photos, tmp_path / "photos")
+    broken = tmp_path / "photos" / "05.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    arguments = ["--evaluate", tmp_path / "photos", "--skip-damaged", "--format", "onnx", "--json"]
+    code, out, err = check(capsys, tiny_bundle, *arguments, "--html", tmp_path / "page.html")
+    document = json.loads(out)
+    assert code in (0, 3)
+    assert err.count("left out 05.png") == 1
+    assert document["images"] == len(list(photos.glob("*.png"))) - 1
+    (result,) = document["results"]
+    with load(tiny_bundle, "onnx") as session:
+        for worst in result["damage"]["worst"]:
+            (guess,) = session.classify(tmp_path / "photos" / worst["image"], top=1)
+            assert guess.index == result["answers"][worst["number"]]
 
 
 def test_a_gpu_is_compared_with_the_cpu_on_the_same_file(capsys, tiny_float_bundle):
