@@ -156,7 +156,7 @@ class Session(ABC):
         except EdgenetError:
             raise
         except Exception as error:
-            raise self._unopened(error) from error
+            raise self._refusal("cannot open", error) from error
         self._handle = loaded.handle
         self._info = self._describe(loaded)
 
@@ -210,7 +210,8 @@ class Session(ABC):
 
         Raises:
             UsageError: Another shape or dtype; the message says which was expected.
-            EdgenetError: The session is closed.
+            DeviceError: The device failed.
+            EdgenetError: The session is closed, or the engine failed.
         """
         return self._infer(images, "logits")
 
@@ -321,7 +322,7 @@ class Session(ABC):
                     return self._run(handle, batch, output)
                 return self._split(handle, batch, output)
             except Exception as error:
-                raise EdgenetError(self._refusal("cannot run", error)) from error
+                raise self._refusal("cannot run", error) from error
 
     def _check(self, images: npt.NDArray[np.uint8]) -> Pixels:
         if isinstance(images, np.ndarray) and images.dtype == np.uint8:
@@ -340,13 +341,6 @@ class Session(ABC):
                 f"{self._plan.model} has no {output} output; it has {', '.join(self._outputs)}"
             )
 
-    def _unopened(self, error: Exception) -> EdgenetError:
-        """What an engine's own error means: the device is at fault, or on the CPU the file."""
-        told = self._refusal("cannot open", error)
-        if self._plan.delegate.device == "cpu":
-            return EdgenetError(told + self._outdated())
-        return DeviceError(f"{told}; use --device cpu, or see edgenet devices")
-
     def _outdated(self) -> str:
         """The end of a message where a newer version of the engine has run the file; else ""."""
         engine, made, here = self._plan.engine, self._plan.made_with, self._plan.engine.version
@@ -357,13 +351,18 @@ class Session(ABC):
             f"{engine.install_line} '{engine.package}>={made}'"
         )
 
-    def _refusal(self, what: str, error: Exception) -> str:
-        """An engine's error in one line; engines raise RuntimeError, ValueError and their own."""
+    def _refusal(self, what: str, error: Exception) -> EdgenetError:
+        """An engine's error in one line; engines raise RuntimeError, ValueError and their own.
+
+        A device that fails has not been honoured; on the CPU it is the file that does not suit.
+        """
         reason = next(iter(self._told(str(error))), type(error).__name__)
         engine, delegate = self._plan.engine, self._plan.delegate
-        named = " ".join(filter(None, (engine.name, engine.version)))
-        there = "" if delegate.device == "cpu" else f" on the {delegate.device} ({delegate.name})"
-        return f"{named} {what} {self._plan.model}{there}: {reason}"
+        told = f"{' '.join(filter(None, (engine.name, engine.version)))} {what} {self._plan.model}"
+        if delegate.device == "cpu":
+            return EdgenetError(f"{told}: {reason}{self._outdated()}")
+        place = f"on the {delegate.device} ({delegate.name})"
+        return DeviceError(f"{told} {place}: {reason}; use --device cpu, or see edgenet devices")
 
     @staticmethod
     def _told(message: str) -> list[str]:

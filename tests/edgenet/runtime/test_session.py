@@ -80,6 +80,12 @@ def test_an_engine_that_fails_to_run_is_one_error() -> None:
         Fails(plan_of(1)).run(images(1))
 
 
+def test_an_engine_that_fails_to_run_on_a_device_has_not_honoured_it() -> None:
+    plan = replace(plan_of(1), delegate=delegates("litert", "gpu")[0])
+    with pytest.raises(DeviceError, match=r"cannot run model on the gpu \(WebGPU\): no kernel for"):
+        Fails(plan).run(images(1))
+
+
 def test_an_engine_that_fails_to_open_on_the_cpu_is_one_error() -> None:
     with pytest.raises(EdgenetError, match=r"^litert \S+ cannot open model: Op .*: 206$") as caught:
         Refuses(plan_of(1))
