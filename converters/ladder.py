@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from converters.formats import alike
-from converters.quantization.quantize import Quantized
+from converters.quantization.quantize import Quantized, Report
 from converters.quantization.search import decibels, measure, return_to_float
-from converters.verify import Report
 from edgenet.errors import AccuracyError
 
 # The SQNR of a typical image's logits, in dB, that is wanted where half a point may be lost; half

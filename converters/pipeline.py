@@ -28,11 +28,12 @@ from converters.quantization.quantize import (
     EFFORTS,
     Method,
     Quantized,
+    Report,
     quantize,
 )
-from converters.quantization.recipe import UNCALIBRATED, read_recipe
+from converters.quantization.recipe import CALIBRATED, SEARCHED, UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
-from converters.request import CALIBRATED, SEARCHED, Request
+from converters.request import Request
 from converters.sources import (
     ImageSet,
     Source,
@@ -41,7 +42,7 @@ from converters.sources import (
     load_source,
 )
 from converters.targets import Target, target_named
-from converters.verify import PrecisionError, Report, Skip, judge, verify
+from converters.verify import PrecisionError, judge, verify
 from converters.versions import versions
 from edgenet.bundle import (
     MANIFEST,
@@ -57,7 +58,7 @@ from edgenet.bundle import (
     writing,
 )
 from edgenet.errors import AccuracyError, UsageError
-from edgenet.images import ImageError, ImageFolder
+from edgenet.images import ImageError, ImageFolder, Skip
 
 # What Keras answers at a time: 16 images of B0, 2 of B7.
 _KERAS_PIXELS = 16 * 224 * 224

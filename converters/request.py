@@ -11,16 +11,12 @@ from converters.formats import LOWERINGS, require_formats
 from converters.npu.compiling import require_compiler_of
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import Method
-from converters.quantization.recipe import UNCALIBRATED
+from converters.quantization.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
 from converters.targets import Target
 from edgenet.bundle import PRECISIONS
 from edgenet.errors import UsageError
 from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
 from edgenet.runtime.engines import installed
-
-CALIBRATED = ("int8", "int8-mixed", "w8a16")
-SEARCHED = ("int8", "int8-mixed")
-"""What `max_drop` chooses operators for."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from converters.quantization.simulate import Image
 from edgenet import photographs
 from edgenet.bundle import InputSpec, sha256_of
 from edgenet.errors import UsageError
-from edgenet.images import ImageError, ImageFolder, decode, prepare, read_labels
+from edgenet.images import ImageError, ImageFolder, Skip, decode, prepare, read_labels
 from edgenet.models.labels import imagenet_labels
 from edgenet.models.pretrained import published_weights
 from edgenet.models.specs import VARIANTS
@@ -100,7 +100,7 @@ def folder_sets(
     folder: str | os.PathLike[str],
     spec: InputSpec,
     count: int,
-    skip: Callable[[str, ImageError], None] | None,
+    skip: Skip | None,
 ) -> tuple[ImageSet, Images]:
     """Images of a folder to calibrate on and, of the rest if any, images to verify with.
 
@@ -138,9 +138,7 @@ def _filled_up(rest: ImageFolder, chosen: ImageFolder, whole: ImageFolder) -> Im
     return whole.only((*rest.names, *chosen.sample(VERIFIED - len(rest)).names))
 
 
-def _sound(
-    folder: ImageFolder, spec: InputSpec, skip: Callable[[str, ImageError], None]
-) -> ImageFolder:
+def _sound(folder: ImageFolder, spec: InputSpec, skip: Skip) -> ImageFolder:
     """Those of the images that are not damaged."""
     with suppress(ImageError):  # All of them are.
         return folder.only(n for b in folder.batches(spec, 1, "skip", skip) for n in b.names)

@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 from converters.formats import formats_of
 from converters.graph import Graph, is_silu
+from converters.quantization.recipe import CALIBRATED
 from edgenet.errors import UsageError
 from edgenet.runtime.qnn import SOCS
 
-# The precisions whose kernels hold activations in a target's integers.
-_HELD_IN_INTEGERS = ("int8", "int8-mixed", "w8a16")
 # Vela's own names, by accelerator and MACs a cycle (`vela --help`).
 _ETHOS_U = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
@@ -92,7 +91,7 @@ class Target:
 
     def to_json(self, precision: str) -> dict[str, Any]:
         """As the manifest of a bundle in that precision stores it."""
-        whole = precision in _HELD_IN_INTEGERS
+        whole = precision in CALIBRATED
         return {"name": self.name, "activations": self.activations if whole else "float"}
 
 

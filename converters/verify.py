@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
 
 from converters.graph import Floats
+from converters.quantization.quantize import Report
 from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
-from edgenet.images import ImageError, ImageFolder, Pixels
+from edgenet.images import ImageFolder, Pixels, Skip
 from edgenet.measure import parity
 from edgenet.measure.accuracy import sqnr_db
 from edgenet.measure.fidelity import Fidelity
@@ -40,9 +41,6 @@ _LIMITS = {
 _OTHERWISE_DB = 6.0
 # What an artifact says before its check: nothing that a limit would let through.
 _UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
-
-Report = Callable[[str], None]
-Skip = Callable[[str, ImageError], None]
 
 
 class PrecisionError(AccuracyError):

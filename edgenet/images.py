@@ -32,12 +32,15 @@ __all__ = [
     "ImageFolder",
     "ImageSource",
     "Pixels",
+    "Skip",
     "decode",
     "prepare",
     "read_labels",
 ]
 
 Pixels = npt.NDArray[np.uint8]
+Skip = Callable[[str, ImageError], None]
+"""Told the name and the error of a damaged image that is left out."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
 """Pillow's two, which are antialiased, and what `tf.image.resize` does by itself, which is not."""
@@ -287,7 +290,7 @@ class ImageFolder:
         spec: InputSpec,
         size: int,
         on_error: str = "stop",
-        on_skip: Callable[[str, ImageError], None] | None = None,
+        on_skip: Skip | None = None,
     ) -> Iterator[Batch]:
         """Prepares the images as `spec` says, `size` at a time; only one batch is held at once.
 
@@ -313,7 +316,7 @@ class ImageFolder:
         spec: InputSpec,
         size: int,
         skip: bool,
-        on_skip: Callable[[str, ImageError], None] | None,
+        on_skip: Skip | None,
     ) -> Iterator[Batch]:
         held: list[tuple[int, Pixels]] = []
         sound = 0

@@ -1,7 +1,8 @@
 """The lowerings: each writes the same frozen graph and the same recipe in one format.
 
-A new format is one file here with `lower(graph, precision, recipe, path)` and one line in
-`LOWERINGS`.
+A new format is one file here with `lower(graph, precision, recipe, folder)`, its lines in
+`LOWERINGS` and `ARRANGEMENTS`, and what its engine's kernels take in
+`converters.quantization.cost`.
 """
 
 from __future__ import annotations

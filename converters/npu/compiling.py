@@ -8,9 +8,8 @@ from pathlib import Path
 from converters.graph import Graph
 from converters.npu.job import Job
 from converters.npu.pixels import centred
-from converters.quantization.quantize import Quantized
+from converters.quantization.quantize import Quantized, Report
 from converters.targets import Target
-from converters.verify import Report
 from edgenet.bundle import Artifact, Compiled, record_of
 
 _FOLDER = "compiled"

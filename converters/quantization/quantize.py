@@ -14,7 +14,7 @@ from converters.quantization.images import Images, Split
 from converters.quantization.moments import Moments
 from converters.quantization.parallel import in_order
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
-from converters.quantization.recipe import UNCALIBRATED, Recipe, Rewrites
+from converters.quantization.recipe import SEARCHED, UNCALIBRATED, Recipe, Rewrites
 from converters.quantization.rewrite import (
     REWRITES,
     equalize_streams,
@@ -35,7 +35,6 @@ ROUNDINGS: Mapping[str, Rounding] = {
 DEFAULT_ROUNDING = "least-squares"
 # What can be left out, in the order in which it is done.
 STEPS = ("streams", *REWRITES, "correction")
-_NARROW = ("int8", "int8-mixed")
 # With 256 times as many levels there is room for every outlier, and nothing is gained by clipping.
 _WIDE, _RULE_IN_16_BITS = "w8a16", "min-max"
 _PIECES = "piecewise"
@@ -149,7 +148,7 @@ def quantize(
             precision.
     """
     method.require()
-    if precision not in _NARROW:
+    if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
     split = images.split(EFFORTS[method.effort].held)
@@ -180,7 +179,7 @@ def quantize(
         recipe = replayed
         recipe.require_operators(graph)
     report("rounding weights and correcting biases" if recipe.corrected else "rounding weights")
-    paired = precision in _NARROW
+    paired = precision in SEARCHED
     rounded = rewritten(_rounded(whole, observations, recipe.rounding, paired), pieces)
     seen = observations.images + images.count - split.count
     bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen)

@@ -231,6 +231,10 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     return Recipe.from_json(document)
 
 
+SEARCHED = ("int8", "int8-mixed")
+"""The precisions whose convolutions read levels of 8 bits: what operators are chosen for."""
+CALIBRATED = (*SEARCHED, "w8a16")
+"""The precisions that hold activations in levels, by ranges that images set."""
 # What needs no ranges: with w8 nothing but the weights has levels, and with dynamic each image's
 # own extremes set them.
 UNCALIBRATED: Mapping[str, Recipe] = {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgenet.bundle import Bundle, InputSpec
-from edgenet.images import Batch, ImageError, ImageFolder, Pixels, prepare
+from edgenet.images import Batch, ImageFolder, Pixels, Skip, prepare
 from edgenet.photographs import crops
 
 _CHUNK = 16
@@ -46,7 +46,7 @@ def folder_of(
     spec: InputSpec,
     path: str,
     count: int | None = None,
-    skip: Callable[[str, ImageError], None] | None = None,
+    skip: Skip | None = None,
 ) -> Images:
     """The images of a folder, or `count` of them, as `spec` prepares them, of the bundle's classes.
 

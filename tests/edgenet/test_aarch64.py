@@ -51,7 +51,7 @@ def test_int8_answers_as_here(arm: Device, tiny_bundle: Path, images, cpu: str, 
 
 
 def test_a_file_that_an_engine_refuses_there_is_told(arm: Device, tiny_bundle: Path, images):
-    """OpenVINO 2026.3 wants dot products for int8: NNCF's files do not open there either."""
+    """OpenVINO 2026.3 wants dot products for int8: NNCF's Lite0 does not open there either."""
     cpu, format = LACKING
     with pytest.raises(EdgenetError, match=r"cannot open .*model\.xml: object is not initialized"):
         answers(arm, cpu, tiny_bundle, format, images)
