@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,14 @@ from converters.quantization.simulate import Image
 from edgenet import photographs
 from edgenet.bundle import InputSpec, sha256_of
 from edgenet.errors import UsageError
-from edgenet.images import ImageError, ImageFolder, Skip, decode, prepare, read_labels
+from edgenet.images import MENDING, ImageError, ImageFolder, Skip, decode, prepare, read_labels
 from edgenet.models.labels import imagenet_labels
 from edgenet.models.pretrained import published_weights
 from edgenet.models.specs import VARIANTS
 from edgenet.models.weights import load_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 VERIFIED = 64
 # Fewer say too little: images that calibrate join them.
@@ -148,8 +151,16 @@ def _sound(folder: ImageFolder, spec: InputSpec, skip: Skip) -> ImageFolder:
 def _require_content(folder: ImageFolder) -> None:
     if not len(folder):
         raise ImageError(f"every image in {folder.root} is damaged")
-    if all(np.ptp(np.asarray(decode(path))) == 0 for path in folder.paths):
+    if all(np.ptp(np.asarray(_decoded(path))) == 0 for path in folder.paths):
         raise UsageError(f"every image in {folder.root} is blank: int8 is calibrated on photos")
+
+
+def _decoded(path: Path) -> PillowImage:
+    """One of a folder, which damaged ones have left where that was asked for."""
+    try:
+        return decode(path)
+    except ImageError as error:
+        raise ImageError(f"{error}{MENDING}") from error
 
 
 def _images_of(folder: ImageFolder, spec: InputSpec) -> Images:
@@ -167,7 +178,7 @@ def _with_crops(folder: ImageFolder, spec: InputSpec, count: int) -> Images:
 
     def images() -> Iterator[Image]:
         for which, (path, share) in enumerate(zip(folder.paths, shares, strict=True)):
-            photo = decode(path)
+            photo = _decoded(path)
             size, fraction = spec.shape[1:3], spec.crop_fraction
             yield prepare(photo, *size, fraction, spec.interpolation)[None]
             for crop in photographs.cut(photo, share - 1, photographs.WIDE, which):

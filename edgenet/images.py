@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERPOLATIONS",
     "LABELS_CSV",
+    "MENDING",
     "SUFFIXES",
     "Batch",
     "ImageError",
@@ -47,6 +48,8 @@ INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 LABELS_CSV = "labels.csv"
+MENDING = ": mend it, or add --skip-damaged"
+"""What to do where a damaged image of a folder stops the work."""
 
 
 def prepare(
@@ -325,7 +328,7 @@ class ImageFolder:
                 pixels = prepare(path, *spec.shape[1:3], spec.crop_fraction, spec.interpolation)
             except ImageError as error:
                 if not skip:
-                    raise ImageError(f"{error}: mend it, or add --skip-damaged") from error
+                    raise ImageError(f"{error}{MENDING}") from error
                 if on_skip:
                     on_skip(self.names[index], error)
                 continue

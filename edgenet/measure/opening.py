@@ -9,7 +9,7 @@ from edgenet.bundle import Bundle
 from edgenet.errors import DeviceError, EdgenetError, MissingExtraError, UsageError
 from edgenet.runtime import Session, load, load_artifact
 from edgenet.runtime.loading import FixedBatchError, Reach
-from edgenet.runtime.placement import PartialError
+from edgenet.runtime.placement import PartialError, RefusedError
 
 # Where nothing opens, the first of these is told: a fixed batch proves that the device was reached,
 # and what a device lacks is told by an engine that is here.
@@ -42,7 +42,7 @@ def open_formats(
     Raises:
         FixedBatchError: The device is reached, and no file runs there with that batch.
         MissingExtraError: The engine of a format asked for is not installed, or none is.
-        DeviceError: No engine reaches the device, or one does and would run a part of the model.
+        DeviceError: No engine reaches the device, or one does and would not run all of the model.
         EdgenetError: As `edgenet.load`.
     """
     sessions: list[Session] = []
@@ -52,8 +52,8 @@ def open_formats(
             session = load_artifact(
                 bundle, bundle.artifact(format), device, threads, reach=reach, batch=batch
             )
-        # That a device would run a part only is a fault of this file, not of the machine.
-        except PartialError:
+        # That a device runs a part of this file, or nothing, is no fault of the machine.
+        except (PartialError, RefusedError):
             raise
         except _TELLING as error:
             # Of a sweep over batches, a format asked for may take a part.

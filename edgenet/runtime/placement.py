@@ -28,6 +28,10 @@ class Placement:
     reason: str = ""
 
 
+class RefusedError(DeviceError):
+    """A device that can be used refuses a file whole, or fails on it (exit code 4)."""
+
+
 class PartialError(DeviceError):
     """A device would run a part of the model only; `details` is the table of what would run where.
 

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenet.bundle import FORMATS, InputSpec, OutputSpec
-from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
+from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
 from edgenet.runtime.engines import Engine, choose, known, newer
-from edgenet.runtime.placement import Placement
+from edgenet.runtime.placement import Placement, RefusedError
 
 Floats = npt.NDArray[np.float32]
 
@@ -266,9 +266,10 @@ class Session(ABC):
         if top < 1:
             raise UsageError(f"cannot list {top} classes: ask for 1 or more")
         if not np.isfinite(probabilities).all():
+            device = self._plan.delegate.device
             raise EdgenetError(
-                f"{self._plan.model} answers with NaN or infinity on the "
-                f"{self._plan.delegate.device}: take another precision, or --device cpu"
+                f"{self._plan.model} answers with NaN or infinity on the {device}: take another "
+                f"precision{'' if device == 'cpu' else ', or --device cpu'}"
             )
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
@@ -362,7 +363,7 @@ class Session(ABC):
         if delegate.device == "cpu":
             return EdgenetError(f"{told}: {reason}{self._outdated()}")
         place = f"on the {delegate.device} ({delegate.name})"
-        return DeviceError(f"{told} {place}: {reason}; use --device cpu, or see edgenet devices")
+        return RefusedError(f"{told} {place}: {reason}; use --device cpu, or see edgenet devices")
 
     @staticmethod
     def _told(message: str) -> list[str]:

@@ -91,6 +91,19 @@ def test_a_damaged_image_has_no_crops_and_verifies_nothing(tmp_path, damaged):
     assert told == [f"{damaged}.png"]
 
 
+@pytest.mark.parametrize("damaged", [0, 70])
+def test_a_damaged_image_of_few_stops_the_work_and_says_what_to_do(tmp_path, damaged):
+    """Met as the first that is looked into, or where crops are taken."""
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for number in range(80):
+        blobs = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(blobs).save(folder / f"{number:02}.png")
+    (folder / f"{damaged:02}.png").write_text("no image")
+    with pytest.raises(ImageError, match=r"png .*: mend it, or add --skip-damaged$"):
+        list(folder_sets(folder, SPEC, 100, None)[0].images.all())
+
+
 def test_the_crops_of_few_are_of_sound_images_alone(tmp_path):
     folder = few(tmp_path / "f", "abc")
     (folder / "1.png").write_text("no image")

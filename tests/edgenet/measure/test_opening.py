@@ -16,7 +16,7 @@ from edgenet.measure.opening import open_formats, open_reference
 from edgenet.runtime import probing
 from edgenet.runtime.loading import FixedBatchError, Reach
 from edgenet.runtime.onnx import OnnxSession
-from edgenet.runtime.placement import PartialError
+from edgenet.runtime.placement import PartialError, RefusedError
 from tests.devices import GPUS, require
 
 
@@ -82,6 +82,20 @@ def test_a_file_that_the_device_runs_in_part_is_never_left_out(stack, tiny_bundl
     require(GPUS[1])
     with pytest.raises(PartialError, match="QuantizeLinear"):
         open_formats(stack, Bundle.open(tiny_bundle), device="gpu")
+
+
+def test_a_file_that_the_device_refuses_whole_is_never_left_out(
+    stack, tiny_float_bundle, monkeypatch
+):
+    """As where a driver's compiler fails on it."""
+    require(GPUS[0])
+
+    def fails(self):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("edgenet.runtime.litert.GpuSession._load", fails)
+    with pytest.raises(RefusedError, match=r"on the gpu .*: no memory"):
+        open_formats(stack, Bundle.open(tiny_float_bundle), device="gpu")
 
 
 @pytest.mark.usefixtures("no_driver", "no_litert")
