@@ -128,14 +128,15 @@ class Builder(Tensors):
 
     def _by_channel(self, operator: Affine) -> None:
         """As a convolution: factors in levels, and what they make, share one scale otherwise."""
-        source, (batch, *_, channels) = self.read(operator), self.graph.shapes[operator.output]
+        source, shape = self.read(operator), self.graph.shapes[operator.output]
         convolution = operator.as_convolution()
-        if len(self.graph.shapes[operator.output]) == 4:
+        if len(shape) == 4:
             self._convolve(convolution, source, schema.Padding.VALID, self.made(operator))
             return
         names = [f"{operator.name}/{place}" for place in ("pixel", "convolved")]
         for name, tensor in zip(names, (operator.inputs[0], operator.output), strict=True):
             self.quantizations[name] = self.quantizations[tensor]
+        batch, channels = shape
         pixel, made = (self.tensor(name, True, (batch, 1, 1, channels)) for name in names)
         self._reshape(source, names[0], (1, 1, channels), pixel)
         self._convolve(convolution, pixel, schema.Padding.VALID, made)

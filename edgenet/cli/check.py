@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"use N of them (default: all of DIR, or {_CROPS} crops)",
     )
-    parser.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
+    images.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     parser.add_argument(
         "--format",
         type=values,

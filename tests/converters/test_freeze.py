@@ -350,16 +350,20 @@ def test_a_batch():
     assert {shape[0] for shape in graph.shapes.values()} == {3}
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_a_model_trained_in_mixed_precision(policy):
-    """Its weights are float32, and so is what is made of it: Keras is asked in float32 too."""
+def thin_in(policy: str) -> Any:
     import keras
 
     keras.config.set_dtype_policy(policy)
     try:
-        model = thin()
+        return thin()
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_trained_in_mixed_precision(policy):
+    """Its weights are float32, and so is what is made of it: Keras is asked in float32 too."""
+    model = thin_in(policy)
     assert_frozen(model)
     assert model.get_layer("top_conv").compute_dtype == policy.removeprefix("mixed_")
 
@@ -367,13 +371,7 @@ def test_a_model_trained_in_mixed_precision(policy):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_model_adapted_by_lora_in_mixed_precision(policy):
     """Its kernels are handed out in half precision, products of the adapters in them."""
-    import keras
-
-    keras.config.set_dtype_policy(policy)
-    try:
-        model = thin()
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = thin_in(policy)
     for name in ("top_conv", "predictions"):
         layer = model.get_layer(name)
         layer.enable_lora(2)
