@@ -58,7 +58,7 @@ from edgenet.bundle import (
     writing,
 )
 from edgenet.errors import AccuracyError, UsageError
-from edgenet.images import ImageError, ImageFolder, Skip
+from edgenet.images import ImageFolder, Skip
 
 # What Keras answers at a time: 16 images of B0, 2 of B7.
 _KERAS_PIXELS = 16 * 224 * 224
@@ -234,7 +234,7 @@ def _freeze(request: Request, report: Report) -> Frozen:
     if request.evaluate is not None:
         ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
     spec = _input_spec(request, source, graph)
-    skip = _skip(report) if request.skip_damaged else None
+    skip = _once(report) if request.skip_damaged else None
     calibration, verification = _image_sets(request, spec, report, skip)
     report(f"asking Keras about {verification.count} images")
     at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
@@ -265,17 +265,16 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
     )
 
 
-def _skip(report: Report) -> Skip:
+def _once(report: Report) -> Report:
     """Tells of a damaged image once, however often its folder is read."""
     told: set[str] = set()
 
-    def skip(name: str, error: ImageError) -> None:
-        line = f"left out {name}: {error}"
+    def tell(line: str) -> None:
         if line not in told:
             told.add(line)
             report(line)
 
-    return skip
+    return tell
 
 
 def _image_sets(

@@ -144,7 +144,7 @@ def _filled_up(rest: ImageFolder, chosen: ImageFolder, whole: ImageFolder) -> Im
 def _sound(folder: ImageFolder, spec: InputSpec, skip: Skip) -> ImageFolder:
     """Those of the images that are not damaged."""
     with suppress(ImageError):  # All of them are.
-        return folder.only(n for b in folder.batches(spec, 1, "skip", skip) for n in b.names)
+        return folder.only(n for b in folder.batches(spec, 1, skip) for n in b.names)
     return folder.only(())
 
 

@@ -22,20 +22,6 @@ from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.loading import load_artifact
 
 _EVALUATION_BATCH = 32
-# Float files compute what Keras does up to the order of sums (fp32) and weights rounded by at most
-# 2^-11 of their size (fp16). Agreement says nothing here: on the few images that verify, one
-# near-tie is more than a share of 0.99 lets pass, and an untrained head has nothing but ties.
-_LIMITS = {
-    "fp32": Limits(min_sqnr=80.0),
-    "fp16": Limits(min_sqnr=30.0),
-    # On photos Lite0 and B0 keep 27 and 30 dB in bf16, 31 and 32 in w8a16, and at least 20 in w8
-    # and dynamic, whose weights may be rounded without images; what falls so far below is broken.
-    # How much int8 keeps is for `judge` to say.
-    "bf16": Limits(min_sqnr=15.0),
-    "w8a16": Limits(min_sqnr=15.0),
-    "w8": Limits(min_sqnr=10.0),
-    "dynamic": Limits(min_sqnr=10.0),
-}
 # Kernels round ties their own way, which moves the noise by a decibel or two. Twice its amplitude
 # is other arithmetic: sums that saturate, say, as 16-bit ones do on x86 without VNNI.
 _OTHERWISE_DB = 6.0
@@ -81,7 +67,7 @@ def verify(
             f"beyond what {precision} holds; take another precision"
         )
     found = Fidelity.of(logits, answers)
-    failures = _LIMITS.get(precision, Limits()).failures(found)
+    failures = Limits.at_conversion(precision).failures(found)
     if failures:
         told = f"the {precision} {format} file is not the Keras model: {failures[0]}"
         raise AccuracyError(told) if precision == "fp32" else PrecisionError(told)
@@ -130,8 +116,7 @@ def judge(
     """
     report(f"evaluating on {os.fspath(folder)}")
     images = ImageFolder.open(folder).of_classes(bundle.labels(), bundle.classes)
-    on_error = "stop" if skip is None else "skip"
-    batches = images.batches(bundle.manifest.input, _EVALUATION_BATCH, on_error, skip)
+    batches = images.batches(bundle.manifest.input, _EVALUATION_BATCH, skip)
     float_model = bundle.manifest.float_model
     assert float_model is not None, "convert writes one"
     with ExitStack() as stack:

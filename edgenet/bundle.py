@@ -192,7 +192,7 @@ def _checked(manifest: Manifest) -> Manifest:
     shapes = [manifest.input.shape, *(output.shape for output in manifest.outputs)]
     good = (
         manifest.artifacts
-        and all(artifact.files and artifact.format in FORMATS for artifact in artifacts)
+        and all(a.files and a.format in FORMATS and a.precision in PRECISIONS for a in artifacts)
         and all(shape and min(shape) > 0 for shape in shapes)
         and len(manifest.input.shape) == 4
     )

@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 Pixels = npt.NDArray[np.uint8]
-Skip = Callable[[str, ImageError], None]
-"""Told the name and the error of a damaged image that is left out."""
+Skip = Callable[[str], None]
+"""Told of a damaged image that is left out, in one line: which, and why."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
 """Pillow's two, which are antialiased, and what `tf.image.resize` does by itself, which is not."""
@@ -292,45 +292,34 @@ class ImageFolder:
         self,
         spec: InputSpec,
         size: int,
-        on_error: str = "stop",
-        on_skip: Skip | None = None,
+        skip: Skip | None = None,
     ) -> Iterator[Batch]:
         """Prepares the images as `spec` says, `size` at a time; only one batch is held at once.
 
         Args:
             spec: What the model takes; its batch size is ignored.
             size: Images a batch, 1 or more; the last batch may be smaller.
-            on_error: What a damaged image does: "stop" raises its error, "skip" leaves it out.
-            on_skip: Called with the name and the error of each image left out.
+            skip: Told of a damaged image, which is left out; where it is None, one stops the work.
 
         Raises:
-            UsageError: A `size` or `on_error` out of its range, or a file that has gone.
-            ImageError: A damaged image, where `on_error` is "stop"; all were, where it is "skip".
-            EdgenetError: An image that the system did not let be read, whatever `on_error` says.
+            UsageError: `size` is below 1, or a file has gone.
+            ImageError: A damaged image, when it is reached; or all are.
+            EdgenetError: An image that the system did not let be read, with `skip` or without.
         """
         if size < 1:
             raise UsageError(f"a batch has 1 image or more, not {size}")
-        if on_error not in ("stop", "skip"):
-            raise UsageError(f'on_error is "stop" or "skip", not {on_error!r}')
-        return self._batches(spec, size, on_error == "skip", on_skip)
+        return self._batches(spec, size, skip)
 
-    def _batches(
-        self,
-        spec: InputSpec,
-        size: int,
-        skip: bool,
-        on_skip: Skip | None,
-    ) -> Iterator[Batch]:
+    def _batches(self, spec: InputSpec, size: int, skip: Skip | None) -> Iterator[Batch]:
         held: list[tuple[int, Pixels]] = []
         sound = 0
         for index, path in enumerate(self.paths):
             try:
                 pixels = prepare(path, *spec.shape[1:3], spec.crop_fraction, spec.interpolation)
             except ImageError as error:
-                if not skip:
+                if skip is None:
                     raise ImageError(f"{error}{MENDING}") from error
-                if on_skip:
-                    on_skip(self.names[index], error)
+                skip(f"left out {self.names[index]}: {error}")
                 continue
             sound += 1
             held.append((index, pixels))

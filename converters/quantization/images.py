@@ -34,26 +34,29 @@ class Images:
         while held := list(islice(images, size)):
             yield np.concatenate(held)
 
-    def split(self, held: int) -> Split:
-        """Holds so many of them or up to twice as many, evenly spaced; few are in every part."""
+    def split(self, held: int, aside: bool = True) -> Split:
+        """Holds so many of them or up to twice as many, evenly spaced.
+
+        Some are set aside to measure on; where they are few, or `aside` is False, all set ranges.
+        """
         step = max(self.count // held, 1)
         chosen = range(0, self.count, step)
         measured = set[int]()
-        if len(chosen) >= 2 * _ASIDE:
+        if aside and len(chosen) >= 2 * _ASIDE:
             measured.update(chosen[::_ASIDE])
             if step >= _PLENTY:
                 period = step * _ASIDE
                 measured.update(range(period // 2, self.count, period))
         scenes = range(self.count) if self.scenes is None else self.scenes
-        few, of_few, aside = list[Image](), list[int](), list[Image]()
+        few, of_few, apart = list[Image](), list[int](), list[Image]()
         for place, image in enumerate(self.all()):
             if place in measured:
-                aside.append(image)
+                apart.append(image)
             elif place in chosen:
                 few.append(image)
                 of_few.append(scenes[place])
         others = (image for place, image in enumerate(self.all()) if place not in measured)
-        return Split(few, of_few, aside or few, others, self.count - len(aside))
+        return Split(few, of_few, apart or few, others, self.count - len(apart))
 
 
 @dataclass(frozen=True, eq=False)

@@ -151,7 +151,8 @@ def quantize(
     if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
-    split = images.split(EFFORTS[method.effort].held)
+    # Nothing is chosen by measuring the others.
+    split = images.split(EFFORTS[method.effort].held, aside=precision in SEARCHED)
     replayed = method.recipe
     if replayed is None:
         rewrites = _find_rewrites(graph, split, method, rule, report)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle, InputSpec
-from edgenet.cli.console import say, say_left_out
+from edgenet.cli.console import say
 from edgenet.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ def _images(args: argparse.Namespace, spec: InputSpec) -> Pixels:
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)
     folder = ImageFolder.open(args.images).sample(args.count)
-    on_error = "skip" if args.skip_damaged else "stop"
-    (batch,) = islice(folder.batches(spec, len(folder), on_error, say_left_out), 1)
+    skip = say if args.skip_damaged else None
+    (batch,) = islice(folder.batches(spec, len(folder), skip), 1)
     return batch.images
 
 

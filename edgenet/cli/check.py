@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle
 from edgenet.cli import reach
-from edgenet.cli.console import say, say_left_out
+from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import AccuracyError, UsageError
 
@@ -216,7 +216,7 @@ def _images(args: argparse.Namespace, bundle: Bundle) -> Images:
     else:
         if args.crop_fraction is not None:
             spec = replace(spec, crop_fraction=args.crop_fraction)
-        skip = say_left_out if args.skip_damaged else None
+        skip = say if args.skip_damaged else None
         images = folder_of(bundle, spec, args.evaluate, args.images, skip)
     if args.max_drop is not None and not images.labelled:
         raise UsageError(

@@ -8,8 +8,3 @@ import sys
 def say(message: str) -> None:
     """Writes a line to stderr."""
     print(f"edgenet: {message}", file=sys.stderr, flush=True)
-
-
-def say_left_out(name: str, error: Exception) -> None:
-    """Tells of a damaged image that --skip-damaged leaves out."""
-    say(f"left out {name}: {error}")

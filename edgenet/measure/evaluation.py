@@ -61,7 +61,7 @@ def folder_of(
     names: list[str] = []
 
     def batches() -> Iterator[Batch]:
-        for batch in folder.batches(spec, _CHUNK, "stop" if skip is None else "skip", skip):
+        for batch in folder.batches(spec, _CHUNK, skip):
             names.extend(batch.names)
             yield batch
 

@@ -6,11 +6,35 @@ from dataclasses import dataclass
 
 from edgenet.measure.fidelity import Fidelity
 
-# Either the weights or the activations have 8 bits in these, the others 16 or more.
-_HALF_NARROW = ("bf16", "w8a16", "w8", "dynamic")
-# By precision; "" stands for everything narrower.
-_ON_PHOTOS = {"fp32": 0.999, "fp16": 0.99, **dict.fromkeys(_HALF_NARROW, 0.97), "": 0.95}
-_ON_CROPS = {"fp32": 0.999, "fp16": 0.97, **dict.fromkeys(_HALF_NARROW, 0.92), "": 0.85}
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a sound file of a precision keeps: `Limits` tells why.
+
+    Attributes:
+        on_photos: Its agreement on photos, 0..1.
+        on_crops: Its agreement on crops of a few photographs.
+        of_keras: Its SQNR beside the Keras model at conversion, in dB; None where that is judged by
+            other means.
+        of_cpu: A device's SQNR beside the CPU's answers to the same file, in dB.
+    """
+
+    on_photos: float
+    on_crops: float
+    of_keras: float | None
+    of_cpu: float
+
+
+_KEPT = {
+    "fp32": _Kept(0.999, 0.999, of_keras=80, of_cpu=60),
+    "fp16": _Kept(0.99, 0.97, of_keras=30, of_cpu=30),
+    "bf16": _Kept(0.97, 0.92, of_keras=15, of_cpu=30),
+    "w8a16": _Kept(0.97, 0.92, of_keras=15, of_cpu=10),
+    "w8": _Kept(0.97, 0.92, of_keras=10, of_cpu=30),
+    "dynamic": _Kept(0.97, 0.92, of_keras=10, of_cpu=10),
+    "int8-mixed": _Kept(0.95, 0.85, of_keras=None, of_cpu=10),
+    "int8": _Kept(0.95, 0.85, of_keras=None, of_cpu=10),
+}
 
 
 @dataclass(frozen=True)
@@ -33,9 +57,10 @@ class Limits:
         fp32 differs from the reference by the order of its sums alone: logits within 1e-3, and one
         tie in a thousand images decided otherwise. fp16 rounds each weight by at most 2^-11 of its
         size, which flipped 1 of 1,300 ImageNet photos for Lite0 and for B0; 0.99 leaves room for
-        sets of a few hundred images. bf16, w8a16, w8 and dynamic kept 0.983 or more on 300 of them
-        for Lite0 and for B0: 0.97. Everything narrower: 0.95, which TFLiteConverter's int8 keeps
-        on the same photos for Lite0 (0.975) and misses by far for B0 (0.80).
+        sets of a few hundred images. bf16, w8a16, w8 and dynamic, where either the weights or the
+        activations have more than 8 bits, kept 0.983 or more on 300 of them for Lite0 and for B0:
+        0.97. int8: 0.95, which TFLiteConverter's keeps on the same photos for Lite0 (0.975) and
+        misses by far for B0 (0.80).
 
         Crops of a few photographs are not independent: a near-tie in one photograph is a near-tie
         in all its crops. On 256 crops of five, fp16 has 0.992 (Lite0) and 0.988 (B0), w8 and
@@ -46,12 +71,25 @@ class Limits:
             precision: Of the file that is judged.
             crops: Whether the images are crops of a few photographs.
         """
-        agreements = _ON_CROPS if crops else _ON_PHOTOS
+        kept = _KEPT[precision]
         return cls(
             max_drop=1.0,
-            min_agreement=agreements.get(precision, agreements[""]),
+            min_agreement=kept.on_crops if crops else kept.on_photos,
             max_error=1e-3 if precision == "fp32" else None,
         )
+
+    @classmethod
+    def at_conversion(cls, precision: str) -> Limits:
+        """What a new file must keep of the Keras model on the few images that verify it.
+
+        SQNR alone: on so few one near-tie is more than a share of 0.99 lets pass, and an untrained
+        head has nothing but ties. fp32 computes what Keras does up to the order of sums, fp16 with
+        weights rounded by at most 2^-11 of their size. On photos Lite0 and B0 keep 27 and 30 dB in
+        bf16, 31 and 32 in w8a16, and at least 20 in w8 and dynamic, whose weights may be rounded
+        without images; what falls so far below is broken. How much int8 must keep is the user's to
+        say.
+        """
+        return cls(min_sqnr=_KEPT[precision].of_keras)
 
     @classmethod
     def beside_cpu(cls, precision: str, device: str) -> Limits:
@@ -68,10 +106,7 @@ class Limits:
           photos LiteRT's GPU keeps 26.9 dB (Lite0) and 21.8 dB (B0) of its CPU; 10 dB, what a bad
           int8 file keeps of the float model, refuses a broken device, not another rounding.
         """
-        held = computed(precision, device)
-        if held == "fp32":
-            return cls(min_sqnr=60.0)
-        return cls(min_sqnr=30.0 if held in ("fp16", "bf16", "w8") else 10.0)
+        return cls(min_sqnr=_KEPT[computed(precision, device)].of_cpu)
 
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""

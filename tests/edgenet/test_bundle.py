@@ -386,6 +386,7 @@ def test_what_was_put_into_a_bundle_is_not_lost(tmp_path: Path) -> None:
         (("artifacts",), []),
         (("artifacts", 0, "files"), []),
         (("artifacts", 0, "format"), "coreml"),
+        (("artifacts", 0, "precision"), "int4"),
         (("outputs", 0, "shape"), []),
         (("outputs", 0, "shape"), [2]),
         (("outputs", 0, "name"), "logit"),

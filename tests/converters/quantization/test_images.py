@@ -27,6 +27,14 @@ def test_images_aside_set_nothing(held, count):
     assert len(aside) >= (len(few) + len(aside)) // (2 if count >= 3 * held else 3)
 
 
+def test_where_nothing_is_measured_every_image_sets_ranges():
+    images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(64)]
+    split = Images(lambda: iter(images), 64).split(36, aside=False)
+    assert split.count == 64
+    assert list(split.others) == images
+    assert split.aside == split.few == images
+
+
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.sampled_from([9, 36]))
 def test_gains_are_judged_on_scenes_that_did_not_make_them(shots, held):
     scenes = [scene for scene, count in enumerate(shots) for _ in range(count)]

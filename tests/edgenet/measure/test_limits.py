@@ -80,6 +80,14 @@ def test_narrower_precisions_are_allowed_more():
     assert Limits.of("int8").max_error is None
 
 
+def test_a_new_file_is_held_to_more_the_less_it_rounds():
+    order = ("fp32", "fp16", "bf16", "w8a16", "w8", "dynamic")
+    bounds = [Limits.at_conversion(precision).min_sqnr for precision in order]
+    assert None not in bounds
+    assert bounds == sorted(bounds, reverse=True)
+    assert Limits.at_conversion("int8") == Limits.at_conversion("int8-mixed") == Limits()
+
+
 @pytest.mark.parametrize("device", ["gpu", "npu"])
 def test_beside_the_cpu_every_precision_has_a_limit(device):
     limits = {precision: Limits.beside_cpu(precision, device) for precision in PRECISIONS}
