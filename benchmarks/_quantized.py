@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.formats import lower
 from converters.graph import INPUT, Floats, Graph
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.bundle import (
     Artifact,
     Bundle,

@@ -32,7 +32,7 @@ from converters.quantization.quantize import (
     Method,
     quantize,
 )
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from converters.sources import folder_sets, load_source
 from edgenet.bundle import InputSpec
 from edgenet.images import Batch, ImageFolder

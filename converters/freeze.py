@@ -15,7 +15,8 @@ import numpy as np
 
 from converters.frontend.float32 import in_float32
 from converters.frontend.supported import SUPPORTED
-from converters.frontend.walk import TOLD, Walk, layer_graph
+from converters.frontend.trace import TOLD
+from converters.frontend.walk import Walk, layer_graph
 from converters.graph import (
     FEATURES,
     INPUT,

@@ -333,6 +333,11 @@ class Graph:
                 consumers[name] += (operator,)
         return consumers
 
+    def is_vector(self, tensor: str) -> bool:
+        """Whether a tensor has one value a channel and image."""
+        shape = self.shapes[tensor]
+        return len(shape) == 2 or tuple(shape[1:3]) == (1, 1)
+
     def with_operators(self, operators: list[Operator]) -> Graph:
         """The graph with other operators."""
         return replace(self, operators=tuple(operators))

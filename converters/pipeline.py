@@ -31,9 +31,9 @@ from converters.quantization.quantize import (
     Report,
     quantize,
 )
-from converters.quantization.recipe import CALIBRATED, SEARCHED, UNCALIBRATED, read_recipe
 from converters.reference import keras_logits
 from converters.request import Request
+from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED, read_recipe
 from converters.sources import (
     ImageSet,
     Source,

@@ -11,7 +11,7 @@ from converters.formats import LOWERINGS, require_formats
 from converters.npu.compiling import require_compiler_of
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import Method
-from converters.quantization.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
+from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
 from converters.targets import Target
 from edgenet.bundle import PRECISIONS
 from edgenet.errors import UsageError

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from converters.formats import formats_of
 from converters.graph import Graph, is_silu
-from converters.quantization.recipe import CALIBRATED
+from converters.scheme.recipe import CALIBRATED
 from edgenet.errors import UsageError
 from edgenet.runtime.qnn import SOCS
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from edgenet import __version__
-
 _TOOLS = (
+    "edgenet",
     "tensorflow",
     "keras",
     "numpy",
@@ -20,7 +19,7 @@ _TOOLS = (
 
 def versions() -> dict[str, str]:
     """By distribution name; what is not installed is left out."""
-    found = {"edgenet": __version__}
+    found = {}
     for tool in _TOOLS:
         try:
             found[tool] = version(tool)

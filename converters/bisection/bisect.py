@@ -9,7 +9,7 @@ from converters.bisection import compare
 from converters.bisection.network import Network, Step
 from converters.bisection.search import MOST_CANDIDATES, Goal, Measure, Restored, Score, search
 from converters.graph import Floats
-from converters.quantization.pairs import overflow
+from converters.scheme.pairs import overflow
 from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import agreement, sqnr_db
@@ -26,7 +26,7 @@ class Row:
 
     `sqnr_db` is None for a tensor that the twin lacks, `own_sqnr_db` (the step alone in int8, on
     float inputs) for a step that computes in float. `overflows` where products of its weights leave
-    16 bits, which x86 without VNNI cuts off; see `converters.quantization.pairs`.
+    16 bits, which x86 without VNNI cuts off; see `converters.scheme.pairs`.
     """
 
     step: Step

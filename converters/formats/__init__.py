@@ -1,8 +1,7 @@
 """The lowerings: each writes the same frozen graph and the same recipe in one format.
 
 A new format is one file here with `lower(graph, precision, recipe, folder)`, its lines in
-`LOWERINGS` and `ARRANGEMENTS`, and what its engine's kernels take in
-`converters.quantization.cost`.
+`LOWERINGS` and `ARRANGEMENTS`, and what its engine's kernels take in `converters.formats.cost`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from converters.graph import Graph
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.errors import UsageError
 
 LOWERINGS = {

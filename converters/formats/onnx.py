@@ -42,12 +42,12 @@ from converters.graph import (
     Reshape,
     Shape,
 )
-from converters.quantization.parameters import (
+from converters.scheme.parameters import (
     PIXELS,
     Quantization,
     sigmoid_like,
 )
-from converters.quantization.recipe import Recipe, exact_shift
+from converters.scheme.recipe import Recipe, exact_shift
 
 _FUNCTIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softmax": "Softmax"}
 

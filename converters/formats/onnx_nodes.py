@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from converters.quantization.parameters import Quantization
+from converters.scheme.parameters import Quantization
 
 # Opset 17 and IR version 8 are what ONNX Runtime 1.13 (2022) reads.
 OPSET, IR_VERSION = 17, 8

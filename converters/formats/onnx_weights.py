@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from converters.formats.onnx_nodes import Nodes
 from converters.graph import Floats, Linear
-from converters.quantization.parameters import (
+from converters.scheme.parameters import (
     BIAS_LIMIT,
     Quantization,
     own_scales,

@@ -38,13 +38,13 @@ from converters.graph import (
     Pad,
     Reshape,
 )
-from converters.quantization.parameters import (
+from converters.scheme.parameters import (
     Quantization,
     own_scales,
     quantize_linear,
     quantize_weights,
 )
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.errors import EdgenetError
 
 _COMPRESSED = ("fp16", "bf16")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from converters.graph import Convolution, Floats, Graph, Operator, Padding, Reshape, Shape
-from converters.quantization.parameters import own_scales
-from converters.quantization.recipe import Recipe
+from converters.scheme.parameters import own_scales
+from converters.scheme.recipe import Recipe
 
 CHANNELS = 4
 GROUPS = "/groups"

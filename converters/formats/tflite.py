@@ -40,7 +40,7 @@ from converters.graph import (
     Padding,
     Reshape,
 )
-from converters.quantization.parameters import (
+from converters.scheme.parameters import (
     PIXELS,
     Quantization,
     are_powers,
@@ -48,7 +48,7 @@ from converters.quantization.parameters import (
     quantize_weights,
     sigmoid_like,
 )
-from converters.quantization.recipe import Recipe, exact_shift
+from converters.scheme.recipe import Recipe, exact_shift
 
 _Codes = schema.BuiltinOperator
 _Options = schema.BuiltinOptions

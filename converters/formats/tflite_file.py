@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from converters.formats.tflite_versions import version
-from converters.quantization.parameters import Quantization
+from converters.scheme.parameters import Quantization
 
 SCHEMA_VERSION = 3
 _IDENTIFIER = b"TFL3"

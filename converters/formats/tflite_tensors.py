@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from converters.formats.cost import reads_pixels, rounds_pixels
 from converters.formats.tflite_file import TFLiteFile
 from converters.graph import (
     INPUT,
@@ -19,14 +20,13 @@ from converters.graph import (
     Operator,
     Shape,
 )
-from converters.quantization.cost import reads_pixels, rounds_pixels
-from converters.quantization.parameters import (
+from converters.scheme.parameters import (
     Quantization,
     own_scales,
     quantize_linear,
     quantize_weights,
 )
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 
 _Codes = schema.BuiltinOperator
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from converters.frontend.supported import SUPPORTED, origin
+from converters.frontend.trace import Handler, Trace
 from converters.graph import (
     Activation,
     Add,
@@ -27,9 +27,6 @@ from converters.graph import (
     Reshape,
 )
 from edgenet.errors import UnsupportedModelError
-
-if TYPE_CHECKING:
-    from converters.frontend.walk import Walk
 
 _FUNCTIONS: dict[str, Function] = {
     "linear": "linear",
@@ -94,22 +91,19 @@ def _function(layer: Any) -> Function:
     return _FUNCTIONS[name]
 
 
-def _activated(walk: Walk, layer: Any, source: str) -> str:
+def _activated(trace: Trace, layer: Any, source: str) -> str:
     """The activation that a convolution or dense layer carries itself."""
     function = _function(layer)
     if function == "linear":
         return source
-    return activate(walk, source, walk.unique(f"{layer.name}_{function}"), function)
+    return activate(trace, source, trace.unique(f"{layer.name}_{function}"), function)
 
 
-def activate(walk: Walk, source: str, name: str, function: Function) -> str:
+def activate(trace: Trace, source: str, name: str, function: Function) -> str:
     """Emits an activation."""
-    if function == "softmax" and np.prod(walk.shapes[source][1:-1]) != 1:
+    if function == "softmax" and np.prod(trace.shapes[source][1:-1]) != 1:
         raise UnsupportedModelError(f"layer {name!r} is a softmax over a map; {SUPPORTED}")
-    return walk.emit(Activation(name, (source,), name, function))
-
-
-_Handler = Callable[["Walk", Any, list[str], str], str]
+    return trace.emit(Activation(name, (source,), name, function))
 
 
 def _array(variable: Any) -> Floats:
@@ -120,7 +114,7 @@ def _bias(layer: Any, size: int) -> Floats:
     return _array(layer.bias) if layer.use_bias else np.zeros(size, np.float32)
 
 
-def _convolution(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _convolution(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     depthwise = type(layer).__name__ == "DepthwiseConv2D"
     if layer.data_format != "channels_last" or tuple(layer.dilation_rate) != (1, 1):
         raise UnsupportedModelError(f"layer {name!r} is dilated or channels-first; {SUPPORTED}")
@@ -129,7 +123,7 @@ def _convolution(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
         raise UnsupportedModelError(f"layer {name!r} has groups or a depth multiplier; {SUPPORTED}")
     channels = weights.shape[2] if depthwise else weights.shape[3]
     strides = (layer.strides[0], layer.strides[1])
-    _, height, width, _ = walk.shapes[inputs[0]]
+    _, height, width, _ = trace.shapes[inputs[0]]
     padding = Padding()
     if layer.padding == "same":
         padding = Padding.same((height, width), weights.shape[:2], strides)
@@ -137,28 +131,28 @@ def _convolution(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
     convolution = Convolution(
         name, tuple(inputs), name, weights, bias, "linear", strides, padding, depthwise
     )
-    return _activated(walk, layer, walk.emit(convolution))
+    return _activated(trace, layer, trace.emit(convolution))
 
 
-def _dense(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _dense(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     """On a map, as some build squeeze-and-excite, a dense layer is a 1x1 convolution."""
-    if len(walk.shapes[inputs[0]]) not in (2, 4):
+    if len(trace.shapes[inputs[0]]) not in (2, 4):
         raise UnsupportedModelError(
             f"layer {name!r} is a dense layer on neither a vector nor a map; {SUPPORTED}"
         )
     weights = _array(layer.kernel)
     bias = _bias(layer, weights.shape[1])
     product: Operator = Dense(name, tuple(inputs), name, weights, bias, "linear")
-    if len(walk.shapes[inputs[0]]) == 4:
+    if len(trace.shapes[inputs[0]]) == 4:
         kernel = weights[None, None]
         product = Convolution(
             name, tuple(inputs), name, kernel, bias, "linear", (1, 1), Padding(), False
         )
-    return _activated(walk, layer, walk.emit(product))
+    return _activated(trace, layer, trace.emit(product))
 
 
-def _batch_norm(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    if layer.axis not in (-1, len(walk.shapes[inputs[0]]) - 1):
+def _batch_norm(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    if layer.axis not in (-1, len(trace.shapes[inputs[0]]) - 1):
         raise UnsupportedModelError(f"layer {name!r} normalizes another axis; {SUPPORTED}")
     mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
     scale = 1.0 / np.sqrt(variance + layer.epsilon)
@@ -167,65 +161,65 @@ def _batch_norm(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
     offset = -mean * scale
     if layer.center:
         offset = offset + np.asarray(layer.beta, np.float64)
-    return affine(walk, inputs, name, scale, offset)
+    return affine(trace, inputs, name, scale, offset)
 
 
-def _rescaling(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    walk.preparing.add(name)
-    return affine(walk, inputs, name, np.asarray(layer.scale), np.asarray(layer.offset))
+def _rescaling(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    trace.preparing.add(name)
+    return affine(trace, inputs, name, np.asarray(layer.scale), np.asarray(layer.offset))
 
 
-def _normalization(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _normalization(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     mean, variance = (np.asarray(v, np.float64).reshape(-1) for v in (layer.mean, layer.variance))
-    if mean.size not in (1, walk.shapes[inputs[0]][-1]):
+    if mean.size not in (1, trace.shapes[inputs[0]][-1]):
         raise UnsupportedModelError(
             f"layer {name!r} normalizes each position by its own mean; {SUPPORTED}"
         )
-    walk.preparing.add(name)
+    trace.preparing.add(name)
     deviation = np.maximum(np.sqrt(variance), 1e-7)  # keras.config.epsilon(), as the layer does
     if layer.invert:
-        return affine(walk, inputs, name, deviation, mean)
-    return affine(walk, inputs, name, 1.0 / deviation, -mean / deviation)
+        return affine(trace, inputs, name, deviation, mean)
+    return affine(trace, inputs, name, 1.0 / deviation, -mean / deviation)
 
 
-def affine(walk: Walk, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
+def affine(trace: Trace, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
     """Emits x · scale + offset, each a number or one a channel."""
-    channels = walk.shapes[inputs[0]][-1]
+    channels = trace.shapes[inputs[0]][-1]
     scale, offset = (
         np.broadcast_to(np.float64(v), (channels,)).astype(np.float32) for v in (scale, offset)
     )
-    return walk.emit(Affine(name, tuple(inputs), name, scale, offset))
+    return trace.emit(Affine(name, tuple(inputs), name, scale, offset))
 
 
-def _padding(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _padding(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     (top, bottom), (left, right) = layer.padding
-    return walk.emit(Pad(name, tuple(inputs), name, Padding(top, bottom, left, right)))
+    return trace.emit(Pad(name, tuple(inputs), name, Padding(top, bottom, left, right)))
 
 
-def _activation_layer(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return activate(walk, inputs[0], name, _function(layer))
+def _activation_layer(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return activate(trace, inputs[0], name, _function(layer))
 
 
-def _relu(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     limit = None if layer.max_value is None else float(layer.max_value)
     if layer.negative_slope or layer.threshold or limit not in (None, 6.0):
         raise UnsupportedModelError(f"layer {name!r} is neither ReLU nor ReLU6; {SUPPORTED}")
-    return walk.emit(Activation(name, tuple(inputs), name, "relu" if limit is None else "relu6"))
+    return trace.emit(Activation(name, tuple(inputs), name, "relu" if limit is None else "relu6"))
 
 
-def _softmax(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return activate(walk, inputs[0], name, "softmax")
+def _softmax(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return activate(trace, inputs[0], name, "softmax")
 
 
 def _global_pool(
-    kind: type[GlobalPool], walk: Walk, layer: Any, inputs: list[str], name: str
+    kind: type[GlobalPool], trace: Trace, layer: Any, inputs: list[str], name: str
 ) -> str:
-    return walk.emit(kind(name, tuple(inputs), name, bool(layer.keepdims)))
+    return trace.emit(kind(name, tuple(inputs), name, bool(layer.keepdims)))
 
 
-def _pool(kind: type[GlobalPool], walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
+def _pool(kind: type[GlobalPool], trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     """Heads that were written for one input size pool by a window as large as the map."""
-    _, height, width, _ = walk.shapes[inputs[0]]
+    _, height, width, _ = trace.shapes[inputs[0]]
     steps = zip((height, width), layer.strides, strict=True)
     once = layer.padding == "valid" or all(size <= stride for size, stride in steps)
     window = tuple(layer.pool_size)
@@ -234,51 +228,51 @@ def _pool(kind: type[GlobalPool], walk: Walk, layer: Any, inputs: list[str], nam
             f"layer {name!r} ({type(layer).__name__}) pools windows of {window[0]}×{window[1]} in "
             f"a map of {height}×{width}, not the whole map; {SUPPORTED}"
         )
-    return walk.emit(kind(name, tuple(inputs), name, keep=True))
+    return trace.emit(kind(name, tuple(inputs), name, keep=True))
 
 
-def _reshape(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return reshape(walk, inputs[0], name, tuple(getattr(layer, "target_shape", (-1,))))
+def _reshape(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return reshape(trace, inputs[0], name, tuple(getattr(layer, "target_shape", (-1,))))
 
 
-def reshape(walk: Walk, source: str, name: str, target: tuple[int, ...]) -> str:
+def reshape(trace: Trace, source: str, name: str, target: tuple[int, ...]) -> str:
     """Emits a reshape to a shape without the batch, one size of which may be -1."""
-    size = int(np.prod(walk.shapes[source][1:]))
+    size = int(np.prod(trace.shapes[source][1:]))
     if -1 in target:
         target = tuple(size // -int(np.prod(target)) if n == -1 else n for n in target)
-    return walk.emit(Reshape(name, (source,), name, target))
+    return trace.emit(Reshape(name, (source,), name, target))
 
 
-def _add(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return fold_pairs(walk, Add, inputs, name)
+def _add(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return fold_pairs(trace, Add, inputs, name)
 
 
-def _multiply(walk: Walk, layer: Any, inputs: list[str], name: str) -> str:
-    return fold_pairs(walk, Multiply, inputs, name)
+def _multiply(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return fold_pairs(trace, Multiply, inputs, name)
 
 
-def fold_pairs(walk: Walk, kind: type[Add] | type[Multiply], inputs: list[str], name: str) -> str:
+def fold_pairs(trace: Trace, kind: type[Add] | type[Multiply], inputs: list[str], name: str) -> str:
     """A sum or product of many tensors as a chain of pairs, the largest map first.
 
     Keras takes a vector beside maps as a map of one pixel.
     """
-    if any(len(walk.shapes[tensor]) == 4 for tensor in inputs):
-        inputs = [_as_map(walk, tensor, name) for tensor in inputs]
-    ordered = sorted(inputs, key=lambda tensor: -int(np.prod(walk.shapes[tensor])))
+    if any(len(trace.shapes[tensor]) == 4 for tensor in inputs):
+        inputs = [_as_map(trace, tensor, name) for tensor in inputs]
+    ordered = sorted(inputs, key=lambda tensor: -int(np.prod(trace.shapes[tensor])))
     result = ordered[0]
     for count, other in enumerate(ordered[1:]):
-        output = name if count == len(ordered) - 2 else walk.unique(f"{name}_{count}")
-        result = walk.emit(kind(output, (result, other), output))
+        output = name if count == len(ordered) - 2 else trace.unique(f"{name}_{count}")
+        result = trace.emit(kind(output, (result, other), output))
     return result
 
 
-def _as_map(walk: Walk, tensor: str, name: str) -> str:
-    if len(walk.shapes[tensor]) == 4:
+def _as_map(trace: Trace, tensor: str, name: str) -> str:
+    if len(trace.shapes[tensor]) == 4:
         return tensor
-    return reshape(walk, tensor, walk.unique(f"{name}_map"), (1, 1, walk.shapes[tensor][-1]))
+    return reshape(trace, tensor, trace.unique(f"{name}_map"), (1, 1, trace.shapes[tensor][-1]))
 
 
-LAYERS: dict[str, _Handler] = {
+LAYERS: dict[str, Handler] = {
     "Conv2D": _convolution,
     "DepthwiseConv2D": _convolution,
     "Dense": _dense,

@@ -5,14 +5,14 @@ The constants of an operation are arguments of its node, not attributes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from converters.frontend.layers import activate, affine, fold_pairs, reshape
 from converters.frontend.supported import SUPPORTED
+from converters.frontend.trace import Handler, Trace
 from converters.graph import (
     Add,
     Doubles,
@@ -24,10 +24,6 @@ from converters.graph import (
 )
 from edgenet.errors import UnsupportedModelError
 
-if TYPE_CHECKING:
-    from converters.frontend.walk import Walk
-
-_Handler = Callable[["Walk", Any, list[str], str], str]
 _PIXELS = (1, 2)
 
 
@@ -36,77 +32,77 @@ def _unsupported(name: str, what: str) -> UnsupportedModelError:
 
 
 def _combined(
-    kind: type[Add] | type[Multiply], walk: Walk, node: Any, inputs: list[str], name: str
+    kind: type[Add] | type[Multiply], trace: Trace, node: Any, inputs: list[str], name: str
 ) -> str:
     """A sum or product: of tensors of one rank, or of one with a constant."""
     if len(inputs) == 1:
-        constant = _constant(node, walk, inputs[0], name)
+        constant = _constant(node, trace, inputs[0], name)
         scale, offset = (1.0, constant) if kind is Add else (constant, 0.0)
-        return _affine(walk, inputs, name, scale, offset)
-    if len({len(walk.shapes[tensor]) for tensor in inputs}) > 1:
+        return _affine(trace, inputs, name, scale, offset)
+    if len({len(trace.shapes[tensor]) for tensor in inputs}) > 1:
         raise _unsupported(name, "takes a map and a vector: reshape the vector to (1, 1, channels)")
-    return fold_pairs(walk, kind, inputs, name)
+    return fold_pairs(trace, kind, inputs, name)
 
 
-def _difference(walk: Walk, node: Any, inputs: list[str], name: str) -> str:
+def _difference(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if len(inputs) != 1:
         raise _unsupported(name, "subtracts tensors")
-    constant = _constant(node, walk, inputs[0], name)
+    constant = _constant(node, trace, inputs[0], name)
     if _is_tensor(node.arguments.args[0]):
-        return _affine(walk, inputs, name, 1.0, -constant)
-    return _affine(walk, inputs, name, -1.0, constant)
+        return _affine(trace, inputs, name, 1.0, -constant)
+    return _affine(trace, inputs, name, -1.0, constant)
 
 
-def _quotient(walk: Walk, node: Any, inputs: list[str], name: str) -> str:
+def _quotient(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if len(inputs) != 1 or not _is_tensor(node.arguments.args[0]):
         raise _unsupported(name, "divides by a tensor")
-    return _affine(walk, inputs, name, 1 / _constant(node, walk, inputs[0], name), 0.0)
+    return _affine(trace, inputs, name, 1 / _constant(node, trace, inputs[0], name), 0.0)
 
 
-def _affine(walk: Walk, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
-    walk.preparing.add(name)
-    return affine(walk, inputs, name, scale, offset)
+def _affine(trace: Trace, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
+    trace.preparing.add(name)
+    return affine(trace, inputs, name, scale, offset)
 
 
 def _is_tensor(argument: Any) -> bool:
     return hasattr(argument, "_keras_history")
 
 
-def _constant(node: Any, walk: Walk, source: str, name: str) -> Doubles:
+def _constant(node: Any, trace: Trace, source: str, name: str) -> Doubles:
     """The argument that is no tensor: one number, or one a channel."""
     (found,) = (argument for argument in node.arguments.args[:2] if not _is_tensor(argument))
     constant = np.asarray(found, np.float64)
-    if constant.size not in (1, walk.shapes[source][-1]) or constant.size != max(
+    if constant.size not in (1, trace.shapes[source][-1]) or constant.size != max(
         constant.shape[-1:], default=1
     ):
         raise _unsupported(name, "has a constant for each position")
     return constant.reshape(-1)
 
 
-def _activation(function: Function, walk: Walk, node: Any, inputs: list[str], name: str) -> str:
+def _activation(function: Function, trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     axis = getattr(node.operation, "axis", -1)
-    if function == "softmax" and axis not in (-1, len(walk.shapes[inputs[0]]) - 1):
+    if function == "softmax" and axis not in (-1, len(trace.shapes[inputs[0]]) - 1):
         raise _unsupported(name, "is a softmax over another axis")
-    return activate(walk, inputs[0], name, function)
+    return activate(trace, inputs[0], name, function)
 
 
-def _pooled(kind: type[GlobalPool], walk: Walk, node: Any, inputs: list[str], name: str) -> str:
+def _pooled(kind: type[GlobalPool], trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     axes = node.operation.axis
-    rank = len(walk.shapes[inputs[0]])
+    rank = len(trace.shapes[inputs[0]])
     given = () if axes is None else tuple(axis % rank for axis in np.atleast_1d(axes))
     if rank != 4 or tuple(sorted(given)) != _PIXELS:
         raise _unsupported(name, "does not go over height and width")
-    return walk.emit(kind(name, tuple(inputs), name, bool(node.operation.keepdims)))
+    return trace.emit(kind(name, tuple(inputs), name, bool(node.operation.keepdims)))
 
 
-def _reshape(walk: Walk, node: Any, inputs: list[str], name: str) -> str:
+def _reshape(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     batch, *target = node.operation.newshape
     if batch != -1 or not target:
         raise _unsupported(name, "reshapes the batch: begin the new shape with -1")
-    return reshape(walk, inputs[0], name, tuple(target))
+    return reshape(trace, inputs[0], name, tuple(target))
 
 
-OPERATIONS: dict[str, _Handler] = {
+OPERATIONS: dict[str, Handler] = {
     "Add": partial(_combined, Add),
     "Multiply": partial(_combined, Multiply),
     "Subtract": _difference,

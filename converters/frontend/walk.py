@@ -7,46 +7,12 @@ from typing import Any
 from converters.frontend.layers import LAYERS, passes_on
 from converters.frontend.operations import OPERATIONS
 from converters.frontend.supported import SUPPORTED, origin
-from converters.graph import (
-    FEATURES,
-    INPUT,
-    LOGITS,
-    PROBABILITIES,
-    Operator,
-    Shape,
-)
+from converters.frontend.trace import Trace
 from edgenet.errors import UnsupportedModelError
 
-TOLD = "preprocess"
-"""The operator of a preprocessing that the user told."""
 
-
-class Walk:
-    """Collects operators while it follows the layers of a model."""
-
-    def __init__(self, input_shape: Shape) -> None:
-        self.operators: list[Operator] = []
-        self.shapes: dict[str, Shape] = {INPUT: input_shape}
-        # The operators that prepare pixels, where they come first.
-        self.preparing: set[str] = set()
-        self._taken = {INPUT, LOGITS, PROBABILITIES, FEATURES, TOLD}
-
-    def unique(self, name: str) -> str:
-        """The name, or with a number where it is taken (shared layers, nested models)."""
-        candidate, count = name, 1
-        while candidate in self._taken:
-            count += 1
-            candidate = f"{name}_{count}"
-        self._taken.add(candidate)
-        return candidate
-
-    def emit(self, operator: Operator) -> str:
-        """Appends an operator and returns the name of its output."""
-        self.operators.append(operator)
-        self.shapes[operator.output] = operator.shape(
-            tuple(self.shapes[name] for name in operator.inputs)
-        )
-        return operator.output
+class Walk(Trace):
+    """Follows the layers of a model."""
 
     def model(self, model: Any, arguments: list[str]) -> list[str]:
         """Follows a model applied to tensors; returns the names of its outputs."""

@@ -28,8 +28,8 @@ from converters.graph import (
     Moving,
     Operator,
 )
-from converters.quantization.parameters import PIXELS, Quantization
-from converters.quantization.recipe import Recipe
+from converters.scheme.parameters import PIXELS, Quantization
+from converters.scheme.recipe import Recipe
 
 _LEVELS_16 = 2**16 - 1
 _SMALLEST_STEP = 1e-12

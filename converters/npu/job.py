@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.graph import Graph
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

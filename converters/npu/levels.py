@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from converters.formats.tflite import Builder
 from converters.graph import INPUT, Affine, Graph
 from converters.npu.pixels import without_probabilities
-from converters.quantization.recipe import Recipe, exact_shift
+from converters.scheme.recipe import Recipe, exact_shift
 
 _QUANTIZE = schema.BuiltinOperator.QUANTIZE
 

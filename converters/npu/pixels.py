@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from converters.graph import PROBABILITIES, Affine, Convolution, Graph, Operator
-from converters.quantization.recipe import exact_shift
+from converters.scheme.recipe import exact_shift
 from edgenet.errors import UnsupportedModelError
 
 

@@ -1,1 +1,1 @@
-"""What is quantized and how, decided once on the frozen graph and lowered by every format."""
+"""How int8 is found: once, on the frozen graph, as a scheme that every format lowers."""

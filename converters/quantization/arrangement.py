@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
 from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph, Linear
 from converters.quantization.lifting import unlifted
-from converters.quantization.parameters import Quantization
-from converters.quantization.recipe import Recipe
 from converters.quantization.silu import merged
 from converters.quantization.simulate import Image, logits, simulated
+from converters.scheme.parameters import Quantization
+from converters.scheme.recipe import Recipe
 
 ARRANGED: Mapping[str, Callable[[Graph], Graph]] = {
     EVERY_TENSOR: unlifted,

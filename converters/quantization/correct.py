@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from converters.formats.onnx import build
 from converters.graph import INPUT, Activation, Doubles, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
-from converters.quantization.parameters import Quantization
-from converters.quantization.roles import is_vector
 from converters.quantization.segments import alive
 from converters.quantization.simulate import Image, runner, simulated
+from converters.scheme.parameters import Quantization
 
 # By name, of one image.
 Tensors = Mapping[str, NDArray[Any]]
@@ -67,7 +66,7 @@ def correct_biases(
 
 
 def _has_means(graph: Graph, operator: Operator) -> bool:
-    return isinstance(operator, Linear) and not is_vector(graph, operator.output)
+    return isinstance(operator, Linear) and not graph.is_vector(operator.output)
 
 
 def _tap(graph: Graph, operator: Operator) -> str:

@@ -14,7 +14,6 @@ from converters.quantization.images import Images, Split
 from converters.quantization.moments import Moments
 from converters.quantization.parallel import in_order
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
-from converters.quantization.recipe import SEARCHED, UNCALIBRATED, Recipe, Rewrites
 from converters.quantization.rewrite import (
     REWRITES,
     equalize_streams,
@@ -24,6 +23,7 @@ from converters.quantization.rewrite import (
 from converters.quantization.rewrite_search import rewrite_where_worth
 from converters.quantization.rounding import round_weights
 from converters.quantization.simulate import Image
+from converters.scheme.recipe import SEARCHED, UNCALIBRATED, Recipe, Rewrites
 from edgenet.errors import UsageError
 
 Report = Callable[[str], None]

@@ -16,15 +16,15 @@ from statistics import fmean
 import numpy as np
 
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR
+from converters.formats.cost import all_in_int8
 from converters.graph import Floats, Graph, Linear, is_silu
 from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import Statistics, calibrate
-from converters.quantization.cost import all_in_int8
 from converters.quantization.ranges import choose
-from converters.quantization.recipe import Rewrites
 from converters.quantization.rewrite import REWRITES, Option, as_written
 from converters.quantization.simulate import Image
 from converters.quantization.switchboard import Switchboard
+from converters.scheme.recipe import Rewrites
 
 # What all of the network's time is worth in amplitude of noise, as a share of the logits' own:
 # first answers change in proportion to that, not to decibels. No rewrite counts for less time.

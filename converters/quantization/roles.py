@@ -47,7 +47,7 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.BEFORE_SIGMOID
     if isinstance(producer, Lifted):
         return Role.LINEAR
-    if is_vector(graph, tensor) or isinstance(producer, Affine) or _gives_maxima(graph, tensor):
+    if graph.is_vector(tensor) or isinstance(producer, Affine) or _gives_maxima(graph, tensor):
         return Role.VECTOR
     if _rectifies(producer):
         return Role.RECTIFIED
@@ -71,12 +71,6 @@ def _gives_maxima(graph: Graph, tensor: str) -> bool:
     return any(isinstance(reader, GlobalMaximum) for reader in readers) or any(
         _gives_maxima(graph, name) for name in activated
     )
-
-
-def is_vector(graph: Graph, tensor: str) -> bool:
-    """Whether a tensor has one value a channel and image."""
-    shape = graph.shapes[tensor]
-    return len(shape) == 2 or tuple(shape[1:3]) == (1, 1)
 
 
 def _rectifies(operator: Operator) -> bool:

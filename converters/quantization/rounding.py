@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from converters.graph import Convolution, Doubles, Linear
 from converters.quantization.moments import Moments, in_parts
-from converters.quantization.pairs import fitting, neighbours
-from converters.quantization.parameters import WEIGHT_LEVELS, weight_scales
+from converters.scheme.pairs import fitting, neighbours
+from converters.scheme.parameters import WEIGHT_LEVELS, weight_scales
 
 # Of the mean variance, added to each input's own: GPTQ's "percdamp".
 _DAMPING = 0.01

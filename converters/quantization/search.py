@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.formats import ARRANGEMENTS
+from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import Floats, Graph, Operator
 from converters.quantization.arrangement import ARRANGED, held_tensors, reckoned
 from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
-from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.segments import Segment, segments

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 from converters.formats.onnx import build
 from converters.graph import INPUT, LOGITS, Floats, Graph, is_silu
 from converters.quantization.parallel import in_order
-from converters.quantization.parameters import Quantization, sigmoid_like
+from converters.scheme.parameters import Quantization, sigmoid_like
 
 Image = NDArray[np.uint8]
 Runner = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, Floats]]

@@ -16,12 +16,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from converters.formats.cost import in_float
 from converters.formats.onnx_nodes import channels_first
 from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, Unscaled, is_silu
-from converters.quantization.cost import in_float
 from converters.quantization.parallel import in_order
-from converters.quantization.parameters import Quantization
-from converters.quantization.roles import is_vector
 from converters.quantization.segments import segments
 from converters.quantization.simulate import (
     Image,
@@ -31,6 +29,7 @@ from converters.quantization.simulate import (
     rounding,
     runner,
 )
+from converters.scheme.parameters import Quantization
 
 # Each holds the weights of all that comes after it.
 _STAGES = 4
@@ -98,7 +97,7 @@ class Switchboard:
 def _is_made_up_for(graph: Graph, tensor: str) -> bool:
     """Whether biases make up for a tensor's means: not for vectors, nor where a curve follows."""
     curved = any(isinstance(op, Activation | Unscaled | Excess) for op in graph.consumers[tensor])
-    return not curved and not is_vector(graph, tensor)
+    return not curved and not graph.is_vector(tensor)
 
 
 def _watched(

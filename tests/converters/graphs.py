@@ -32,7 +32,7 @@ from converters.graph import (
 )
 from converters.quantization.calibrate import calibrate
 from converters.quantization.ranges import choose
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

@@ -64,3 +64,10 @@ def test_parameters_and_macs_are_those_of_the_paper_and_pencil():
     assert graph.macs == 4 * 4 * (3 * 3 * 3 * 4) + 4 * 5
     depthwise = Chain(8, 8).convolution(kernel=(3, 3), depthwise=True).head(2)
     assert depthwise.macs == 8 * 8 * 3 * 3 * 3 + 3 * 2
+
+
+def test_vectors_have_one_value_a_channel():
+    graph = Chain(8, 8).normalize().convolution(4).gate().head()
+    found = {name for name in graph.shapes if graph.is_vector(name)}
+    assert found == {name for name, shape in graph.shapes.items() if np.prod(shape) == shape[-1]}
+    assert found

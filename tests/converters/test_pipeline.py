@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from converters.pipeline import convert
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.bundle import MANIFEST, Bundle, sha256_of
 from edgenet.errors import AccuracyError, EdgenetError, UnsupportedModelError, UsageError
 from edgenet.images import ImageError, ImageFolder

@@ -12,8 +12,8 @@ import pytest
 from converters.formats import formats_of
 from converters.ladder import noise_allowed
 from converters.pipeline import convert
-from converters.quantization.recipe import Recipe
 from converters.quantization.search import decibels
+from converters.scheme.recipe import Recipe
 from edgenet.bundle import FORMATS, MANIFEST, Bundle
 from edgenet.errors import AccuracyError, DeviceError, UsageError
 from edgenet.runtime import load

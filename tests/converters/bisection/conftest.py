@@ -12,8 +12,8 @@ from converters.bisection.opening import NETWORKS
 from converters.formats import lower
 from converters.freeze import freeze
 from converters.graph import Graph, Linear
-from converters.quantization.parameters import weight_scales
-from converters.quantization.recipe import Recipe
+from converters.scheme.parameters import weight_scales
+from converters.scheme.recipe import Recipe
 from tests.converters.graphs import recipe_of
 from tests.networks import Textures
 

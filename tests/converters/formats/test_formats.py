@@ -20,8 +20,8 @@ from converters.formats import LOWERINGS, formats_of, lower
 from converters.freeze import freeze
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Graph, Padding
 from converters.passes import simplify
-from converters.quantization.recipe import Recipe
 from converters.reference import keras_logits
+from converters.scheme.recipe import Recipe
 from edgenet.bundle import PRECISIONS
 from edgenet.measure.accuracy import agreement, sqnr_db
 from tests.converters.graphs import (

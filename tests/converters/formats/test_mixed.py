@@ -17,7 +17,7 @@ from converters.formats.onnx import build as build_onnx
 from converters.formats.tflite import build as build_tflite
 from converters.graph import LOGITS, Convolution, Graph, Linear, Multiply
 from converters.passes import simplify
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.measure.accuracy import sqnr_db
 from edgenet.runtime.tflite import delegated_fraction
 from tests.converters.graphs import (

@@ -19,7 +19,7 @@ from converters.graph import (
     Padding,
 )
 from converters.passes import simplify
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.runtime.tflite import delegated_fraction
 from tests.converters.graphs import Chain, pixels, recipe_of
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from converters.graph import LOGITS, PROBABILITIES, Affine, Graph, Padding
 from converters.npu.pixels import centred, without_probabilities
-from converters.quantization.recipe import exact_shift
+from converters.scheme.recipe import exact_shift
 from tests.converters.graphs import Chain, float_answers, pixels, relative_error
 
 means = st.lists(st.floats(90, 160), min_size=3, max_size=3)

@@ -17,7 +17,7 @@ from converters.quantization import rewrite, rewrite_search, silu
 from converters.quantization.arrangement import ARRANGED
 from converters.quantization.lifting import candidates, lifted, restored, unlifted, within
 from converters.quantization.quantize import Method, Quantized, quantize, with_float
-from converters.quantization.recipe import Recipe
+from converters.scheme.recipe import Recipe
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, Floats, answers, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import (

@@ -13,8 +13,8 @@ from converters.quantization.gating import candidates as gated_maps
 from converters.quantization.piecewise import candidates, cut, held, restored, within
 from converters.quantization.quantize import with_float
 from converters.quantization.ranges import choose
-from converters.quantization.recipe import Recipe
 from converters.quantization.simulate import logits, noise, simulated
+from converters.scheme.recipe import Recipe
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import (
     Chain,

@@ -10,7 +10,6 @@ import pytest
 
 from converters.formats import lower
 from converters.graph import LOGITS, Graph, Linear
-from converters.quantization.parameters import weight_scales
 from converters.quantization.quantize import (
     ROUNDINGS,
     STEPS,
@@ -19,10 +18,11 @@ from converters.quantization.quantize import (
     quantize,
     with_float,
 )
-from converters.quantization.recipe import UNCALIBRATED, Recipe
 from converters.quantization.rewrite import restored
 from converters.quantization.search import measure
 from converters.quantization.silu import scaled_sites
+from converters.scheme.parameters import weight_scales
+from converters.scheme.recipe import UNCALIBRATED, Recipe
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from converters.graph import LOGITS, Graph
 from converters.passes import simplify
 from converters.quantization.equalize import streams
-from converters.quantization.recipe import Rewrites
 from converters.quantization.rewrite import (
     REWRITES,
     equalize_streams,
@@ -18,6 +17,7 @@ from converters.quantization.rewrite import (
     restored,
     rewritten,
 )
+from converters.scheme.recipe import Rewrites
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import (

@@ -8,7 +8,7 @@ from converters.graph import PROBABILITIES, GlobalMaximum
 from converters.quantization import gating, lifting, piecewise, silu
 from converters.quantization.gating import gated
 from converters.quantization.piecewise import cut
-from converters.quantization.roles import Role, is_vector, role_of
+from converters.quantization.roles import Role, role_of
 from converters.quantization.silu import scaled
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import network_of_roles, silu_network
@@ -73,9 +73,3 @@ def test_what_maxima_are_taken_of_is_not_clipped():
         *(Role.VECTOR, Role.VECTOR),
         *(Role.VECTOR, Role.VECTOR),
     ]
-
-
-def test_vectors_have_one_value_a_channel():
-    graph = network_of_roles()
-    found = {name for name in graph.shapes if is_vector(graph, name)}
-    assert found == {name for name, shape in graph.shapes.items() if np.prod(shape) == shape[-1]}

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from converters.graph import Convolution, Dense, Linear, Padding
 from converters.quantization import moments
 from converters.quantization.moments import Moments, MomentSampler
-from converters.quantization.parameters import PIXELS, quantize_linear, weight_scales
 from converters.quantization.rounding import round_weights
+from converters.scheme.parameters import PIXELS, quantize_linear, weight_scales
 
 
 def dense(taps: int, out: int, seed: int) -> Dense:

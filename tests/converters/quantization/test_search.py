@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from converters.formats import LOWERINGS
+from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
-from converters.quantization.cost import all_in_int8, at_border, in_float, in_int8
 from converters.quantization.quantize import with_float
 from converters.quantization.search import (
     _MOST_FLOAT,

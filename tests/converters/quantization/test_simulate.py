@@ -13,9 +13,9 @@ from converters.graph import INPUT, LOGITS
 from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import calibrate
 from converters.quantization.parallel import in_order
-from converters.quantization.parameters import SIGMOID
 from converters.quantization.ranges import choose
 from converters.quantization.simulate import logits, noise, runner, simulated
+from converters.scheme.parameters import SIGMOID
 from tests.converters.graphs import float_answers, pixels, run_onnx
 from tests.converters.quantization.networks import SIZE, batches, quantized, silu_network
 

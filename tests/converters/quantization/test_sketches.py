@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.quantization.calibrate import TAIL, TensorStatistics
-from converters.quantization.parameters import Quantization
 from converters.quantization.ranges import RULES
 from converters.quantization.roles import Role
 from converters.quantization.sketches import entropy, least_squares
+from converters.scheme.parameters import Quantization
 
 SKETCHES = [least_squares, entropy]
 IMAGES, SAMPLED = 32, 256

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from converters.graph import Convolution, Dense, Linear, Padding
-from converters.quantization.pairs import largest_pairs
-from converters.quantization.parameters import (
+from converters.scheme.pairs import largest_pairs
+from converters.scheme.parameters import (
     LEVELS,
     PIXELS,
     SIGMOID,

@@ -35,7 +35,7 @@ from converters.graph import (
     Operator,
     Reshape,
 )
-from converters.quantization.parameters import PIXELS, Quantization, sigmoid_like
+from converters.scheme.parameters import PIXELS, Quantization, sigmoid_like
 from edgenet.errors import UsageError
 
 Range = tuple[float, float]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from converters.graph import INPUT, LOGITS, PROBABILITIES, Affine, GlobalMaximum, Padding
 from converters.passes import simplify
-from converters.quantization.parameters import PIXELS, SIGMOID, Quantization
-from converters.quantization.recipe import UNCALIBRATED, Recipe, exact_shift, read_recipe
+from converters.scheme.parameters import PIXELS, SIGMOID, Quantization
+from converters.scheme.recipe import UNCALIBRATED, Recipe, exact_shift, read_recipe
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, pixels, recipe_of
 

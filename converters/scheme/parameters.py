@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.graph import Convolution, Floats, Linear
-from converters.quantization.pairs import largest_pairs
+from converters.scheme.pairs import largest_pairs
 
 LEVELS = 255
 MIDDLE_16 = 2**15
@@ -162,7 +162,7 @@ def weight_scales(operator: Linear, paired: bool) -> Floats:
     Args:
         operator: A convolution or dense layer in float.
         paired: Whether levels will be multiplied with it. Then the largest pair is the last level
-            as well, so that the nearest ones keep to `converters.quantization.pairs`.
+            as well, so that the nearest ones keep to `converters.scheme.pairs`.
     """
     axis = _channel_axis(operator)
     others = tuple(a for a in range(operator.weights.ndim) if a != axis)

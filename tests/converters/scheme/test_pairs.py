@@ -15,9 +15,9 @@ from converters.formats import lower
 from converters.graph import Convolution, Dense, Linear, Padding
 from converters.passes import simplify
 from converters.quantization.moments import MomentSampler
-from converters.quantization.pairs import PAIR_LEVELS, largest_pairs, neighbours
-from converters.quantization.parameters import PIXELS, Quantization, quantize_linear
 from converters.quantization.rounding import round_weights
+from converters.scheme.pairs import PAIR_LEVELS, largest_pairs, neighbours
+from converters.scheme.parameters import PIXELS, Quantization, quantize_linear
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
 
 LAYERS = ("dense", "1x1", "3x3", "depthwise")

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import assume, given, settings
 
 from converters.formats import LOWERINGS
-from converters.graph import Linear, is_silu
-from converters.passes import simplify
-from converters.quantization.cost import (
+from converters.formats.cost import (
     all_in_int8,
     at_border,
     in_float,
     in_int8,
     rounds_pixels,
 )
+from converters.graph import Linear, is_silu
+from converters.passes import simplify
 from converters.quantization.lifting import candidates as liftable
 from converters.quantization.lifting import lifted
 from converters.quantization.silu import candidates, merged, scaled

@@ -25,7 +25,6 @@ from converters.graph import (
     Operator,
     is_silu,
 )
-from converters.quantization.roles import is_vector
 
 # Weights come from memory at every run: what a dense layer spends its time on.
 _BYTE = 2.0
@@ -149,7 +148,7 @@ def reads_pixels(graph: Graph, operator: Operator) -> bool:
         isinstance(operator, Convolution)
         and not operator.depthwise
         and operator.kernel == operator.strides == (1, 1)
-        and not is_vector(graph, operator.output)
+        and not graph.is_vector(operator.output)
     )
 
 
