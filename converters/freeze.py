@@ -34,6 +34,7 @@ from converters.graph import (
 )
 from converters.passes import simplify
 from converters.preprocessing import NAMES, Preprocessing
+from converters.segments import segments
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.models.specs import SMALLEST_INPUT
 
@@ -71,7 +72,7 @@ def freeze(
     _require_finite(used)
     operators, logits, probabilities = _head(walk, used, output)
     graph = Graph(model.name, walk.shapes[INPUT], tuple(operators), (logits, probabilities))
-    return _named_outputs(simplify(graph))
+    return _named_outputs(_read_once(simplify(graph)))
 
 
 def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
@@ -100,14 +101,14 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
 
 
 def _require_float32(model: Any) -> None:
-    """Mixed precision keeps its weights in float32, as the proof needs them."""
+    """Mixed precision keeps its weights in float32, as files and their proof need them."""
     for layer in model._flatten_layers():
         if getattr(layer, "quantization_mode", None):
             raise UnsupportedModelError(
                 f"layer {layer.name!r} is quantized by Keras ({layer.quantization_mode}): give the "
                 "model as it was before quantize()"
             )
-        if layer.weights and layer.variable_dtype in ("float16", "bfloat16"):
+        if layer.weights and layer.variable_dtype != "float32":
             raise UnsupportedModelError(
                 f"layer {layer.name!r} keeps its weights in {layer.variable_dtype}: build the "
                 "model again under keras.config.set_dtype_policy('float32'), give it these weights "
@@ -143,6 +144,15 @@ def _begun_in_float(operators: list[Operator]) -> list[Operator]:
         return operators
     pixels = Affine(TOLD, (INPUT,), TOLD, np.ones(3, np.float32), np.zeros(3, np.float32))
     return [pixels, replace(first, inputs=(TOLD,)), *operators[1:]]
+
+
+def _read_once(graph: Graph) -> Graph:
+    """Refuses pixels that go two ways: lowerings fold one normalization into what reads it."""
+    readers = graph.consumers[INPUT]
+    if len(readers) > 1:
+        ways = " and ".join(repr(reader.name) for reader in readers)
+        raise UnsupportedModelError(f"pixels are prepared in more than one way, by {ways}")
+    return graph
 
 
 def _check_preprocessing(
@@ -200,7 +210,6 @@ def _activated_last(walk: Walk, operators: list[Operator], output: str) -> list[
     for reshape in reshapes:
         name = walk.unique(f"{reshape.name}_logits")
         moved.append(replace(reshape, inputs=(source,), output=name))
-        walk.shapes[name] = walk.shapes[reshape.output]
         source = name
     last = replace(activation, inputs=(source,), output=output)
     return [*operators[:position], *moved, last]
@@ -233,7 +242,10 @@ def _named_outputs(graph: Graph) -> Graph:
     """Gives the outputs their public names, the pooled features among them."""
     logits, probabilities = graph.outputs
     names = {logits: LOGITS, probabilities: PROBABILITIES}
-    pooled = [op.output for op in graph.operators if isinstance(op, GlobalPool) and not op.keep]
+    # All else passes through pooled features; beside a squeeze its map is alive.
+    cuts = {segment.result for segment in segments(graph)}
+    pools = (op for op in graph.operators if isinstance(op, GlobalPool) and not op.keep)
+    pooled = [pool.output for pool in pools if pool.output in cuts]
     if pooled and pooled[-1] not in names:
         names[pooled[-1]] = FEATURES
     return graph.renamed(names, outputs=tuple(names.values()))

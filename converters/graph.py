@@ -72,13 +72,8 @@ class Operator:
         """The output's shape, from the inputs'."""
         return inputs[0]
 
-    @property
-    def parameters(self) -> int:
-        """How many constants it carries."""
-        return 0
-
     def macs(self, output: Shape) -> int:
-        """Multiply-accumulate operations for an output of that shape."""
+        """Multiply-accumulate operations of one image, for an output of that shape."""
         return 0
 
 
@@ -88,10 +83,6 @@ class Affine(Operator):
 
     scale: Floats
     offset: Floats
-
-    @property
-    def parameters(self) -> int:
-        return self.scale.size + self.offset.size
 
     def as_convolution(self) -> Convolution:
         """The same by a depthwise convolution, whose weights have a scale for each channel."""
@@ -137,10 +128,6 @@ class Linear(Operator):
     function: Function
     scales: Floats | None = field(default=None, kw_only=True)
 
-    @property
-    def parameters(self) -> int:
-        return self.weights.size + self.bias.size
-
     def scaled(self, scale: Floats, offset: Floats) -> Linear:
         """The same operator with what enters its function multiplied and shifted by channel."""
         return replace(
@@ -153,7 +140,9 @@ class Linear(Operator):
     def reading(self, gain: Floats) -> Linear:
         """The same operator where its input's channels come multiplied by a gain, (in,)."""
         # In all kinds of weights, depthwise ones too, the last axis but one is the channel read.
-        return replace(self, weights=(self.weights / gain[:, None]).astype(np.float32))
+        # Weights of several inputs leave their levels by it.
+        weights = (self.weights / gain[:, None]).astype(np.float32)
+        return replace(self, weights=weights, scales=None)
 
     def _scaled_weights(self, scale: Floats) -> Floats:
         return (self.weights * scale).astype(np.float32)
@@ -353,13 +342,3 @@ class Graph:
             for operator in self.operators
         )
         return replace(self, operators=operators, outputs=outputs)
-
-    @property
-    def parameters(self) -> int:
-        """How many constants all operators carry."""
-        return sum(operator.parameters for operator in self.operators)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulate operations of one image."""
-        return sum(operator.macs(self.shapes[operator.output]) for operator in self.operators)

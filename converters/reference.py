@@ -15,7 +15,7 @@ from converters.frontend.supported import origin
 from converters.frontend.walk import layer_graph
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
-from edgenet.errors import UsageError
+from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.images import Pixels
 
 
@@ -34,9 +34,16 @@ def keras_logits(
 
     Raises:
         UsageError: They are no finite numbers.
+        UnsupportedModelError: What makes the answers is used within the model as well.
     """
-    silent = replaced([*_silent(_last_acting(model))])
-    with in_float32(model), silent, warnings.catch_warnings():
+    last = _last_acting(model)
+    silent = [*_silent(last)]
+    if silent and _uses(model, last) > 1:
+        raise UnsupportedModelError(
+            f"layer {last.name!r} makes the model's answers and is used elsewhere too: give the "
+            "head an activation of its own"
+        )
+    with in_float32(model), replaced(silent), warnings.catch_warnings():
         # Keras warns where a model of one input was built with a list of it.
         warnings.simplefilter("ignore", UserWarning)
         answer = _compiled(model)
@@ -98,3 +105,12 @@ def _last_acting(model: Any) -> Any:
             tensor = layer._inbound_nodes[node].input_tensors[0]
         else:
             return layer
+
+
+def _uses(model: Any, layer: Any) -> int:
+    """How often a model applies a layer, in nested models too."""
+    functional = layer_graph(model)
+    if functional is None:
+        return int(model is layer)
+    nodes = (node for nodes in functional._nodes_by_depth.values() for node in nodes)
+    return sum(_uses(node.operation, layer) for node in nodes)

@@ -265,9 +265,9 @@ class _Builder:
         source = self._transposed(
             self.source(operator), operator.inputs[0], (0, 2, 3, 1), f"{operator.name}/last"
         )
-        shape = self.constant(
-            f"{operator.name}/shape", np.array(self.graph.shapes[operator.output], np.int64)
-        )
+        # For any batch: a session may ask for another.
+        target = np.array([-1, *operator.target], np.int64)
+        shape = self.constant(f"{operator.name}/shape", target)
         reshaped = self.named(ops.reshape(source, shape, False), operator.output)
         return self._transposed(reshaped, operator.output, (0, 3, 1, 2), f"{operator.output}/first")
 

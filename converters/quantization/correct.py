@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from converters.formats.onnx import build
 from converters.graph import INPUT, Activation, Doubles, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
-from converters.quantization.segments import alive
 from converters.quantization.simulate import Image, runner, simulated
 from converters.scheme.parameters import Quantization
+from converters.segments import alive
 
 # By name, of one image.
 Tensors = Mapping[str, NDArray[Any]]

@@ -118,7 +118,13 @@ def choose(graph: Graph, statistics: Statistics, rule: str = DEFAULT_RULE) -> Re
         for tensor, tensor_statistics in statistics.items()
         if tensor != PROBABILITIES
     }
-    return Recipe(rule, {tensor: _bounded(graph, ranges, tensor) for tensor in ranges})
+    return Recipe(rule, {tensor: _with_zero(_bounded(graph, ranges, tensor)) for tensor in ranges})
+
+
+def _with_zero(ends: Range) -> Range:
+    """Levels always hold zero; an end on the wrong side of it would also turn a range around."""
+    low, high = ends
+    return min(low, 0.0), max(high, 0.0)
 
 
 def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:

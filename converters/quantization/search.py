@@ -25,9 +25,9 @@ from converters.quantization.arrangement import ARRANGED, held_tensors, reckoned
 from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
-from converters.quantization.segments import Segment, segments
 from converters.quantization.simulate import logits, noise, simulated
 from converters.quantization.switchboard import Switchboard
+from converters.segments import Segment, segments
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4

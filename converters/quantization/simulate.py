@@ -110,4 +110,6 @@ def noise(answers: Floats, reference: Floats) -> float:
         reference: Theirs in float.
     """
     amplitudes = np.sqrt(np.square(answers - reference).mean(axis=1))
-    return float(np.square(amplitudes.mean()) / np.square(reference).mean())
+    energy = np.square(reference).mean()
+    # Where nothing is to be heard, all that is not silent too is noise.
+    return float(np.square(amplitudes.mean()) / energy) if energy else float(amplitudes.any())

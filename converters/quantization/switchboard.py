@@ -20,7 +20,6 @@ from converters.formats.cost import in_float
 from converters.formats.onnx_nodes import channels_first
 from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, Unscaled, is_silu
 from converters.quantization.parallel import in_order
-from converters.quantization.segments import segments
 from converters.quantization.simulate import (
     Image,
     Runner,
@@ -30,6 +29,7 @@ from converters.quantization.simulate import (
     runner,
 )
 from converters.scheme.parameters import Quantization
+from converters.segments import segments
 
 # Each holds the weights of all that comes after it.
 _STAGES = 4

@@ -308,6 +308,21 @@ def test_squeeze_and_excite_by_dense_layers_on_a_map(body):
     assert_frozen(Model(body.inputs, layers.Dense(3, "softmax")(x)))
 
 
+def test_a_squeeze_makes_no_features(body):
+    """Where all of the map goes into the head, nothing is pooled: what a gate is made of is not."""
+    from keras import Model, layers
+
+    x = body.output
+    gate = layers.Dense(4, "swish")(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Reshape((1, 1, -1))(layers.Dense(x.shape[-1], "sigmoid")(gate))
+    x = layers.Multiply()([x, gate])
+    flat, pooled = layers.Flatten()(x), layers.GlobalAveragePooling2D()(x)
+    graph = assert_frozen(Model(body.inputs, layers.Dense(3, "softmax")(flat)))
+    assert graph.outputs == (LOGITS, PROBABILITIES)
+    graph = assert_frozen(Model(body.inputs, layers.Dense(3, "softmax")(pooled)))
+    assert graph.outputs == (LOGITS, PROBABILITIES, FEATURES)
+
+
 def test_a_layer_used_twice(body):
     from keras import Model, layers
 

@@ -10,6 +10,7 @@ import pytest
 
 from converters.freeze import SUPPORTED, freeze
 from converters.preprocessing import Preprocessing
+from converters.reference import keras_logits
 from edgenet.errors import UnsupportedModelError, UsageError
 
 SIZE = (32, 32, 3)
@@ -154,15 +155,43 @@ def test_weights_that_are_no_numbers_are_told(value):
         freeze(model)
 
 
-def test_weights_in_half_precision_are_told():
+@pytest.mark.parametrize("policy", ["float16", "float64"])
+def test_weights_in_another_precision_are_told(policy):
     from keras import config, layers
 
-    config.set_dtype_policy("float16")
+    config.set_dtype_policy(policy)
     try:
         model = network(layers.Conv2D(4, 3))
     finally:
         config.set_dtype_policy("float32")
     assert "set_dtype_policy('float32')" in refusal(model)
+
+
+def test_pixels_that_are_prepared_in_two_ways_are_refused():
+    from keras import Input, Model, layers
+
+    inputs = Input(SIZE)
+    ways = [layers.Rescaling(scale)(inputs) for scale in (1 / 255, 0.1)]
+    x = layers.Add()([layers.Conv2D(4, 3)(x) for x in ways])
+    model = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+    assert "pixels are prepared in more than one way, by 'rescaling" in refusal(model)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_answers_by_a_layer_that_is_used_elsewhere_too_are_refused(nested):
+    """To take the logits, Keras is asked without its last function: the gate would lose it too."""
+    from keras import Input, Model, Sequential, layers
+
+    shared = layers.Activation("sigmoid", name="both")
+    inputs = Input(SIZE)
+    x = layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(inputs))
+    gate = shared(layers.Dense(4)(layers.GlobalAveragePooling2D(keepdims=True)(x)))
+    x = layers.GlobalAveragePooling2D()(layers.Multiply()([x, gate]))
+    model = Model(inputs, shared(layers.Dense(3)(x)))
+    if nested:
+        model = Sequential([Input(SIZE), model])
+    with pytest.raises(UnsupportedModelError, match=r"'both' .* an activation of its own"):
+        keras_logits(model, [np.zeros((1, *SIZE), np.uint8)])
 
 
 def test_a_layer_of_ones_own_with_keras_name_is_not_keras():

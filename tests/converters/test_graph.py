@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.graph import INPUT, LOGITS, Padding
+from converters.graph import INPUT, LOGITS, Dense, Graph, Padding
 from tests.converters.graphs import Chain
 
 SIDE = st.integers(1, 64)
@@ -58,12 +60,25 @@ def test_a_graph_knows_who_makes_and_who_reads_each_tensor():
     assert graph.consumers[graph.outputs[1]] == ()
 
 
-def test_parameters_and_macs_are_those_of_the_paper_and_pencil():
+def test_macs_are_those_of_the_paper_and_pencil():
+    def macs(graph: Graph) -> list[int]:
+        found = [op.macs(graph.shapes[op.output]) for op in graph.operators]
+        return [count for count in found if count]
+
     graph = Chain(8, 8).normalize().convolution(4, (3, 3), (2, 2)).head(5)
-    assert graph.parameters == 6 + (3 * 3 * 3 * 4 + 4) + (4 * 5 + 5)
-    assert graph.macs == 4 * 4 * (3 * 3 * 3 * 4) + 4 * 5
+    assert macs(graph) == [4 * 4 * (3 * 3 * 3 * 4), 4 * 5]
+    assert macs(replace(graph, input_shape=(3, 8, 8, 3))) == macs(graph)
     depthwise = Chain(8, 8).convolution(kernel=(3, 3), depthwise=True).head(2)
-    assert depthwise.macs == 8 * 8 * 3 * 3 * 3 + 3 * 2
+    assert macs(depthwise) == [8 * 8 * 3 * 3 * 3, 3 * 2]
+
+
+def test_weights_that_leave_their_levels_have_none():
+    """A dense layer has one scale for all the inputs of an output, which gains do not share."""
+    gain = np.array([2, 0.5], np.float32)
+    weights, scales = np.ones((2, 3), np.float32), np.full(3, 1 / 127, np.float32)
+    dense = Dense("d", ("x",), "d", weights, np.zeros(3, np.float32), "linear", scales=scales)
+    assert dense.reading(gain).scales is None
+    np.testing.assert_array_equal(dense.reading(gain).weights[:, 0], [0.5, 2])
 
 
 def test_vectors_have_one_value_a_channel():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from converters.quantization.ranges import (
 )
 from converters.quantization.roles import Role, role_of
 from converters.quantization.silu import scaled
+from converters.scheme.recipe import Recipe
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
 from tests.converters.quantization.networks import SIZE, network_of_roles, silu_network
@@ -104,6 +106,20 @@ def test_scaled_silu_ends_where_what_it_comes_from_does():
     ranges = recipe_of(graph, pixels(6, SIZE, SIZE)).ranges
     assert ranges[site][1] <= ranges[before][1]
     assert SILU_FLAT <= ranges[source][0] < ranges[source][1] <= -SILU_FLAT
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("ends", [(-300, -200), (200, 300)])
+def test_a_tensor_far_on_one_side_of_zero_has_no_inverted_range(graph, rule, ends):
+    """What lies wholly below the flat part of SiLU, say: all of a recipe can be read again."""
+    found = recipe_of(graph, pixels(2, 12, 12)).ranges
+    low, high = ends
+    far = replace(
+        statistics([low, low], [low, low], [high, high], [high, high]),
+        sample=np.linspace([low, low], [high, high], 64, axis=1),
+    )
+    recipe = choose(graph, dict.fromkeys(found, far), rule)
+    assert Recipe.from_json(recipe.to_json()) == recipe
 
 
 @pytest.mark.parametrize("rule", RULES)

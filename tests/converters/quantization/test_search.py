@@ -21,7 +21,7 @@ from converters.quantization.search import (
     measure,
     return_to_float,
 )
-from converters.quantization.segments import segments
+from converters.segments import segments
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels
 from tests.converters.quantization.networks import SIZE, deep_network, quantized, silu_network

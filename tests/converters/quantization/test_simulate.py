@@ -105,6 +105,12 @@ def test_noise_is_a_share_of_the_energy():
     assert noise(reference * 0, reference) == 1
 
 
+def test_beside_silence_only_silence_is_no_noise():
+    silent = np.zeros((2, 3), np.float32)
+    assert noise(silent, silent) == 0
+    assert noise(silent + 1e-3, silent) == 1
+
+
 def test_noise_is_that_of_a_typical_image():
     reference = np.full((4, 2), 10, np.float32)
     one_is_loud = reference + np.float32([[1, 1], [1, 1], [1, 1], [9, 9]])

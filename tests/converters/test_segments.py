@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from converters.graph import INPUT
 from converters.passes import simplify
-from converters.quantization.segments import alive, segments
+from converters.segments import alive, segments
 from tests.converters.graphs import Chain, chains
 
 
