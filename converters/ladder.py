@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from converters.formats import alike
-from converters.quantization.quantize import Quantized, Report
+from converters.quantization.quantize import Quantized
 from converters.quantization.search import decibels, measure, return_to_float
+from converters.report import Report
 from edgenet.errors import AccuracyError
 
 # The SQNR of a typical image's logits, in dB, that is wanted where half a point may be lost; half
@@ -72,14 +73,15 @@ def rungs(
         AccuracyError: `strict`, and int8 is too noisy.
     """
     allowed = noise_allowed(max_drop)
-    wanted = f"{decibels(allowed):.1f} dB wanted for a drop of {max_drop:g} points"
+    wanted = f"{_wanted(allowed)} for a drop of {max_drop:g} points"
     groups = alike(quantized.lowered)
     found = [measure(quantized, group[0]) for group in groups]
     told = ", ".join(
         f"{decibels(noise):.1f} dB{_in(group, groups)}"
         for group, noise in zip(groups, found, strict=True)
     )
-    if max(found) <= allowed:
+    quiet = max(found) <= allowed
+    if quiet:
         report(f"int8 keeps {told} of the {wanted}")
         yield Rung("int8", quantized)
     elif strict:
@@ -89,8 +91,11 @@ def rungs(
         )
     if strict:
         return
-    for goal in (allowed, allowed * _TIGHTENED) if "int8-mixed" in others else ():
-        mixed = _mixed(quantized, groups, goal, wanted, report)
+    # Where int8 is quiet enough and lost too much all the same, only more will do.
+    tightened = allowed * _TIGHTENED
+    goals = (tightened,) if quiet else (allowed, tightened)
+    for goal in goals if "int8-mixed" in others else ():
+        mixed = _mixed(quantized, groups, goal, report)
         if mixed is None:
             break
         if mixed is not quantized:
@@ -108,13 +113,12 @@ def _mixed(
     quantized: Quantized,
     groups: Sequence[Sequence[str]],
     goal: float,
-    wanted: str,
     report: Report,
 ) -> Quantized | None:
     """With so much in float that all groups of formats meet the goal; None where one cannot."""
     for group in groups:
         found = return_to_float(quantized, goal, group, report)
-        kept = f"{decibels(found.noise):.1f} dB{_in(group, groups)} of the {wanted}"
+        kept = f"{decibels(found.noise):.1f} dB{_in(group, groups)} of the {_wanted(goal)}"
         if found.noise > goal:
             report(f"int8-mixed stays at {kept}")
             return None
@@ -122,6 +126,10 @@ def _mixed(
         report(f"int8-mixed keeps {kept}{share}" if found.float_share else f"int8 keeps {kept}")
         quantized = found.quantized
     return quantized
+
+
+def _wanted(noise: float) -> str:
+    return f"{decibels(noise):.1f} dB wanted"
 
 
 def _in(group: Sequence[str], groups: Sequence[Sequence[str]]) -> str:

@@ -1,87 +1,33 @@
-"""`convert`, stage by stage: load, freeze, calibrate and quantize, lower, verify, bundle."""
+"""`convert`, stage by stage: load and freeze, calibrate and quantize, lower and verify, bundle."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from math import prod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from converters.formats import (
-    formats_of,
-    lower,
-)
-from converters.freeze import freeze
-from converters.graph import FEATURES, INPUT, LOGITS, PROBABILITIES, Floats, Graph
+from converters.formats import formats_of
+from converters.frozen import Frozen, frozen_of
 from converters.ladder import DEFAULT_DROP, Rung, rungs
-from converters.npu.compiling import compiled_for, prepared
+from converters.npu.compiling import prepared
 from converters.preprocessing import Preprocessing
-from converters.quantization.arrangement import reckoned
-from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
-    EFFORTS,
     Method,
     Quantized,
-    Report,
     quantize,
 )
-from converters.reference import keras_logits
+from converters.report import Report
 from converters.request import Request
-from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED, read_recipe
-from converters.sources import (
-    ImageSet,
-    Source,
-    crop_sets,
-    folder_sets,
-    load_source,
-)
+from converters.scheme.recipe import CALIBRATED, SEARCHED, read_recipe
 from converters.targets import Target, target_named
-from converters.verify import PrecisionError, judge, verify
-from converters.versions import versions
-from edgenet.bundle import (
-    MANIFEST,
-    PRECISIONS,
-    Artifact,
-    Bundle,
-    Compiled,
-    FileRecord,
-    InputSpec,
-    Manifest,
-    OutputSpec,
-    record_of,
-    writing,
-)
-from edgenet.errors import AccuracyError, UsageError
-from edgenet.images import ImageFolder, Skip
-
-# What Keras answers at a time: 16 images of B0, 2 of B7.
-_KERAS_PIXELS = 16 * 224 * 224
-# Images on which an engine's int8 is compared with its arithmetic.
-_RECKONED = 16
-# Fewer images than these are told to be few.
-_ENOUGH = 32
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """The model as a graph, the images at hand, and what Keras answers to those that verify.
-
-    `skip` is told of damaged images, where they are to be left out.
-    """
-
-    source: Source
-    graph: Graph
-    input: InputSpec
-    calibration: ImageSet
-    verification: Images
-    logits: Floats
-    skip: Skip | None
+from converters.verify import PrecisionError
+from converters.writing import write
+from edgenet.bundle import PRECISIONS, Bundle, writing
+from edgenet.errors import AccuracyError
 
 
 def convert(
@@ -187,24 +133,35 @@ def convert(
     )
     request.require()
     with writing(request.output) as folder:
-        frozen = _freeze(request, report)
+        frozen = frozen_of(request, report)
         if place is not None and precision is None:
             request = replace(request, precision=place.precision_for(frozen.graph))
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
-        failed: PrecisionError | None = None
-        for rung in _rungs(request, frozen, report):
-            if failed is not None:
-                report(f"{failed}: trying {rung.precision}")
-                _clear(folder)
-            try:
-                _write(request, frozen, rung, folder, report)
-                failed = None
-                break
-            except PrecisionError as error:
-                failed = error
-        if failed is not None:
-            raise AccuracyError(f"{failed}; nothing was written") from failed
+        _write_first_that_keeps(request, frozen, folder, report)
     return Bundle.open(request.output)
+
+
+def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:
+    """Goes down the ladder until a precision keeps what it must.
+
+    Raises:
+        AccuracyError: None does.
+    """
+    failed: PrecisionError | None = None
+    for rung in _rungs(request, frozen, report):
+        if failed is not None:
+            report(f"trying {rung.precision}")
+        try:
+            write(request, frozen, rung, folder, report)
+        except PrecisionError as error:
+            if request.max_drop is not None:
+                # At once: what comes next may take a minute to find.
+                report(str(error))
+            failed = error
+            _clear(folder)
+        else:
+            return
+    raise AccuracyError(f"{failed}; nothing was written") from failed
 
 
 def _default_output(model: str | os.PathLike[str], precision: str, target: Target | None) -> str:
@@ -215,96 +172,6 @@ def _formats(asked: Sequence[str] | None, precision: str, target: Target | None)
     if asked is not None:
         return tuple(dict.fromkeys(asked))
     return formats_of(precision) if target is None else target.formats_for(precision)
-
-
-def _freeze(request: Request, report: Report) -> Frozen:
-    report(f"loading {os.fspath(request.model)}")
-    source = load_source(
-        request.model, weights=request.weights, download=request.download, labels=request.labels
-    )
-    graph = freeze(
-        source.model,
-        preprocess=request.preprocess,
-        input_size=request.input_size,
-        batch=request.batch,
-    )
-    if request.target is not None:
-        graph = replace(graph, pixels=request.target.pixels)
-    _check_labels(source, graph)
-    if request.evaluate is not None:
-        ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
-    spec = _input_spec(request, source, graph)
-    skip = _once(report) if request.skip_damaged else None
-    calibration, verification = _image_sets(request, spec, report, skip)
-    report(f"asking Keras about {verification.count} images")
-    at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
-    logits = keras_logits(source.model, verification.batches(at_a_time), request.preprocess)
-    return Frozen(source, graph, spec, calibration, verification, logits, skip)
-
-
-def _check_labels(source: Source, graph: Graph) -> None:
-    classes = graph.shapes[LOGITS][1]
-    if source.labels is not None and len(source.labels) != classes:
-        raise UsageError(
-            f"the labels file has {len(source.labels)} names, the model {classes} classes"
-        )
-
-
-def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
-    batch, height, width, channels = graph.input_shape
-    return InputSpec(
-        name=INPUT,
-        shape=(batch, height, width, channels),
-        dtype=graph.pixels,
-        layout="NHWC",
-        preprocessing="in the model" if request.preprocess is None else request.preprocess.name,
-        crop_fraction=source.crop_fraction
-        if request.crop_fraction is None
-        else request.crop_fraction,
-        interpolation=request.interpolation or source.interpolation,
-    )
-
-
-def _once(report: Report) -> Report:
-    """Tells of a damaged image once, however often its folder is read."""
-    told: set[str] = set()
-
-    def tell(line: str) -> None:
-        if line not in told:
-            told.add(line)
-            report(line)
-
-    return tell
-
-
-def _image_sets(
-    request: Request, spec: InputSpec, report: Report, skip: Skip | None
-) -> tuple[ImageSet, Images]:
-    """The images to calibrate on, and the images to verify with."""
-    count = request.calibration_images
-    if count is None:
-        count = EFFORTS[request.method.effort].images
-    if request.calibration is None:
-        if request.precision in CALIBRATED:
-            report(
-                f"calibrating on crops of five photographs{_few(request)} with --calibration DIR"
-            )
-        return crop_sets(spec, count)
-    calibration, verification = folder_sets(request.calibration, spec, count, skip)
-    found = calibration.description["images"]
-    if found < _ENOUGH and request.precision in CALIBRATED:
-        report(
-            f"calibrating on {found} different images and crops of them{_few(request)} with 100 or "
-            "more"
-        )
-    elif request.precision == "fp32":
-        report("fp32 needs no --calibration: add --int8 to calibrate on it")
-    return calibration, verification
-
-
-def _few(request: Request) -> str:
-    unheld = request.max_drop is not None and request.evaluate is None
-    return f"{', too few to hold --max-drop by' if unheld else ''}: int8 keeps more"
 
 
 def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
@@ -355,106 +222,6 @@ def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) 
     )
 
 
-def _write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Report) -> None:
-    """Writes and verifies one precision, with its manifest, and judges it where that is asked.
-
-    Raises:
-        PrecisionError: It does not keep what it must.
-    """
-    quantized = None if rung.quantized is None else rung.quantized.with_batch(request.batch)
-    manifest = Manifest(
-        source=frozen.source.description,
-        precision=rung.precision,
-        input=frozen.input,
-        outputs=tuple(
-            OutputSpec(name, frozen.graph.shapes[name]) for name in _outputs(frozen.graph)
-        ),
-        labels=_write_labels(frozen.source, folder),
-        recipe=_recipe(rung),
-        calibration=_calibration(frozen, rung),
-        artifacts=(),
-        reference=None,
-        versions=versions(),
-        target=None if request.target is None else request.target.to_json(rung.precision),
-    )
-    own = {} if request.target is None else request.target.lowerings
-    by_arithmetic = _by_arithmetic(request, frozen, rung)
-
-    def verified(format: str, precision: str, home: Path, made: Quantized | None) -> Artifact:
-        report(f"lowering to {format} {precision} and verifying")
-        if made is not None:
-            graph, recipe = made.of(format), made.recipe.of(format)
-            files = lower(graph, format, precision, recipe, home, own.get(format))
-        else:
-            files = lower(frozen.graph, format, precision, None, home)
-        records = tuple(record_of(folder, file) for file in files)
-        images = frozen.verification.batches(request.batch)
-        wanted = None if made is None else by_arithmetic.get(format)
-        return verify(
-            Bundle(folder, manifest), format, precision, records, images, frozen.logits, wanted
-        )
-
-    artifacts = tuple(
-        verified(format, rung.precision_of(format), folder, quantized) for format in request.formats
-    )
-    _require_quiet(rung, artifacts)
-    reference = None
-    if rung.precision != "fp32":
-        home = folder / "reference"
-        home.mkdir()
-        reference = verified(request.formats[0], "fp32", home, None)
-    compiled: tuple[Compiled, ...] = ()
-    if request.target is not None and quantized is not None:
-        compiled = compiled_for(request.target, folder, artifacts, quantized, report)
-    manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    if request.evaluate is not None:
-        bundle = Bundle(folder, manifest)
-        judge(bundle, request.evaluate, request.max_drop, report, frozen.skip)
-
-
-def _require_quiet(rung: Rung, artifacts: Sequence[Artifact]) -> None:
-    if rung.wanted_db is None:
-        return
-    for artifact in artifacts:
-        kept = artifact.verified.sqnr_db
-        if kept is not None and kept < rung.wanted_db:
-            raise PrecisionError(
-                f"{rung.precision} keeps {kept:.1f} dB in {artifact.format} of the "
-                f"{rung.wanted_db:.1f} dB wanted"
-            )
-
-
-def _by_arithmetic(request: Request, frozen: Frozen, rung: Rung) -> Mapping[str, Floats]:
-    """What int8 has to answer to the first images that verify, by format."""
-    if rung.quantized is None or rung.precision not in SEARCHED:
-        return {}
-    lowerings = {} if request.target is None else request.target.lowerings
-    images = list(islice(frozen.verification.batches(1), _RECKONED))
-    # Formats that are alike lower one graph.
-    answers: dict[Graph, Floats] = {}
-    found: dict[str, Floats] = {}
-    for format in set(request.formats) - set(lowerings):
-        graph, recipe = rung.quantized.of(format), rung.quantized.recipe.of(format)
-        if graph not in answers:
-            answers[graph] = reckoned(graph, recipe, format, images)
-        found[format] = answers[graph]
-    return found
-
-
-def _recipe(rung: Rung) -> Mapping[str, Any] | None:
-    if rung.quantized is not None:
-        return rung.quantized.recipe.to_json()
-    fixed = UNCALIBRATED.get(rung.precision)
-    return None if fixed is None else fixed.to_json()
-
-
-def _calibration(frozen: Frozen, rung: Rung) -> Mapping[str, Any] | None:
-    if rung.quantized is None:
-        return None
-    return {**frozen.calibration.description, "images": rung.quantized.images}
-
-
 def _clear(folder: Path) -> None:
     """Takes away what a rung that failed has written."""
     for path in folder.iterdir():
@@ -462,15 +229,3 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _outputs(graph: Graph) -> list[str]:
-    return [name for name in (LOGITS, PROBABILITIES, FEATURES) if name in graph.outputs]
-
-
-def _write_labels(source: Source, folder: Path) -> FileRecord | None:
-    if source.labels is None:
-        return None
-    path = folder / "labels.txt"
-    path.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
-    return record_of(folder, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -48,6 +49,11 @@ class Request:
     def rounds(self) -> bool:
         """Whether images that need not set ranges are there to round the weights by."""
         return self.precision in UNCALIBRATED and self.calibration is not None
+
+    @property
+    def lowerings(self) -> Mapping[str, str]:
+        """The modules that write the target's formats, where those are not the formats' own."""
+        return {} if self.target is None else self.target.lowerings
 
     def require(self) -> None:
         """Refuses what cannot be, before any work.

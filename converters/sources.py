@@ -104,6 +104,7 @@ def folder_sets(
     spec: InputSpec,
     count: int,
     skip: Skip | None,
+    needs_content: bool = True,
 ) -> tuple[ImageSet, Images]:
     """Images of a folder to calibrate on and, of the rest if any, images to verify with.
 
@@ -112,26 +113,48 @@ def folder_sets(
         spec: What the model takes.
         count: How many calibrate, evenly spaced; of fewer, crops join the images to make as many.
         skip: Told of a damaged image, which is left out; where it is None, one stops the work.
+        needs_content: Refuse images that are blank, all of them: they set ranges of nothing.
 
     Raises:
         UsageError: No such folder, or no image in it.
         ImageError: A damaged image, when it is reached.
     """
+    _require_count(count)
     whole = ImageFolder.open(folder)
-    chosen = whole.sample(count)
-    taken = set(chosen.names)
-    rest = whole.only(name for name in whole.names if name not in taken).sample(VERIFIED)
-    chosen = chosen.distinct()
-    if skip is not None:
-        rest, chosen = _sound(rest, spec, skip), _sound(chosen, spec, skip)
-    few = len(chosen) < count
-    if few:
+    chosen, rest = _chosen(whole, spec, count, skip)
+    if needs_content:
         _require_content(chosen)
+    rest = rest.sample(VERIFIED)
+    if skip is not None:
+        rest = _sound(rest, spec, skip)
+    few = len(chosen) < count
     source = _CROPPED if few else "folder"
     description = {"source": source, "images": len(chosen), "sha256": chosen.digest()}
     verification = _images_of(_filled_up(rest, chosen, whole), spec)
     images = _with_crops(chosen, spec, count) if few else _images_of(chosen, spec)
     return ImageSet(images, description), verification
+
+
+def _chosen(
+    whole: ImageFolder, spec: InputSpec, count: int, skip: Skip | None
+) -> tuple[ImageFolder, ImageFolder]:
+    """So many images, evenly spaced, and those that were not looked at.
+
+    Others take the place of copies and, where they are skipped, of damaged ones.
+
+    Raises:
+        ImageError: All of them are damaged.
+    """
+    chosen, rest = whole.only(()), whole
+    while len(chosen) < count and len(rest):
+        more = rest.sample(count - len(chosen))
+        tried = set(more.names)
+        rest = rest.only(name for name in rest.names if name not in tried)
+        sound = more if skip is None else _sound(more, spec, skip)
+        chosen = whole.only((*chosen.names, *sound.names)).distinct()
+    if not len(chosen):
+        raise ImageError(f"every image in {whole.root} is damaged")
+    return chosen, rest
 
 
 def _filled_up(rest: ImageFolder, chosen: ImageFolder, whole: ImageFolder) -> ImageFolder:
@@ -149,8 +172,6 @@ def _sound(folder: ImageFolder, spec: InputSpec, skip: Skip) -> ImageFolder:
 
 
 def _require_content(folder: ImageFolder) -> None:
-    if not len(folder):
-        raise ImageError(f"every image in {folder.root} is damaged")
     if all(np.ptp(np.asarray(_decoded(path))) == 0 for path in folder.paths):
         raise UsageError(f"every image in {folder.root} is blank: int8 is calibrated on photos")
 
@@ -195,8 +216,7 @@ def crop_sets(spec: InputSpec, count: int) -> tuple[ImageSet, Images]:
         MissingExtraError: scikit-image is not installed.
         UsageError: `count` is below 1.
     """
-    if count < 1:
-        raise UsageError(f"cannot calibrate on {count} images: ask for 1 or more")
+    _require_count(count)
     description = {
         "source": "crops of scikit-image's photographs",
         "images": count,
@@ -204,6 +224,11 @@ def crop_sets(spec: InputSpec, count: int) -> tuple[ImageSet, Images]:
     }
     wide = _crops(spec, count, photographs.WIDE)
     return ImageSet(wide, description), _crops(spec, VERIFIED, photographs.WHOLE)
+
+
+def _require_count(count: int) -> None:
+    if count < 1:
+        raise UsageError(f"cannot calibrate on {count} images: ask for 1 or more")
 
 
 def _crops(spec: InputSpec, count: int, smallest: float) -> Images:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from converters.graph import Floats
-from converters.quantization.quantize import Report
+from converters.report import Report
 from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageFolder, Pixels, Skip

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from converters.bisection.network import Network
 from converters.preprocessing import Preprocessing
+from converters.scheme.recipe import SEARCHED
 from edgenet.bundle import Artifact, Bundle, InputSpec
 from edgenet.errors import MissingExtraError, UsageError
 from edgenet.runtime.engines import ENGINES
@@ -32,7 +33,6 @@ _MODULES = {
     "onnx": ("onnxruntime", "onnx"),
     "openvino": ("openvino",),
 }
-_INT8 = ("int8", "int8-mixed")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
         EdgenetError: As `Bundle.vouched`.
     """
     artifact = _int8_artifact(bundle) if format is None else bundle.artifact(format)
-    if artifact.precision not in _INT8:
+    if artifact.precision not in SEARCHED:
         raise UsageError(
             f"the {NAMES[artifact.format]} file of {bundle.path} is {artifact.precision}: bisect "
             "takes int8 (edgenet convert --int8 makes it)"
@@ -117,13 +117,13 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
 
 
 def _int8_artifact(bundle: Bundle) -> Artifact:
-    artifacts = [a for a in bundle.manifest.artifacts if a.precision in _INT8]
+    artifacts = [a for a in bundle.manifest.artifacts if a.precision in SEARCHED]
     able = [a for a in artifacts if not _missing(a.format)]
     return next(iter((*able, *artifacts, *bundle.manifest.artifacts)))
 
 
 def _passed_over(bundle: Bundle, taken: Artifact) -> tuple[str, ...]:
-    formats = [a.format for a in bundle.manifest.artifacts if a.precision in _INT8]
+    formats = [a.format for a in bundle.manifest.artifacts if a.precision in SEARCHED]
     return tuple(formats[: formats.index(taken.format)])
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from converters.graph import Graph
 from converters.npu.job import Job
 from converters.npu.pixels import centred
-from converters.quantization.quantize import Quantized, Report
+from converters.quantization.quantize import Quantized
+from converters.report import Report
 from converters.targets import Target
 from edgenet.bundle import Artifact, Compiled, record_of
 

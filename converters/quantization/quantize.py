@@ -23,10 +23,10 @@ from converters.quantization.rewrite import (
 from converters.quantization.rewrite_search import rewrite_where_worth
 from converters.quantization.rounding import round_weights
 from converters.quantization.simulate import Image
+from converters.report import Report
 from converters.scheme.recipe import SEARCHED, UNCALIBRATED, Recipe, Rewrites
 from edgenet.errors import UsageError
 
-Report = Callable[[str], None]
 Rounding = Callable[[Linear, Moments, bool], Linear]
 ROUNDINGS: Mapping[str, Rounding] = {
     "least-squares": round_weights,

@@ -27,6 +27,7 @@ from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.simulate import logits, noise, simulated
 from converters.quantization.switchboard import Switchboard
+from converters.report import Report
 from converters.segments import Segment, segments
 
 # More products than this in float, and another precision is the better choice.
@@ -72,7 +73,7 @@ def return_to_float(
     quantized: Quantized,
     goal: float,
     formats: Sequence[str],
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> Mixed:
     """Returns operators to float until the noise is small enough, or too much is in float.
 

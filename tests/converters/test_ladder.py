@@ -84,6 +84,18 @@ def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
     assert found[2].wanted_db == pytest.approx(decibels(allowed))
 
 
+def test_where_int8_was_quiet_enough_only_a_tighter_goal_is_tried_and_told(made):
+    lines: list[str] = []
+    allowed = loudest(made) * 1.1
+    rungs = ladder(made, drop_for(allowed), lines)
+    assert [next(rungs).precision for _ in range(2)] == ["int8", "int8-mixed"]
+    first, *others = lines
+    assert f"of the {decibels(allowed):.1f} dB wanted" in first
+    kept = [line for line in others if " keeps " in line]
+    assert kept
+    assert all(f"of the {decibels(allowed / 2):.1f} dB wanted" in line for line in kept)
+
+
 def test_what_the_target_does_not_run_is_passed_over(made):
     lines: list[str] = []
     found = [rung.precision for rung in ladder(made, 0.0, lines, others=("fp16",))]

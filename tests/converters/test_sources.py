@@ -73,13 +73,28 @@ def test_of_equal_images_one_calibrates(tmp_path):
     assert calibration.description["images"] == 2
 
 
-def test_blank_images_calibrate_nothing(tmp_path):
+@pytest.mark.parametrize("count", [2, 8])
+def test_blank_images_calibrate_nothing(tmp_path, count):
+    folder = few(tmp_path / "f", "abcd", blank=True)
     with pytest.raises(UsageError, match="is blank"):
-        folder_sets(few(tmp_path / "f", "abcd", blank=True), SPEC, 4, None)
+        folder_sets(folder, SPEC, count, None)
+    folder_sets(folder, SPEC, count, None, needs_content=False)
+
+
+def test_others_take_the_place_of_copies_and_of_damaged_images(tmp_path):
+    folder = few(tmp_path / "f", "aabcdefghi")
+    (folder / "4.png").write_text("no image")
+    told: list[str] = []
+    calibration, verification = folder_sets(folder, SPEC, 5, told.append)
+    assert calibration.description["source"] == "folder"
+    assert calibration.description["images"] == 5
+    assert len(list(calibration.images.all())) == 5
+    assert verification.count == 8
+    assert [line.split(":")[0] for line in told] == ["left out 4.png"]
 
 
 @pytest.mark.parametrize("damaged", [0, 3])
-def test_a_damaged_image_has_no_crops_and_verifies_nothing(tmp_path, damaged):
+def test_a_damaged_image_calibrates_and_verifies_nothing(tmp_path, damaged):
     """The first of three that calibrate, or the only one to verify with."""
     folder = few(tmp_path / "f", "abcd")
     (folder / f"{damaged}.png").write_text("no image")
@@ -87,7 +102,7 @@ def test_a_damaged_image_has_no_crops_and_verifies_nothing(tmp_path, damaged):
     calibration, verification = folder_sets(folder, SPEC, 3, told.append)
     assert len(list(verification.all())) == verification.count == 3
     assert len(list(calibration.images.all())) == calibration.images.count == 3
-    assert calibration.description["images"] == (2 if damaged == 0 else 3)
+    assert calibration.description == {**calibration.description, "source": "folder", "images": 3}
     assert [line.split(":")[0] for line in told] == [f"left out {damaged}.png"]
 
 

@@ -1,0 +1,141 @@
+"""The first stage of `convert`: the model as a graph, images, and what Keras answers to them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from math import prod
+
+from converters.freeze import freeze
+from converters.graph import INPUT, LOGITS, Floats, Graph
+from converters.quantization.images import Images
+from converters.quantization.quantize import EFFORTS
+from converters.reference import keras_logits
+from converters.report import Report
+from converters.request import Request
+from converters.scheme.recipe import CALIBRATED
+from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
+from edgenet.bundle import InputSpec
+from edgenet.errors import UsageError
+from edgenet.images import ImageFolder, Skip
+
+# What Keras answers at a time: 16 images of B0, 2 of B7.
+_KERAS_PIXELS = 16 * 224 * 224
+# Fewer images than these are told to be few.
+_ENOUGH = 32
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The model as a graph, the images at hand, and what Keras answers to those that verify.
+
+    `skip` is told of damaged images, where they are to be left out.
+    """
+
+    source: Source
+    graph: Graph
+    input: InputSpec
+    calibration: ImageSet
+    verification: Images
+    logits: Floats
+    skip: Skip | None
+
+
+def frozen_of(request: Request, report: Report) -> Frozen:
+    """Loads and freezes the model, prepares the images and asks Keras.
+
+    Raises:
+        UsageError: The model, its labels and the images do not fit each other or the request.
+        UnsupportedModelError: The model is outside the family.
+        ImageError: A damaged image, when it is reached.
+    """
+    report(f"loading {os.fspath(request.model)}")
+    source = load_source(
+        request.model, weights=request.weights, download=request.download, labels=request.labels
+    )
+    graph = freeze(
+        source.model,
+        preprocess=request.preprocess,
+        input_size=request.input_size,
+        batch=request.batch,
+    )
+    if request.target is not None:
+        graph = replace(graph, pixels=request.target.pixels)
+    _check_labels(source, graph)
+    if request.evaluate is not None:
+        ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
+    spec = _input_spec(request, source, graph)
+    skip = _once(report) if request.skip_damaged else None
+    calibration, verification = _image_sets(request, spec, report, skip)
+    report(f"asking Keras about {verification.count} images")
+    at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
+    logits = keras_logits(source.model, verification.batches(at_a_time), request.preprocess)
+    return Frozen(source, graph, spec, calibration, verification, logits, skip)
+
+
+def _check_labels(source: Source, graph: Graph) -> None:
+    classes = graph.shapes[LOGITS][1]
+    if source.labels is not None and len(source.labels) != classes:
+        raise UsageError(
+            f"the labels file has {len(source.labels)} names, the model {classes} classes"
+        )
+
+
+def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
+    batch, height, width, channels = graph.input_shape
+    return InputSpec(
+        name=INPUT,
+        shape=(batch, height, width, channels),
+        dtype=graph.pixels,
+        layout="NHWC",
+        preprocessing="in the model" if request.preprocess is None else request.preprocess.name,
+        crop_fraction=source.crop_fraction
+        if request.crop_fraction is None
+        else request.crop_fraction,
+        interpolation=request.interpolation or source.interpolation,
+    )
+
+
+def _once(report: Report) -> Report:
+    """Tells of a damaged image once, however often its folder is read."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            report(line)
+
+    return tell
+
+
+def _image_sets(
+    request: Request, spec: InputSpec, report: Report, skip: Skip | None
+) -> tuple[ImageSet, Images]:
+    """The images to calibrate on, and the images to verify with."""
+    count = request.calibration_images
+    if count is None:
+        count = EFFORTS[request.method.effort].images
+    if request.calibration is None:
+        if request.precision in CALIBRATED:
+            report(
+                f"calibrating on crops of five photographs{_few(request)} with --calibration DIR"
+            )
+        return crop_sets(spec, count)
+    calibrates = request.precision in CALIBRATED
+    calibration, verification = folder_sets(
+        request.calibration, spec, count, skip, needs_content=calibrates or request.rounds
+    )
+    found = calibration.description["images"]
+    if found < min(_ENOUGH, count) and calibrates:
+        report(
+            f"calibrating on {found} different images and crops of them{_few(request)} with 100 or "
+            "more"
+        )
+    elif request.precision == "fp32":
+        report("fp32 needs no --calibration: add --int8 to calibrate on it")
+    return calibration, verification
+
+
+def _few(request: Request) -> str:
+    unheld = request.max_drop is not None and request.evaluate is None
+    return f"{', too few to hold --max-drop by' if unheld else ''}: int8 keeps more"

@@ -1,0 +1,180 @@
+"""The last stage of `convert`: each format is lowered and verified, and the manifest written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from converters.formats import lower
+from converters.frozen import Frozen
+from converters.graph import FEATURES, LOGITS, PROBABILITIES, Floats, Graph
+from converters.ladder import Rung
+from converters.npu.compiling import compiled_for
+from converters.quantization.arrangement import reckoned
+from converters.quantization.quantize import Quantized
+from converters.report import Report
+from converters.request import Request
+from converters.scheme.recipe import SEARCHED, UNCALIBRATED
+from converters.sources import Source
+from converters.verify import PrecisionError, judge, verify
+from converters.versions import versions
+from edgenet.bundle import (
+    MANIFEST,
+    Artifact,
+    Bundle,
+    Compiled,
+    FileRecord,
+    Manifest,
+    OutputSpec,
+    record_of,
+)
+
+# Images on which an engine's int8 is compared with its arithmetic.
+_RECKONED = 16
+
+
+def write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Report) -> None:
+    """Writes and verifies one precision, with its manifest, and judges it where that is asked.
+
+    Raises:
+        PrecisionError: It does not keep what it must.
+        AccuracyError: A file does not answer as it must for another reason.
+    """
+    manifest = _manifest(request, frozen, rung, folder)
+    writer = _Writer(request, frozen, rung, Bundle(folder, manifest), report)
+    artifacts = tuple(map(writer.artifact, request.formats))
+    _require_quiet(rung, artifacts)
+    reference = None if rung.precision == "fp32" else writer.reference()
+    compiled: tuple[Compiled, ...] = ()
+    if request.target is not None and writer.quantized is not None:
+        compiled = compiled_for(request.target, folder, artifacts, writer.quantized, report)
+    manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    if request.evaluate is not None:
+        bundle = Bundle(folder, manifest)
+        judge(bundle, request.evaluate, request.max_drop, report, frozen.skip)
+
+
+def _manifest(request: Request, frozen: Frozen, rung: Rung, folder: Path) -> Manifest:
+    """What can be said before there are files."""
+    return Manifest(
+        source=frozen.source.description,
+        precision=rung.precision,
+        input=frozen.input,
+        outputs=tuple(
+            OutputSpec(name, frozen.graph.shapes[name]) for name in _outputs(frozen.graph)
+        ),
+        labels=_write_labels(frozen.source, folder),
+        recipe=_recipe(rung),
+        calibration=_calibration(frozen, rung),
+        artifacts=(),
+        reference=None,
+        versions=versions(),
+        target=None if request.target is None else request.target.to_json(rung.precision),
+    )
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Lowers a rung's network format by format, and has each file verified."""
+
+    request: Request
+    frozen: Frozen
+    rung: Rung
+    bundle: Bundle
+    report: Report
+
+    @cached_property
+    def quantized(self) -> Quantized | None:
+        """The network for as many images a run as are asked for."""
+        made = self.rung.quantized
+        return None if made is None else made.with_batch(self.request.batch)
+
+    def artifact(self, format: str) -> Artifact:
+        """A file of the bundle."""
+        precision, folder = self.rung.precision_of(format), self.bundle.path
+        self._tell(format, precision)
+        if self.quantized is None:
+            files = lower(self.frozen.graph, format, precision, None, folder)
+            return self._verified(format, precision, files)
+        graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
+        lowering = self.request.lowerings.get(format)
+        files = lower(graph, format, precision, recipe, folder, lowering)
+        return self._verified(format, precision, files, self._by_arithmetic.get(format))
+
+    def reference(self) -> Artifact:
+        """The float model, in the first of the formats."""
+        format, home = self.request.formats[0], self.bundle.path / "reference"
+        self._tell(format, "fp32")
+        home.mkdir()
+        files = lower(self.frozen.graph, format, "fp32", None, home)
+        return self._verified(format, "fp32", files)
+
+    def _tell(self, format: str, precision: str) -> None:
+        self.report(f"lowering to {format} {precision} and verifying")
+
+    def _verified(
+        self, format: str, precision: str, files: Sequence[Path], wanted: Floats | None = None
+    ) -> Artifact:
+        records = tuple(record_of(self.bundle.path, file) for file in files)
+        images = self.frozen.verification.batches(self.request.batch)
+        return verify(self.bundle, format, precision, records, images, self.frozen.logits, wanted)
+
+    @cached_property
+    def _by_arithmetic(self) -> Mapping[str, Floats]:
+        """What int8 has to answer to the first images that verify, by format."""
+        made = self.rung.quantized
+        if made is None or self.rung.precision not in SEARCHED:
+            return {}
+        images = list(islice(self.frozen.verification.batches(1), _RECKONED))
+        # Formats that are alike lower one graph.
+        answers: dict[Graph, Floats] = {}
+        found: dict[str, Floats] = {}
+        for format in self.request.formats:
+            if format not in self.request.lowerings:
+                graph = made.of(format)
+                if graph not in answers:
+                    answers[graph] = reckoned(graph, made.recipe.of(format), format, images)
+                found[format] = answers[graph]
+        return found
+
+
+def _require_quiet(rung: Rung, artifacts: Sequence[Artifact]) -> None:
+    if rung.wanted_db is None:
+        return
+    for artifact in artifacts:
+        kept = artifact.verified.sqnr_db
+        if kept is not None and kept < rung.wanted_db:
+            raise PrecisionError(
+                f"{rung.precision} keeps {kept:.1f} dB in {artifact.format} of the "
+                f"{rung.wanted_db:.1f} dB wanted"
+            )
+
+
+def _recipe(rung: Rung) -> Mapping[str, Any] | None:
+    if rung.quantized is not None:
+        return rung.quantized.recipe.to_json()
+    fixed = UNCALIBRATED.get(rung.precision)
+    return None if fixed is None else fixed.to_json()
+
+
+def _calibration(frozen: Frozen, rung: Rung) -> Mapping[str, Any] | None:
+    if rung.quantized is None:
+        return None
+    return {**frozen.calibration.description, "images": rung.quantized.images}
+
+
+def _outputs(graph: Graph) -> list[str]:
+    return [name for name in (LOGITS, PROBABILITIES, FEATURES) if name in graph.outputs]
+
+
+def _write_labels(source: Source, folder: Path) -> FileRecord | None:
+    if source.labels is None:
+        return None
+    path = folder / "labels.txt"
+    path.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
+    return record_of(folder, path)
