@@ -16,7 +16,7 @@ import numpy as np
 from converters.frontend.float32 import in_float32
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import TOLD
-from converters.frontend.walk import Walk, layer_graph
+from converters.frontend.walk import Walk, layer_graph, resized_to
 from converters.graph import (
     FEATURES,
     INPUT,
@@ -38,6 +38,8 @@ from converters.segments import segments
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.models.specs import SMALLEST_INPUT
 
+ADDED = "probabilities"
+"""The operator that makes probabilities of a model's linear values."""
 _TO_PROBABILITIES = ("softmax", "sigmoid")
 
 
@@ -78,17 +80,21 @@ def freeze(
 def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
     if layer_graph(model) is None:
         raise UnsupportedModelError(
-            f"{model.name} is a subclassed model, or not built: its layers cannot be read; "
-            f"{SUPPORTED}"
+            f"{model.name} is a subclassed model, or not built, so that its layers cannot be read: "
+            "save keras.Model(x, model.call(x)), where x = keras.Input(shape)"
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise UnsupportedModelError(f"{model.name} must have one input and one output; {SUPPORTED}")
+        raise UnsupportedModelError(
+            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: save a "
+            "model of one each, as keras.Model(model.input, model.outputs[0])"
+        )
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 4 or shape[3] != 3:
         raise UnsupportedModelError(
             f"{model.name} takes {shape}, not RGB images (height, width, 3); {SUPPORTED}"
         )
-    height, width = (input_size if n is None else n for n in shape[1:3])
+    own = resized_to(model) or (input_size, input_size)
+    height, width = (size if n is None else n for n, size in zip(shape[1:3], own, strict=True))
     if height is None or width is None:
         raise UsageError(f"{model.name} leaves its input size open: add --input-size PIXELS")
     if input_size is not None and input_size < SMALLEST_INPUT:
@@ -191,9 +197,7 @@ def _head(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Opera
         raise UnsupportedModelError(
             "the model ends in one linear value: end it in a sigmoid or in 2 or more classes"
         )
-    operators.append(
-        Activation("probabilities", (output,), walk.unique("probabilities"), "softmax")
-    )
+    operators.append(Activation(ADDED, (output,), walk.unique(ADDED), "softmax"))
     return operators, output, operators[-1].output
 
 

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, replace
 from math import prod
 
-from converters.freeze import freeze
-from converters.graph import INPUT, LOGITS, Floats, Graph
+from converters.freeze import ADDED, freeze
+from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.quantization.images import Images
 from converters.quantization.quantize import EFFORTS
 from converters.reference import keras_logits
@@ -61,6 +61,7 @@ def frozen_of(request: Request, report: Report) -> Frozen:
     )
     if request.target is not None:
         graph = replace(graph, pixels=request.target.pixels)
+    _tell_of_logits(graph, report)
     _check_labels(source, graph)
     if request.evaluate is not None:
         ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
@@ -73,11 +74,24 @@ def frozen_of(request: Request, report: Report) -> Frozen:
     return Frozen(source, graph, spec, calibration, verification, logits, skip)
 
 
+def _tell_of_logits(graph: Graph, report: Report) -> None:
+    """A regression ends as a classifier does that was trained on its logits."""
+    if graph.producers[PROBABILITIES].name == ADDED:
+        classes = graph.shapes[LOGITS][1]
+        report(
+            f"the model ends in {classes} linear values, which are taken for logits of classes: of "
+            "a regression, read them by session.run"
+        )
+
+
 def _check_labels(source: Source, graph: Graph) -> None:
     classes = graph.shapes[LOGITS][1]
     if source.labels is not None and len(source.labels) != classes:
+        count = len(source.labels)
+        names = f"{count} name{'s' * (count > 1)}"
+        two = ": a single sigmoid is two; name first what 0 means, then what 1 means"
         raise UsageError(
-            f"the labels file has {len(source.labels)} names, the model {classes} classes"
+            f"the labels file has {names}, the model {classes} classes{two * (count == 1)}"
         )
 
 

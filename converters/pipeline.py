@@ -27,7 +27,7 @@ from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
 from edgenet.bundle import PRECISIONS, Bundle, writing
-from edgenet.errors import AccuracyError
+from edgenet.errors import AccuracyError, UsageError
 
 
 def convert(
@@ -101,6 +101,8 @@ def convert(
         AccuracyError: A float file does not give Keras's answers, or `max_drop` is not kept.
         EdgenetError: As its subclasses say. In every case nothing is left behind.
     """
+    if not isinstance(model, str | os.PathLike):
+        raise UsageError("convert takes a file or a variant's name: model.save('m.keras') first")
     place = None if target is None else target_named(target)
     wanted = precision or (place.precisions[0] if place else "fp32")
     request = Request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -17,6 +18,9 @@ from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.images import Pixels
+
+# Names that TensorFlow takes in a compiled function; Keras takes any.
+_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def keras_logits(
@@ -71,7 +75,8 @@ def _compiled(model: Any) -> Callable[[Floats], Any]:
     """Inference that lets go of each tensor once it is read: called directly, a model keeps all."""
     import keras
 
-    if keras.config.backend() != "tensorflow":
+    names = (model.name, *(layer.name for layer in model._flatten_layers()))
+    if keras.config.backend() != "tensorflow" or not all(map(_SCOPE.fullmatch, names)):
         return partial(model, training=False)
     import tensorflow as tf
 

@@ -221,6 +221,12 @@ class ImageFolder:
         if len(strange) == len(self.folders) == classes:
             return self
         which = "several" if known[_plain(strange[0])] else "none"
+        if not names:
+            raise UsageError(
+                f"{self.root} has {len(self.folders)} class folders, the model {classes} classes "
+                "whose names are not known: convert with --labels FILE, or list the images in a "
+                f"{LABELS_CSV}"
+            )
         raise UsageError(
             f"{self.root} has {len(self.folders)} class folders, the model {classes} classes, and "
             f"{strange[0]!r} is the name of {which} of them: name the folders as the labels, or "

@@ -231,6 +231,20 @@ def _pool(kind: type[GlobalPool], trace: Trace, layer: Any, inputs: list[str], n
     return trace.emit(kind(name, tuple(inputs), name, keep=True))
 
 
+def _resizing(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    """Photos come in the size that a model of open size brings them to."""
+    height, width = trace.shapes[inputs[0]][1:3]
+    if (layer.height, layer.width) == (height, width):
+        return inputs[0]
+    told = f"layer {name!r} ({type(layer).__name__})"
+    if trace.shapes[inputs[0]][3] != 3:
+        raise UnsupportedModelError(f"{told} is outside the family; {SUPPORTED}")
+    raise UnsupportedModelError(
+        f"{told} brings images of {height}×{width} to {layer.height}×{layer.width}, as edgenet "
+        f"does with photos: save keras.Model(model.get_layer({layer.name!r}).output, model.output)"
+    )
+
+
 def _reshape(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     return reshape(trace, inputs[0], name, tuple(getattr(layer, "target_shape", (-1,))))
 
@@ -279,6 +293,8 @@ LAYERS: dict[str, Handler] = {
     "BatchNormalization": _batch_norm,
     "Rescaling": _rescaling,
     "Normalization": _normalization,
+    "Resizing": _resizing,
+    "CenterCrop": _resizing,
     "ZeroPadding2D": _padding,
     "Activation": _activation_layer,
     "ReLU": _relu,

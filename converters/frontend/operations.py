@@ -102,6 +102,13 @@ def _reshape(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     return reshape(trace, inputs[0], name, tuple(target))
 
 
+def _cast(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    """Every tensor but the pixels is in floats already, and what reads those takes them as such."""
+    if "float" not in str(node.operation.dtype):
+        raise _unsupported(name, f"casts to {node.operation.dtype}")
+    return inputs[0]
+
+
 OPERATIONS: dict[str, Handler] = {
     "Add": partial(_combined, Add),
     "Multiply": partial(_combined, Multiply),
@@ -117,4 +124,5 @@ OPERATIONS: dict[str, Handler] = {
     "Mean": partial(_pooled, GlobalAverage),
     "Max": partial(_pooled, GlobalMaximum),
     "Reshape": _reshape,
+    "Cast": _cast,
 }

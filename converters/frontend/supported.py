@@ -9,6 +9,16 @@ SUPPORTED = (
     "(depthwise) convolutions, BatchNorm, squeeze-and-excite, residual sums and a dense head"
 )
 
+_AT_THE_END = "save the model that ends before it, and compute it from what session.run gives"
+INSTEAD = {
+    "Concatenate": "where it makes three channels of one, save the model that begins behind it; "
+    + SUPPORTED,
+    "UnitNormalization": _AT_THE_END,
+    "Normalize": _AT_THE_END,
+    "LogSoftmax": _AT_THE_END,
+}
+"""What can be done about layers that users often have, in words."""
+
 
 def origin(operation: Any) -> Literal["layers", "ops"] | None:
     """Whether an operation's class is of Keras's own layers or operations; None of another's.

@@ -6,7 +6,7 @@ from typing import Any
 
 from converters.frontend.layers import LAYERS, passes_on
 from converters.frontend.operations import OPERATIONS
-from converters.frontend.supported import SUPPORTED, origin
+from converters.frontend.supported import INSTEAD, SUPPORTED, origin
 from converters.frontend.trace import Trace
 from edgenet.errors import UnsupportedModelError
 
@@ -41,9 +41,26 @@ class Walk(Trace):
             return [LAYERS[kind](self, operation, inputs, self.unique(operation.name))]
         if own == "ops" and kind in OPERATIONS:
             return [OPERATIONS[kind](self, node, inputs, self.unique(operation.name))]
+        advice = INSTEAD.get(kind, SUPPORTED)
         raise UnsupportedModelError(
-            f"layer {operation.name!r} ({kind}) is outside the family; {SUPPORTED}"
+            f"layer {operation.name!r} ({kind}) is outside the family; {advice}"
         )
+
+
+def resized_to(model: Any) -> tuple[int, int] | None:
+    """The height and width that a model brings its images to before all else, if it does."""
+    functional = layer_graph(model)
+    if functional is None:
+        return None
+    (image,) = functional.inputs
+    nodes = (node for nodes in functional._nodes_by_depth.values() for node in nodes)
+    readers = [n.operation for n in nodes if any(t is image for t in n.input_tensors)]
+    if len(readers) != 1:
+        return None
+    (first,) = readers
+    if origin(first) == "layers" and type(first).__name__ == "Resizing":
+        return first.height, first.width
+    return resized_to(first)
 
 
 def layer_graph(model: Any) -> Any | None:

@@ -183,7 +183,7 @@ class Recipe:
     def quantizations(self, graph: Graph) -> dict[str, Quantization]:
         """The scale and zero point of each tensor that has levels, the input's among them.
 
-        The outputs of softmax are left out: they are computed in float from the logits. What only
+        The probabilities are left out: they are computed in float from the logits. What only
         moves values keeps its source's parameters. Those of a tensor that a float operator makes
         are for the integer operators that read it. Without ranges nothing has levels.
         """
@@ -244,8 +244,8 @@ UNCALIBRATED: Mapping[str, Recipe] = {
 
 
 def _is_bounded(operator: Operator, bits: int) -> bool:
-    """Whether its kernels fix the scale of the output: in 16 bits TFLite's tanh does too."""
-    bounded = ("sigmoid",) if bits == 8 else ("sigmoid", "tanh")
+    """Whether TFLite's kernels fix the scale of the output."""
+    bounded = ("sigmoid", "softmax") if bits == 8 else ("sigmoid", "softmax", "tanh")
     return isinstance(operator, Activation) and operator.function in bounded
 
 

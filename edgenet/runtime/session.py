@@ -339,7 +339,8 @@ class Session(ABC):
     def _require(self, output: str) -> None:
         if output not in self._outputs:
             raise UsageError(
-                f"{self._plan.model} has no {output} output; it has {', '.join(self._outputs)}"
+                f"{self._plan.model} has no {output} output: its logits, by session.run, are made "
+                "of no pooled vector"
             )
 
     def _outdated(self) -> str:

@@ -332,19 +332,41 @@ def test_a_layer_used_twice(body):
     assert {"shared", "shared_2"} <= {operator.name for operator in graph.operators}
 
 
-@pytest.mark.parametrize("name", ["image", "logits", "probabilities", "features", "preprocess"])
-def test_a_layer_may_have_any_name(body, name):
+@pytest.mark.parametrize(
+    "name",
+    ["image", "logits", "probabilities", "features", "preprocess", "my classes", "groß (1)", "_m"],
+)
+def test_a_layer_and_a_model_may_have_any_name(body, name):
     from keras import Model, layers
 
     x = layers.GlobalAveragePooling2D()(body.output)
     x = layers.Dense(8, "relu", name=name)(x)
-    assert_frozen(Model(body.inputs, layers.Dense(3, "softmax")(x)))
+    assert_frozen(Model(body.inputs, layers.Dense(3, "softmax")(x), name=name))
 
 
 def test_rectangular_images():
     model = application("EfficientNetB0", 1.2, input_shape=(96, 64, 3), classifier_activation=None)
     graph = assert_frozen(model, height=96, width=64)
     assert graph.input_shape == (1, 96, 64, 3)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_that_resizes_its_images_takes_them_in_that_size(body, nested):
+    from keras import Input, Model, Sequential, layers
+
+    inputs = Input((None, None, 3))
+    first = layers.Resizing(64, 64)
+    x = body((Sequential([first]) if nested else first)(inputs))
+    model = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+    assert assert_frozen(model).input_shape == (1, 64, 64, 3)
+
+
+def test_pixels_may_be_whole_numbers_until_they_are_cast(body):
+    from keras import Input, Model, layers, ops
+
+    inputs = Input((64, 64, 3), dtype="uint8")
+    x = layers.GlobalAveragePooling2D()(body(ops.cast(inputs, "float32")))
+    assert_frozen(Model(inputs, layers.Dense(3, "softmax")(x)))
 
 
 def test_an_open_input_size_is_told():

@@ -49,7 +49,6 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
     "leaky": (lambda k, name: k.ReLU(negative_slope=0.1, name=name), "neither ReLU nor ReLU6"),
     "capped": (lambda k, name: k.ReLU(max_value=1, name=name), "neither ReLU nor ReLU6"),
-    "sized": (lambda k, name: k.Resizing(16, 16, name=name), "Resizing"),
     "by-row": (lambda k, name: k.BatchNormalization(axis=1, name=name), "axis"),
 }
 
@@ -63,6 +62,22 @@ def test_a_layer_outside_the_family_is_named(name):
     assert repr(name) in message
     assert said in message
     assert message.endswith(SUPPORTED)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "advice"),
+    [
+        ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
+        ("CenterCrop", (16, 16), "model.get_layer('mine').output, model.output)"),
+        ("UnitNormalization", (), "save the model that ends before it"),
+    ],
+)
+def test_where_there_is_a_way_out_it_is_told(layer, options, advice):
+    from keras import layers
+
+    message = refusal(network(getattr(layers, layer)(*options, name="mine")))
+    assert f"layer 'mine' ({layer})" in message
+    assert advice in message
 
 
 def test_another_network_is_refused_by_its_first_foreign_layer():
@@ -97,9 +112,9 @@ def test_two_inputs_or_outputs_are_refused():
     from keras import Input, Model, layers
 
     model = network(layers.Conv2D(4, 3))
-    assert "one input and one output" in refusal(Model(model.inputs, [model.output, model.output]))
+    assert "1 inputs and 2 outputs: save a" in refusal(Model(model.inputs, [model.output] * 2))
     first, second = Input(SIZE), Input(SIZE)
-    assert "one input and one output" in refusal(
+    assert "2 inputs and 1 outputs: save a" in refusal(
         Model([first, second], layers.Add()([first, second]))
     )
 

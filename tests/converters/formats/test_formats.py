@@ -174,9 +174,14 @@ def quiet_features(chain: Chain) -> None:
     chain.affine(factors).activation("relu").dense(8).reshape(1, 1, 8)
 
 
+def inner_softmax(chain: Chain) -> None:
+    """As a new head on another's probabilities has it."""
+    chain.pool().dense(8).activation("softmax").dense(8).reshape(1, 1, 8)
+
+
 PARTS = [
     *(odd_padding, lonely_pad, tanh, unfused_relus, flattened_map, reshaped_map),
-    *(dead_channels, hidden_affine, quiet_channels, quiet_features),
+    *(dead_channels, hidden_affine, quiet_channels, quiet_features, inner_softmax),
 ]
 
 
@@ -293,6 +298,9 @@ def test_what_the_family_seldom_needs(tmp_path, format, part, exact):
     assert relative_error(expected, found) < 1e-5
     recipe = recipe_of(graph, images, "min-max")
     found = answers(graph, format, "int8", recipe, images, tmp_path)[LOGITS]
+    assert sqnr_db(expected, found) > 20
+    wide = recipe.for_precision("w8a16")
+    found = answers(graph, format, "w8a16", wide, images, tmp_path)[LOGITS]
     assert sqnr_db(expected, found) > 20
 
 
