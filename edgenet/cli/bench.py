@@ -133,7 +133,7 @@ def _request(args: argparse.Namespace) -> Request:
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(
         bundles=tuple(args.bundles),
-        formats=tuple(args.format) if args.format else None,
+        formats=None if args.format is None else tuple(args.format),
         device=args.device,
         reach=reach.of(args),
         threads=args.threads or (None,),
@@ -188,6 +188,6 @@ def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
 def _counts(text: str) -> tuple[int, ...]:
     """For argparse: whole numbers from 1, separated by commas."""
     parts = values(text)
-    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+    if not all(part.isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1, separated by commas")
     return tuple(dict.fromkeys(map(int, parts)))

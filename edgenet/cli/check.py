@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         parity = _compare(args, reference, sessions, twins, images)
     size = reference_bytes(reference_giver(bundle, args.reference), reference)
     document = check.document(args.bundle, bundle, parity, images, size)
-    unsure = check.judge(document, baseline, args.format or None).unsure if baseline else []
+    unsure = check.judge(document, baseline, args.format).unsure if baseline else []
     # Whatever becomes of the files, what was measured is told.
     show(dumps(document) if args.json else report.text(document))
     _tell(document, unsure)
