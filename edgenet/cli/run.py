@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from edgenet.cli import reach
+from edgenet.cli.console import fail
 from edgenet.errors import EdgenetError, UsageError
 
 if TYPE_CHECKING:
@@ -86,8 +87,6 @@ def run(args: argparse.Namespace) -> int:
 def _classify_all(
     session: Session, images: list[str], top: int
 ) -> tuple[list[_Result], list[EdgenetError]]:
-    from edgenet.cli.main import fail
-
     results, failures = [], []
     for image in images:
         try:
