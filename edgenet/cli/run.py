@@ -140,7 +140,7 @@ def _text(info: SessionInfo, results: list[_Result]) -> str:
     from edgenet.report.devices import elsewhere
 
     notes = [info.delegate, f"threads {info.threads}"]
-    if info.kind != "hardware":
+    if not info.tells_speed:
         notes.append(f"{info.kind}: {info.device_name}")
     if info.elsewhere:
         notes.append(elsewhere(info))
@@ -155,7 +155,7 @@ def _block(result: _Result, info: SessionInfo) -> str:
     from edgenet.report.devices import BY
     from edgenet.report.table import render
 
-    by = "" if info.kind == "hardware" else f" by {BY[info.kind]}"
+    by = "" if info.tells_speed else f" by {BY[info.kind]}"
     title = (
         f"{result.image}: prepared in {result.preprocess_ms:.1f} ms, "
         f"run in {result.run_ms:.1f} ms{by}"
