@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenet.cli.main import fail
+from edgenet.cli.console import fail
 from edgenet.errors import EdgenetError
 from edgenet.images import Pixels
 from edgenet.measure.bootstrap import median_interval

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenet.errors import BundleError, UsageError
-from edgenet.kinds import MANIFEST_KINDS, misfit
+from edgenet.manifest_schema import SCHEMA, misfit
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -176,7 +176,7 @@ class Manifest:
                 raise BundleError(
                     f"its manifest has schema version {schema}; this edgenet reads {SCHEMA_VERSION}"
                 )
-            place = misfit(document, MANIFEST_KINDS)
+            place = misfit(document, SCHEMA)
             if place is not None:
                 raise ValueError(f"{place} holds another kind of value than it should")
             return _checked(_manifest(document))

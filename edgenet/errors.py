@@ -55,6 +55,6 @@ class MissingExtraError(EdgenetError):
     exit_code = 5
 
     def __init__(self, purpose: str, extra: str, install: str = "") -> None:
-        install = install or f"pip install 'edgenet[{extra}]'"
-        super().__init__(f"{purpose} needs a package that is not here: {install}")
         self.extra = extra
+        self.install = install or f"pip install 'edgenet[{extra}]'"
+        super().__init__(f"{purpose} needs a package that is not here: {self.install}")

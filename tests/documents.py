@@ -24,6 +24,7 @@ def bench_document() -> dict[str, Any]:
             "steal": 0.0,
             "cpu_pressure": 0.0,
             "throttled": None,
+            "held_back": None,
             "clock_drift": 0.02,
             "warnings": [],
         },

@@ -16,7 +16,7 @@ from converters.npu.child import require_compiler, run_compiler
 from converters.npu.job import Job, Made
 from edgenet.errors import EdgenetError
 from edgenet.runtime.onnx import FATAL_ONLY
-from edgenet.runtime.onnx_webgpu import register
+from edgenet.runtime.onnx_plugin import register
 from edgenet.runtime.qnn import MODULE, PROVIDER, provider_options
 
 _PACKAGE = "onnxruntime-qnn"

@@ -6,9 +6,10 @@ import argparse
 import json
 import math
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgenet.cli import reach
+from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import UsageError
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also tell where the time goes, operator by operator, and what keeps it from less",
     )
     _add_effort(parser.add_argument_group("how long"))
-    _add_reports(parser.add_argument_group("reports"))
+    reports.add_arguments(parser)
 
 
 def _add_effort(group: argparse._ArgumentGroup) -> None:
@@ -100,12 +101,6 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_reports(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--json", action="store_true", help="print one JSON document")
-    group.add_argument("--html", metavar="FILE", help="also write one self-contained HTML page")
-    group.add_argument("--markdown", metavar="FILE", help="also write a pull request's Markdown")
-
-
 def run(args: argparse.Namespace) -> int:
     """Times all bundles in all formats, in turns, and prints the report."""
     from edgenet.measure.bench import measure
@@ -113,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     from edgenet.report.progress import Steps
 
     request = _request(args)
-    _require_places(args)
+    reports.require_places(args)
     with ExitStack() as stack:
         candidates = open_all(stack, request, say)
         with Steps() as steps:
@@ -133,7 +128,7 @@ def _request(args: argparse.Namespace) -> Request:
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(
         bundles=tuple(args.bundles),
-        formats=tuple(args.format) if args.format else None,
+        formats=None if args.format is None else tuple(args.format),
         device=args.device,
         reach=reach.of(args),
         threads=args.threads or (None,),
@@ -163,31 +158,23 @@ def _runs(args: argparse.Namespace) -> int:
     return runs
 
 
-def _require_places(args: argparse.Namespace) -> None:
-    """That reports can be written is known before minutes go into them."""
-    from edgenet.report.files import require_writable
-
-    require_writable(args.html, "--html")
-    require_writable(args.markdown, "--markdown")
-
-
 def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
     from edgenet.report import bench
-    from edgenet.report.files import show, write_text
 
     # Whatever becomes of the files, what was measured is told.
-    show(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
-    if args.html is not None:
-        from edgenet.report.html.bench import page
+    print(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
+    reports.write(args, partial(_page, document), partial(bench.markdown, document))
 
-        write_text(args.html, page(document), "--html")
-    if args.markdown is not None:
-        write_text(args.markdown, bench.markdown(document), "--markdown")
+
+def _page(document: dict[str, Any]) -> str:
+    from edgenet.report.html.bench import page
+
+    return page(document)
 
 
 def _counts(text: str) -> tuple[int, ...]:
     """For argparse: whole numbers from 1, separated by commas."""
     parts = values(text)
-    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+    if not all(part.isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from 1, separated by commas")
     return tuple(dict.fromkeys(map(int, parts)))

@@ -166,6 +166,7 @@ def _images(args: argparse.Namespace, spec: InputSpec) -> Pixels:
                 "name a folder of images with --images DIR; taking crops of scikit-image's "
                 "photographs instead",
                 error.extra,
+                error.install,
             ) from error
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import Bundle
-from edgenet.cli import reach
+from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import AccuracyError, UsageError
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference", metavar="BUNDLE", help="another bundle that holds the fp32 model"
     )
     _add_limits(parser.add_argument_group("limits"))
-    _add_reports(parser.add_argument_group("reports"))
+    reports.add_arguments(parser)
 
 
 def _add_limits(limits: argparse._ArgumentGroup) -> None:
@@ -94,22 +95,15 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_reports(reports: argparse._ArgumentGroup) -> None:
-    reports.add_argument("--json", action="store_true", help="print one JSON document")
-    reports.add_argument("--html", metavar="FILE", help="also write one self-contained HTML page")
-    reports.add_argument("--markdown", metavar="FILE", help="also write a pull request's Markdown")
-
-
 def run(args: argparse.Namespace) -> int:
     """Compares, prints the report, and returns 0, or 3 where a limit was not kept."""
     from edgenet.measure import check
     from edgenet.measure.opening import reference_bytes, reference_giver
     from edgenet.report import check as report
     from edgenet.report.document import dumps
-    from edgenet.report.files import show
 
     _require_sane(args)
-    _require_places(args)
+    reports.require_places(args)
     baseline = _baseline(args.baseline)
     bundle = Bundle.open(args.bundle)
     images = _images(args, bundle)
@@ -119,13 +113,13 @@ def run(args: argparse.Namespace) -> int:
         parity = _compare(args, reference, sessions, twins, images)
     size = reference_bytes(reference_giver(bundle, args.reference), reference)
     document = check.document(args.bundle, bundle, parity, images, size)
-    unsure = check.judge(document, baseline, args.format or None).unsure if baseline else []
+    unsure = check.judge(document, baseline, args.format).unsure if baseline else []
     # Whatever becomes of the files, what was measured is told.
-    show(dumps(document) if args.json else report.text(document))
+    print(dumps(document) if args.json else report.text(document))
     _tell(document, unsure)
     if parity.doubt:
         say(parity.doubt)
-    _write_reports(args, document, images)
+    reports.write(args, partial(_page, document, images), partial(report.markdown, document))
     return 0 if document["passed"] else AccuracyError.exit_code
 
 
@@ -148,25 +142,10 @@ def _baseline(path: str | None) -> Mapping[str, Any] | None:
     return None if path is None else read(path)
 
 
-def _write_reports(args: argparse.Namespace, document: dict[str, Any], images: Images) -> None:
-    from edgenet.report.files import write_text
+def _page(document: dict[str, Any], images: Images) -> str:
+    from edgenet.report.html.check import page
 
-    if args.html is not None:
-        from edgenet.report.html.check import page
-
-        write_text(args.html, page(document, images.pixels), "--html")
-    if args.markdown is not None:
-        from edgenet.report.check import markdown
-
-        write_text(args.markdown, markdown(document), "--markdown")
-
-
-def _require_places(args: argparse.Namespace) -> None:
-    """That reports can be written is known before minutes go into them."""
-    from edgenet.report.files import require_writable
-
-    require_writable(args.html, "--html")
-    require_writable(args.markdown, "--markdown")
+    return page(document, images.pixels)
 
 
 def _require_sane(args: argparse.Namespace) -> None:

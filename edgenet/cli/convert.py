@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import FORMATS, PRECISIONS, Bundle
+from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import MissingExtraError
 
@@ -198,12 +198,8 @@ def _convert(args: argparse.Namespace) -> Bundle:
         effort=args.effort or DEFAULT_EFFORT,
         recipe=args.recipe,
         strict=args.strict,
-        report=_say,
+        report=say,
     )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _times(bundle: Bundle) -> dict[str, float]:
@@ -216,7 +212,7 @@ def _times(bundle: Bundle) -> dict[str, float]:
     images = np.random.default_rng(0).integers(0, 256, bundle.manifest.input.shape, np.uint8)
     with ExitStack() as stack:
         sessions = [stack.enter_context(load(bundle, format)) for format in bundle.formats]
-        _say("timing")
+        say("timing")
         timings = interleaved(
             [_call(session, images) for session in sessions],
             runs=_BENCH_RUNS,

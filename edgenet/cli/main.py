@@ -18,6 +18,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from edgenet import __version__
+from edgenet.cli.console import fail
 from edgenet.errors import EdgenetError
 
 # Each is the module of that name in this package and says its `HELP` itself too: repeated here so
@@ -89,19 +90,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _settle_streams() -> None:
-    """What a terminal's encoding lacks is written another way; what is closed goes nowhere."""
+    """What a stream's encoding lacks becomes an escape; what is closed goes nowhere.
+
+    A terminal need not know all signs, and a file's name need not be text.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
-
-
-def fail(message: str, code: int) -> int:
-    """Writes one line of error to stderr and returns the exit code."""
-    print(f"edgenet: error: {' '.join(message.split())}", file=sys.stderr)
-    return code
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from edgenet.cli import reach
+from edgenet.cli.console import fail
 from edgenet.errors import EdgenetError, UsageError
 
 if TYPE_CHECKING:
@@ -86,8 +87,6 @@ def run(args: argparse.Namespace) -> int:
 def _classify_all(
     session: Session, images: list[str], top: int
 ) -> tuple[list[_Result], list[EdgenetError]]:
-    from edgenet.cli.main import fail
-
     results, failures = [], []
     for image in images:
         try:
@@ -141,7 +140,7 @@ def _text(info: SessionInfo, results: list[_Result]) -> str:
     from edgenet.report.devices import elsewhere
 
     notes = [info.delegate, f"threads {info.threads}"]
-    if info.kind != "hardware":
+    if not info.tells_speed:
         notes.append(f"{info.kind}: {info.device_name}")
     if info.elsewhere:
         notes.append(elsewhere(info))
@@ -156,7 +155,7 @@ def _block(result: _Result, info: SessionInfo) -> str:
     from edgenet.report.devices import BY
     from edgenet.report.table import render
 
-    by = "" if info.kind == "hardware" else f" by {BY[info.kind]}"
+    by = "" if info.tells_speed else f" by {BY[info.kind]}"
     title = (
         f"{result.image}: prepared in {result.preprocess_ms:.1f} ms, "
         f"run in {result.run_ms:.1f} ms{by}"

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         UnsupportedModelError: The file's model is not of the family.
     """
     summary = _summarize(args.model, args.input_size)
-    if args.svg:
+    if args.svg is not None:
         _write_svg(args.svg, summary)
     print(_json(summary) if args.json else _text(summary))
     return 0

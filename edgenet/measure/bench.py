@@ -26,7 +26,6 @@ from edgenet.runtime.devices import processors
 
 Document = dict[str, Any]
 _BINS = 40
-_HARDWARE = "hardware"
 
 
 def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -> Document:
@@ -176,7 +175,7 @@ def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) ->
         }
         for candidate, sampled in zip(candidates, samples, strict=True)
         if candidate.path != candidates[0].path
-        and candidate.session.info.kind == _HARDWARE
+        and candidate.session.info.tells_speed
         and _key(candidate) in bases
     ]
 

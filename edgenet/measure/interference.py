@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 
+from edgenet.runtime.cgroups import text_of, times_throttled
+
 ROOT = Path("/")
 
 _OTHER_LOAD = 0.05
@@ -29,7 +31,8 @@ class Counters:
     """What the kernel has counted so far, in seconds; None where this system does not count it.
 
     `busy` and `steal` are summed over the processors watched, `own` is this process's, `stalled` is
-    the time in which some process waited for a processor, `throttled` counts events.
+    the time in which some process waited for a processor. `throttled` counts how often a core was
+    too hot to go on as fast, `held_back` how often a quota was used up.
     """
 
     wall: float
@@ -38,6 +41,7 @@ class Counters:
     steal: float | None
     stalled: float | None
     throttled: int | None
+    held_back: int | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Interference:
     steal: float | None
     cpu_pressure: float | None
     throttled: int | None
+    held_back: int | None
     clock_drift: float | None
 
     def warnings(self) -> tuple[str, ...]:
@@ -60,7 +65,8 @@ class Interference:
             _above(self.steal, _STEAL, "the hypervisor withheld {:.0%} of the processors' time"),
             _above(self.cpu_pressure, _PRESSURE, "work waited for a processor {:.0%} of the time"),
             _above(self.clock_drift, _DRIFT, "the processor was up to {:.0%} slower in a round"),
-            f"the processor was throttled {self.throttled} times" if self.throttled else None,
+            _above(self.throttled, 0, "the processor was throttled {} times"),
+            _above(self.held_back, 0, "the quota held this process back {} times"),
         )
         return tuple(check for check in checks if check)
 
@@ -90,12 +96,12 @@ def between(
     capacity = max(1e-9, (after.wall - before.wall) * processors)
     busy = _difference(before.busy, after.busy)
     other = None if busy is None else max(0.0, busy - (after.own - before.own)) / capacity
-    throttled = _difference(before.throttled, after.throttled)
     return Interference(
         other_load=other,
         steal=_share(_difference(before.steal, after.steal), capacity),
         cpu_pressure=_share(_difference(before.stalled, after.stalled), after.wall - before.wall),
-        throttled=None if throttled is None else int(throttled),
+        throttled=_events(before.throttled, after.throttled),
+        held_back=_events(before.held_back, after.held_back),
         clock_drift=_drift(sorted(ticks)),
     )
 
@@ -113,15 +119,14 @@ def spread_warnings(low: float, high: float, middle: float) -> list[str]:
 
 
 def read(processors: Collection[int], root: Path = ROOT) -> Counters:
-    """Reads Linux's counters: /proc/stat, /proc/pressure/cpu, and the throttling of core or quota.
+    """Reads Linux's counters: /proc/stat, /proc/pressure/cpu, throttled cores and quotas used up.
 
     Args:
         processors: The numbers of those that this process may use; work on others is nobody's loss.
         root: Where the system's files are.
 
-    Sources: proc_stat(5); the kernel's Documentation/accounting/psi.rst,
-        Documentation/admin-guide/cgroup-v2.rst ("cpu.stat") and
-        arch/x86/kernel/cpu/mce/therm_throt.c.
+    Sources: proc_stat(5); the kernel's Documentation/accounting/psi.rst and
+        arch/x86/kernel/cpu/mce/therm_throt.c; for quotas see `edgenet.runtime.cgroups`.
     """
     busy, steal = _stat(root / "proc/stat", processors)
     return Counters(
@@ -130,7 +135,8 @@ def read(processors: Collection[int], root: Path = ROOT) -> Counters:
         busy=busy,
         steal=steal,
         stalled=_pressure(root / "proc/pressure/cpu"),
-        throttled=_throttled(root, processors),
+        throttled=_throttled(root / "sys/devices/system/cpu", processors),
+        held_back=times_throttled(root),
     )
 
 
@@ -148,7 +154,8 @@ def _arithmetic() -> int:
 def _stat(path: Path, processors: Collection[int]) -> tuple[float | None, float | None]:
     """Busy and stolen seconds; idle and iowait are not busy."""
     names = {f"cpu{number}" for number in processors}
-    lines = [fields for line in _lines(path) if (fields := line.split()) and fields[0] in names]
+    split = [line.split() for line in text_of(path).splitlines()]
+    lines = [fields for fields in split if fields and fields[0] in names]
     if not lines:
         return None, None
     counts = [[int(field) for field in fields[1:9]] for fields in lines]
@@ -163,30 +170,21 @@ def _pressure(path: Path) -> float | None:
     return int(total) / 1e6 if found else None
 
 
-def _throttled(root: Path, processors: Collection[int]) -> int | None:
-    folder = root / "sys/devices/system/cpu"
+def _throttled(folder: Path, processors: Collection[int]) -> int | None:
     counts = [folder / f"cpu{n}/thermal_throttle/core_throttle_count" for n in sorted(processors)]
     cores = [int(_first_line(path) or 0) for path in counts if path.is_file()]
-    quota = [
-        int(line.split()[1])
-        for line in _lines(root / "sys/fs/cgroup/cpu.stat")
-        if line.startswith("nr_throttled ")
-    ]
-    return sum(cores + quota) if cores or quota else None
+    return sum(cores) if cores else None
 
 
 def _first_line(path: Path) -> str:
-    return next(iter(_lines(path)), "")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+    return text_of(path).partition("\n")[0]
 
 
 def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+
+def _events(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
 
 

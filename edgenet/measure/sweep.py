@@ -12,8 +12,6 @@ from edgenet.measure.latency import Samples, summarize
 Document = dict[str, Any]
 _Timed = tuple[Candidate, Samples]
 
-_HARDWARE = "hardware"
-
 
 def batches(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
     """Every file that ran on hardware with several batches, the smallest batch first.
@@ -24,7 +22,7 @@ def batches(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list
     files: dict[tuple[Any, ...], list[_Timed]] = {}
     for candidate, sampled in zip(candidates, samples, strict=True):
         info = candidate.session.info
-        if info.kind == _HARDWARE:
+        if info.tells_speed:
             key = candidate.path, info.format, info.engine, info.threads
             files.setdefault(key, []).append((candidate, sampled))
     return [row for timed in files.values() if len(timed) > 1 for row in _rows(timed)]

@@ -34,7 +34,7 @@ def split_times(kind: str, times: Mapping[str, Any]) -> dict[str, Any]:
 def where(info: SessionInfo) -> str:
     """Where a session runs: device, engine, what is no hardware, and what runs elsewhere."""
     notes = [info.engine]
-    if info.kind != "hardware":
+    if not info.tells_speed:
         notes.append(f"{info.kind}: {info.device_name}")
     if info.elsewhere:
         notes.append(elsewhere(info))

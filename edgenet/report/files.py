@@ -1,21 +1,11 @@
-"""Where reports go: to stdout, and to the files that the user named."""
+"""Where reports go: to the files that the user named."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from edgenet.errors import UsageError
-
-# A name of a file need not be text, and a terminal need not know all signs.
-_UNKNOWN = "backslashreplace"
-
-
-def show(text: str) -> None:
-    """Prints a report, with escapes for what stdout cannot write."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, _UNKNOWN).decode(encoding))
 
 
 def require_writable(path: str | None, option: str) -> None:
@@ -48,7 +38,8 @@ def write_text(path: str, text: str, option: str) -> None:
         UsageError: It cannot be written.
     """
     try:
-        Path(path).write_text(text, encoding="utf-8", errors=_UNKNOWN)
+        # A report may name a file whose name is no text.
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise _refused(path, option, error) from error
 

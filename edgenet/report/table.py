@@ -25,7 +25,8 @@ def render(headers: list[str], rows: list[list[str]], align: str) -> str:
     if any(len(line) != len(headers) for line in (*lines, align)):
         raise ValueError("every row, and align, needs one entry a column")
     widths = [max(_width(line[column]) for line in lines) for column in range(len(headers))]
-    rule = _GAP.join("─" * width for width in widths)
+    # Of a sign that every encoding has: an escape for each of another's would fill the screen.
+    rule = _GAP.join("-" * width for width in widths)
     body = [_line(line, widths, align) for line in lines]
     return "\n".join([body[0], rule, *body[1:]])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenet.errors import DeviceError, UsageError
+from edgenet.runtime.cgroups import cpu_quota, text_of
 from edgenet.runtime.delegates import DELEGATES, DEVICES, Delegate, delegates, named
 from edgenet.runtime.engines import Engine, by_name, version_of
 from edgenet.runtime.probing import Finding, examine
@@ -196,7 +197,7 @@ def physical_cores(root: Path = _ROOT) -> int:
             which all logical cores count, and the quota's.
     """
     cores = len({_siblings(processor, root) for processor in processors()})
-    quota = _quota(root / "sys/fs/cgroup")
+    quota = cpu_quota(root)
     return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
@@ -209,35 +210,12 @@ def processors() -> frozenset[int]:
 
 def _siblings(processor: int, root: Path) -> str:
     topology = f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list"
-    return _text(root / topology) or str(processor)
-
-
-def _quota(folder: Path) -> float | None:
-    """The processors' time that this container may take, in processors; None without a limit.
-
-    Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst ("cpu.max") and
-        Documentation/scheduler/sched-bwc.rst, whose quota of -1 is none.
-    """
-    older = [_text(folder / "cpu" / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
-    try:
-        quota, period = map(int, (_text(folder / "cpu.max") or " ".join(older)).split())
-    # "max" is no number, and a system without cgroups tells none.
-    except ValueError:
-        return None
-    return quota / period if quota > 0 < period else None
-
-
-def _text(path: Path) -> str:
-    """What a file of the system tells, "" where there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return text_of(root / topology) or str(processor)
 
 
 def cpu_name() -> str:
     """The processor's name, as people know it, or its architecture."""
-    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    lines = text_of(Path("/proc/cpuinfo")).splitlines()
     return _model_name(lines) or platform.processor() or platform.machine()
 
 

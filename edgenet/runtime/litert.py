@@ -14,7 +14,7 @@ import numpy as np
 from edgenet.images import Pixels
 from edgenet.runtime import vulkan
 from edgenet.runtime.delegates import UnusableError
-from edgenet.runtime.placement import PartialError, Placement
+from edgenet.runtime.placement import PartialError, Placement, share
 from edgenet.runtime.session import Floats, Loaded, Session
 from edgenet.runtime.stdio import captured
 
@@ -62,7 +62,7 @@ class CompiledSession(Session):
         return Loaded(
             handle,
             self._plan.delegate.name,
-            _share(log()) if elsewhere else 1.0,
+            share(_shares(log())) if elsewhere else 1.0,
             elsewhere or (),
             kind,
             name,
@@ -85,10 +85,8 @@ class CompiledSession(Session):
         # The compiler of an NPU names no operator; that some are refused is known all the same.
         refused = _refused(log) or (Placement("(not named)", "cpu", None),)
         if not self._plan.allow_fallback:
-            shares = _SHARES.search(log)
-            counts = (int(shares[2]), int(shares[1]) + int(shares[2])) if shares else None
             delegate = self._plan.delegate
-            raise PartialError(delegate.device, delegate.name, refused, counts) from error
+            raise PartialError(delegate.device, delegate.name, refused, _shares(log)) from error
         return self._compile(library, fallback=True), refused
 
     def _handle_of(self, model: Any) -> _Handle:
@@ -156,12 +154,10 @@ class GpuSession(CompiledSession):
         return "software" if "Software" in chosen[2] else "hardware", chosen[1]
 
 
-def _share(log: str) -> float | None:
-    shares = _SHARES.search(log)
-    if shares is None:
-        return None
-    there, elsewhere = int(shares[1]), int(shares[2])
-    return there / (there + elsewhere)
+def _shares(log: str) -> tuple[int, int] | None:
+    """How many operators go to the device and how many do not, where it tells."""
+    found = _SHARES.search(log)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _refused(log: str) -> tuple[Placement, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from collections import Counter
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +13,7 @@ from edgenet.images import Pixels
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.onnx import FATAL_ONLY, OnnxSession
 from edgenet.runtime.onnx_profile import profiled, time_on_cpu
-from edgenet.runtime.placement import PartialError, Placement
+from edgenet.runtime.placement import PartialError, Placement, counts, share, tally
 from edgenet.runtime.session import Floats, Loaded
 
 _STRICT = "session.disable_cpu_ep_fallback"
@@ -52,13 +51,14 @@ class AcceleratedSession(OnnxSession):
                 raise
         options = self._options_of(library, _RECORD)
         if not self._plan.allow_fallback:
-            raise self._partial(self._placements(self._open(library, options)))
+            placements = self._placements(self._open(library, options))
+            raise PartialError(self._plan.delegate.device, self._plan.delegate.name, placements)
         with profiled(options) as end_profile:
             session = self._open(library, options)
             self._warm_up(session)
             time = time_on_cpu(end_profile(session))
         placements = self._placements(session)
-        fraction = _share(placements, self._plan.delegate.device)
+        fraction = share(counts(placements, self._plan.delegate.device))
         return self._loaded(library, session, fraction, placements, time)
 
     def _options_of(self, library: Any, entry: str) -> Any:
@@ -115,27 +115,17 @@ class AcceleratedSession(OnnxSession):
         if not hasattr(session, "get_provider_graph_assignment_info"):
             return ()
         delegate = self._plan.delegate
-        counts = Counter(
+        return tally(
             (node.op_type, delegate.device if part.ep_name == delegate.name else "cpu")
             for part in session.get_provider_graph_assignment_info()
             for node in part.get_nodes()
         )
-        return tuple(Placement(*place, count) for place, count in sorted(counts.items()))
 
     def _run(self, handle: Any, images: Pixels, output: str) -> Floats:
         return super()._run(handle[0], images, output)
 
     def _close(self, handle: Any) -> None:
         handle.clear()
-
-    def _partial(self, placements: tuple[Placement, ...]) -> PartialError:
-        delegate = self._plan.delegate
-        counts = [(p.count or 0, p.device != delegate.device) for p in placements]
-        total = sum(count for count, _ in counts)
-        lost = sum(count for count, elsewhere in counts if elsewhere)
-        return PartialError(
-            delegate.device, delegate.name, placements, (lost, total) if total else None
-        )
 
 
 class BuiltinSession(AcceleratedSession):
@@ -162,9 +152,3 @@ class BuiltinSession(AcceleratedSession):
 
 def _ep_devices(library: Any) -> list[Any]:
     return list(library.get_ep_devices()) if hasattr(library, "get_ep_devices") else []
-
-
-def _share(placements: tuple[Placement, ...], device: str) -> float | None:
-    """The share of operators that the device runs, 0..1; None where nothing is listed."""
-    total = sum(p.count or 0 for p in placements)
-    return sum(p.count or 0 for p in placements if p.device == device) / total if total else None

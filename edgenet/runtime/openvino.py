@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -14,8 +13,10 @@ from edgenet.errors import DeviceError
 from edgenet.images import Pixels
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.devices import cpu_name
-from edgenet.runtime.placement import PartialError, Placement
+from edgenet.runtime.placement import PartialError, Placement, counts, share, tally
 from edgenet.runtime.session import Floats, Loaded, Session
+
+_NO_OPERATORS = ("Constant", "Parameter", "Result")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class OpenvinoSession(Session):
         model = core.read_model(str(self._plan.model))
         if self._plan.resized:
             model.reshape(list(self._shape))
-        elsewhere = () if plugin == "CPU" else self._elsewhere(core, model)
+        placements = () if plugin == "CPU" else self._placements(core, model)
+        elsewhere = tuple(p for p in placements if p.device != self._plan.delegate.device)
         target = f"HETERO:{plugin},CPU" if elsewhere else plugin
         compiled = core.compile_model(model, target, self._properties())
         taken = compiled.input(0)
@@ -53,36 +55,27 @@ class OpenvinoSession(Session):
         }
         delegate = ",".join(compiled.get_property("EXECUTION_DEVICES"))
         handle = _Handle(request, request.get_input_tensor(0).data, outputs)
-        lost = sum(placement.count or 0 for placement in elsewhere)
         return Loaded(
             handle,
             delegate,
-            1 - lost / len(model.get_ordered_ops()),
+            share(counts(placements, self._plan.delegate.device)) if elsewhere else 1.0,
             elsewhere,
             name=None if plugin == "CPU" else core.get_property(plugin, "FULL_DEVICE_NAME"),
         )
 
-    def _elsewhere(self, core: Any, model: Any) -> tuple[Placement, ...]:
-        """The operators that the plugin refuses, by its own word.
+    def _placements(self, core: Any, model: Any) -> tuple[Placement, ...]:
+        """Every operator's place, by the plugin's own word.
 
         Raises:
-            PartialError: There are some, and they may not run on the CPU.
+            PartialError: It refuses some, and they may not run on the CPU.
         """
         delegate = self._plan.delegate
         taken = core.query_model(model, delegate.name)
-        operators = [
-            (op.get_type_name(), delegate.device if op.get_friendly_name() in taken else "cpu")
-            for op in model.get_ordered_ops()
-        ]
-        placements = tuple(
-            Placement(operator, device, count)
-            for (operator, device), count in sorted(Counter(operators).items())
-        )
-        left = tuple(p for p in placements if p.device != delegate.device)
-        if left and not self._plan.allow_fallback:
-            lost = sum(p.count or 0 for p in left)
-            raise PartialError(delegate.device, delegate.name, placements, (lost, len(operators)))
-        return left
+        placements = placed(model, taken, delegate.device)
+        refused = any(p.device != delegate.device for p in placements)
+        if refused and not self._plan.allow_fallback:
+            raise PartialError(delegate.device, delegate.name, placements)
+        return placements
 
     def _run(self, handle: _Handle, images: Pixels, output: str) -> Floats:
         np.copyto(handle.input, images)
@@ -105,6 +98,21 @@ class OpenvinoSession(Session):
         """GPUs and NPUs compute in half floats by themselves; an NPU can nothing else."""
         exact = self._plan.precision == "fp32" and self._plan.delegate.device == "gpu"
         return {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
+
+
+def placed(model: Any, taken: Container[str], device: str) -> tuple[Placement, ...]:
+    """Where each operator would run; what computes nothing is none, as in other engines.
+
+    Args:
+        model: As OpenVINO reads it.
+        taken: The names of the nodes that the device takes.
+        device: Its name.
+    """
+    return tally(
+        (op.get_type_name(), device if op.get_friendly_name() in taken else "cpu")
+        for op in model.get_ordered_ops()
+        if op.get_type_name() not in _NO_OPERATORS
+    )
 
 
 def cpu_properties(precision: str, threads: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from edgenet.errors import DeviceError
@@ -28,6 +29,24 @@ class Placement:
     reason: str = ""
 
 
+def tally(operators: Iterable[tuple[str, str]]) -> tuple[Placement, ...]:
+    """The placements of operators that are told one by one, each by its type and device."""
+    return tuple(Placement(*place, count) for place, count in sorted(Counter(operators).items()))
+
+
+def counts(placements: Collection[Placement], device: str) -> tuple[int, int] | None:
+    """How many operators a device runs and how many it does not; None unless all are counted."""
+    if not placements or any(p.count is None for p in placements):
+        return None
+    there = sum(p.count or 0 for p in placements if p.device == device)
+    return there, sum(p.count or 0 for p in placements) - there
+
+
+def share(told: tuple[int, int] | None) -> float | None:
+    """The share of operators that a device runs, 0..1, of what `counts` tells."""
+    return told[0] / sum(told) if told else None
+
+
 class RefusedError(DeviceError):
     """A device that can be used refuses a file whole, or fails on it (exit code 4)."""
 
@@ -39,7 +58,7 @@ class PartialError(DeviceError):
         device: What was asked for.
         delegate: Its name.
         placements: All that is known of who runs what.
-        elsewhere: How many operators the device does not run, and of how many; None if not told.
+        told: As of `counts`, where the engine tells that and not how many each placement is of.
     """
 
     def __init__(
@@ -47,16 +66,17 @@ class PartialError(DeviceError):
         device: str,
         delegate: str,
         placements: Sequence[Placement],
-        elsewhere: tuple[int, int] | None = None,
+        told: tuple[int, int] | None = None,
     ) -> None:
         refused = [p for p in placements if p.device != device]
         names = list(dict.fromkeys(p.operator for p in refused))
-        told = ", ".join(names[:_NAMED]) + (
+        named = ", ".join(names[:_NAMED]) + (
             f" and {more} more" if (more := len(names[_NAMED:])) else ""
         )
-        share = "{} of {} operators".format(*elsewhere) if elsewhere else "some operators"
+        numbers = told or counts(placements, device)
+        lost = f"{numbers[1]} of {sum(numbers)} operators" if numbers else "some operators"
         super().__init__(
-            f"the {device} ({delegate}) does not run {share}: {told or 'it names none'}; use "
+            f"the {device} ({delegate}) does not run {lost}: {named or 'it names none'}; use "
             "--device cpu, another --format or --precision, or let them run on the cpu with "
             "--allow-fallback"
         )

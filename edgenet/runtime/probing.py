@@ -45,11 +45,6 @@ def examine(delegate: Delegate, options: Mapping[str, str] | None = None) -> Fin
     return _examine(delegate, tuple(sorted((options or {}).items())))
 
 
-def forget() -> None:
-    """Lets the next `examine` look again, after a driver came or went."""
-    _examine.cache_clear()
-
-
 @cache
 def _examine(delegate: Delegate, options: tuple[tuple[str, str], ...]) -> Finding:
     lacking = _lacking(delegate)

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from edgenet.errors import DeviceError
-from edgenet.runtime.onnx_webgpu import PluginSession, register
+from edgenet.runtime.onnx_plugin import PluginSession, register
 from edgenet.runtime.session import Loaded
 from edgenet.runtime.stdio import captured
 

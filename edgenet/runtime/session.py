@@ -18,7 +18,7 @@ from edgenet.bundle import FORMATS, InputSpec, OutputSpec
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
-from edgenet.runtime.engines import Engine, choose, known, newer
+from edgenet.runtime.engines import Engine, choose, newer
 from edgenet.runtime.placement import Placement, RefusedError
 
 Floats = npt.NDArray[np.float32]
@@ -115,9 +115,9 @@ class SessionInfo:
     time_elsewhere: float | None = None
 
     @property
-    def engine_version(self) -> str | None:
-        """The engine's version, looked up as it is asked for: that costs more than most imports."""
-        return known(self.engine).version
+    def tells_speed(self) -> bool:
+        """Whether a time taken here is one of hardware."""
+        return self.kind == "hardware"
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,7 @@ def captured() -> Iterator[Callable[[], str]]:
     with _TURN, TemporaryFile() as file:
 
         def read() -> str:
-            descriptor = file.fileno()
-            size = os.fstat(descriptor).st_size
-            return os.pread(descriptor, size, 0).decode(errors="replace")
+            return _content(file.fileno()).decode(errors="replace")
 
         with ExitStack() as originals:
             _flush()
@@ -41,6 +39,16 @@ def captured() -> Iterator[Callable[[], str]]:
             finally:
                 _flush()
                 text = read()
+
+
+def _content(descriptor: int) -> bytes:
+    """All of a file; where the streams write next stays its end."""
+    size = os.fstat(descriptor).st_size
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, 0)
+    # Windows has none. Reading all of it leaves the place, which the streams share, at the end.
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return os.read(descriptor, size)
 
 
 def _put_back(original: int, number: int) -> None:

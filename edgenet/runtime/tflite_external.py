@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from importlib import import_module
 from typing import Any
 
 from edgenet.runtime.delegates import UnusableError
-from edgenet.runtime.placement import PartialError, Placement
+from edgenet.runtime.placement import PartialError, share, tally
 from edgenet.runtime.session import Loaded
 from edgenet.runtime.tflite import TfliteSession, split
 
@@ -34,19 +33,18 @@ class ExternalSession(TfliteSession):
         if parts is None:
             raise UnusableError(f"{self._plan.engine.name} does not tell what runs where")
         taken, left = parts
-        elsewhere = tuple(
-            Placement(name, "cpu", count) for name, count in sorted(Counter(left).items())
-        )
+        device = self._plan.delegate.device
+        placements = tally([(name, device) for name in taken] + [(name, "cpu") for name in left])
         if left and not self._plan.allow_fallback:
-            raise self._partial(taken, elsewhere)
+            raise PartialError(device, self._plan.delegate.name, placements)
         if left:
             interpreter = self._interpreter(experimental_delegates=[delegate])
         # The handle keeps the library's delegate alive through the interpreter.
         return Loaded(
             self._handle_of(interpreter),
             self._plan.delegate.name,
-            len(taken) / (len(taken) + len(left)),
-            elsewhere,
+            share((len(taken), len(left))),
+            tuple(placement for placement in placements if placement.device == "cpu"),
             name=self._plan.delegate.library,
         )
 
@@ -60,10 +58,3 @@ class ExternalSession(TfliteSession):
             raise UnusableError(
                 f"{path} does not load as a TFLite delegate ({error})", self._plan.delegate.driver
             ) from error
-
-    def _partial(self, taken: list[str], elsewhere: tuple[Placement, ...]) -> PartialError:
-        device, left = self._plan.delegate.device, sum(p.count or 0 for p in elsewhere)
-        there = tuple(Placement(op, device, count) for op, count in sorted(Counter(taken).items()))
-        return PartialError(
-            device, self._plan.delegate.name, there + elsewhere, (left, left + len(taken))
-        )

@@ -78,7 +78,7 @@ def test_every_soc_gets_a_context_of_all_operators(qualcomm, family, precision):
 @pytest.mark.parametrize("family", ["b", "lite"])
 def test_a_context_answers_as_its_source_does(qualcomm, family):
     """Both in the emulator: the compiled network is the verified one, to the bit."""
-    from edgenet.runtime.onnx_webgpu import register
+    from edgenet.runtime.onnx_plugin import register
     from edgenet.runtime.qnn import EMULATED, MODULE, PROVIDER, provider_options
 
     bundle, images = qualcomm[family], Textures.make(2, seed=5).images

@@ -396,14 +396,11 @@ def test_formats_may_be_listed_with_spaces(capsys, tiny_float_bundle, photos):
     assert [result["format"] for result in document["results"]] == ["onnx", "tflite"]
 
 
-def test_no_format_is_every_format_to_a_baseline_too(capsys, tiny_float_bundle, photos, tmp_path):
-    code, document = check_json(capsys, tiny_float_bundle, "--evaluate", photos)
-    assert code == 0
-    for result in document["results"]:
-        result["agreement"], result["format"] = 1.0, "gone"
-    (tmp_path / "base.json").write_text(json.dumps(document))
-    arguments = ["--evaluate", photos, "--format", "", "--baseline", tmp_path / "base.json"]
-    assert check_json(capsys, tiny_float_bundle, *arguments)[0] == 3
+def test_an_empty_format_is_usage(capsys, tiny_float_bundle):
+    with pytest.raises(SystemExit) as caught:
+        main(["check", str(tiny_float_bundle), "--format", ""])
+    assert caught.value.code == 2
+    assert "argument --format: it is empty" in capsys.readouterr().err
 
 
 def test_a_damaged_image_is_named(capsys, tiny_bundle, photos, tmp_path):

@@ -35,7 +35,7 @@ def test_the_table_has_a_row_for_each_format(capsys, tiny_models, tiny_labels, t
     assert [row[0] for row in rows] == ["tflite", "onnx", "openvino"]
     assert all(row[4] == "1.0000" for row in rows)
     for step in ("loading", "asking Keras", "lowering to tflite", "timing"):
-        assert step in err
+        assert f"edgenet: {step}" in err
         assert step not in out
     assert Bundle.open(tmp_path / "out").formats == ("tflite", "onnx", "openvino")
 

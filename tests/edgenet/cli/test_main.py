@@ -155,11 +155,12 @@ def test_a_process_of_its_own_ends_without_a_search_for_garbage() -> None:
     assert err == "0 True\n"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_what_an_encoding_lacks_is_written_another_way(encoding: str) -> None:
+@pytest.mark.parametrize(("encoding", "size"), [("ascii", r"224\xd7224"), ("cp1252", "224×224")])
+def test_what_an_encoding_lacks_is_an_escape(encoding: str, size: str) -> None:
     done = _edgenet("models", PYTHONIOENCODING=encoding)
     assert done.returncode == 0
-    assert "lite0" in done.stdout
+    assert f"lite0    {size}" in done.stdout
+    assert done.stdout.count("\\") == done.stdout.count(r"\xd7")
 
 
 def test_a_closed_stdout_or_stderr_ends_nothing() -> None:

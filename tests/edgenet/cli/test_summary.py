@@ -103,6 +103,7 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
     [
         (["nope"], "no such file, and no variant either"),
         (["b0", "--input-size", "8"], "--input-size 32 or more"),
+        (["b0", "--svg", ""], "an empty path: cannot be written"),
         (["b0", "--svg", "no/such/folder/b0.svg"], "cannot be written"),
     ],
 )

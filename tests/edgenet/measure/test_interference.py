@@ -9,7 +9,7 @@ import pytest
 
 from edgenet.measure.interference import Counters, Watch, between, read, spread_warnings, yardstick
 
-QUIET = Counters(wall=0.0, own=0.0, busy=0.0, steal=0.0, stalled=0.0, throttled=0)
+QUIET = Counters(wall=0.0, own=0.0, busy=0.0, steal=0.0, stalled=0.0, throttled=0, held_back=0)
 AFTER = replace(QUIET, wall=10.0, own=20.0, busy=20.0)
 
 
@@ -38,12 +38,13 @@ def test_the_kernels_counters_are_read(tmp_path):
     )
     found = read({0, 1}, root)
     assert found.busy / found.steal == pytest.approx(500 / 25)
-    assert (found.stalled, found.throttled) == (2.5, 12)
+    assert (found.stalled, found.throttled, found.held_back) == (2.5, 7, 5)
 
 
 def test_a_system_that_counts_nothing_leaves_unknowns(tmp_path):
     found = read({0, 1}, tmp_path)
-    assert found.busy is found.steal is found.stalled is found.throttled is None
+    assert found.busy is found.steal is found.stalled is None
+    assert found.throttled is found.held_back is None
     unknown = between(found, read({0, 1}, tmp_path), processors=2)
     assert unknown.other_load is unknown.steal is unknown.cpu_pressure is None
     assert unknown.warnings() == ()
@@ -59,7 +60,8 @@ def test_our_own_load_spoils_nothing():
         (replace(AFTER, own=10.0), [], "other processes took 50% of the processors"),
         (replace(AFTER, steal=1.0), [], "withheld 5%"),
         (replace(AFTER, stalled=5.0), [], "waited for a processor 50% of the time"),
-        (replace(AFTER, throttled=2), [], "throttled 2 times"),
+        (replace(AFTER, throttled=2), [], "the processor was throttled 2 times"),
+        (replace(AFTER, held_back=3), [], "the quota held this process back 3 times"),
         (AFTER, [100, 100, 150], "up to 50% slower"),
     ],
 )

@@ -39,9 +39,9 @@ def holding(bundle: Bundle, *formats: str) -> Bundle:
 def no_driver(monkeypatch):
     """No Vulkan driver, whatever is installed."""
     monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere/driver.json")
-    probing.forget()
+    probing._examine.cache_clear()
     yield
-    probing.forget()
+    probing._examine.cache_clear()
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_a_model_runs_there_whole_or_is_refused(
         assert (info.device, info.device_used, info.delegate) == ("gpu", "gpu", gpu.name)
         assert (info.delegated_fraction, info.elsewhere) == (1.0, ())
         assert (info.kind, info.device_name) == (examine(gpu).kind, examine(gpu).name)
+        assert (info.tells_speed, cpu.info.tells_speed) == (info.kind == "hardware", True)
         beside = Fidelity.of(cpu.run(images), session.run(images))
     assert Limits.beside_cpu(precision, "gpu").failures(beside) == ()
 

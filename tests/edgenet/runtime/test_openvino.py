@@ -1,4 +1,4 @@
-"""bf16 is computed in bf16, or refused: never in float32 without a word."""
+"""OpenVINO's own ways: bf16 is computed in bf16, or refused; only operators have a place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from edgenet.bundle import Bundle
 from edgenet.errors import DeviceError
 from edgenet.measure.accuracy import sqnr_db
 from edgenet.runtime import Session, load_artifact
-from edgenet.runtime.openvino import require_bf16
+from edgenet.runtime.openvino import placed, require_bf16
+from edgenet.runtime.placement import Placement
 from tests.networks import Textures
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -82,3 +83,13 @@ def test_the_other_precisions_are_computed_in_float32(tiny_float_bundle):
             answers.append(session.run(images))
     assert np.array_equal(answers[0], answers[1])
     assert np.array_equal(answers[0], answers[2])
+
+
+def test_what_computes_nothing_is_no_operator(tiny_bundle):
+    """So that a share of them can be compared with those of other engines."""
+    model = openvino.Core().read_model(tiny_bundle / "model.xml")
+    convolutions = [op for op in model.get_ops() if op.get_type_name() == "Convolution"]
+    placements = placed(model, {op.get_friendly_name() for op in convolutions}, "gpu")
+    assert Placement("Convolution", "gpu", len(convolutions)) in placements
+    assert {p.operator for p in placements if p.device == "cpu"} >= {"FakeQuantize", "Add"}
+    assert not {"Constant", "Parameter", "Result"} & {p.operator for p in placements}

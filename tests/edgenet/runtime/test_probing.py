@@ -29,9 +29,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     """What one driver did is not what the next one does."""
-    probing.forget()
+    probing._examine.cache_clear()
     yield
-    probing.forget()
+    probing._examine.cache_clear()
 
 
 @pytest.mark.parametrize(

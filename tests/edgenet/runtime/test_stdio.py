@@ -26,6 +26,18 @@ def test_what_native_code_prints_is_kept_and_goes_nowhere(
     assert capfd.readouterr() == ("before ", "after")
 
 
+def test_a_system_without_pread_keeps_the_same(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(os, "pread")
+    with captured() as log:
+        os.write(1, b"first ")
+        assert log() == "first "
+        os.write(2, b"second")
+    assert log() == "first second"
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_streams_are_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="wrong"), captured():
         raise ValueError("wrong")

@@ -14,7 +14,7 @@ PLUGIN = "onnxruntime_ep_webgpu"
 SCRIPT = """
 from concurrent.futures import ThreadPoolExecutor
 import onnxruntime
-from edgenet.runtime.onnx_webgpu import register
+from edgenet.runtime.onnx_plugin import register
 
 def count(_):
     return len(register(onnxruntime, "WebGpuExecutionProvider", "slow_plugin"))

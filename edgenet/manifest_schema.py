@@ -1,4 +1,4 @@
-"""What kinds of values a manifest's JSON holds, as far as its readers rely on them."""
+"""The schema of a manifest's JSON, as far as its readers rely on it, and a check against it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ARTIFACT = {
     "files": [_FILE],
     "verified": {"images": int, "agreement": _NUMBER, "sqnr_db?": _NUMBER, "max_error": _NUMBER},
 }
-MANIFEST_KINDS = {
+SCHEMA = {
     "source": dict,
     "precision": str,
     "input": {
@@ -44,7 +44,7 @@ MANIFEST_KINDS = {
         }
     ],
 }
-"""A kind for `misfit`."""
+"""What a manifest is, as `misfit` takes it."""
 
 
 def misfit(value: Any, kind: Any) -> str | None:
