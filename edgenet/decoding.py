@@ -32,6 +32,8 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+IN_MEMORY = "the image in memory"
+"""What messages call an image without a name."""
 # Where Pillow keeps what tells of it.
 _HEADERS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
@@ -72,8 +74,11 @@ def decode(source: ImageSource) -> Image.Image:
             f"{type(source).__name__}"
         )
     with pillow_reads(_name(source)):
-        opened = file if isinstance(file, Image.Image) else Image.open(file)
-        return _to_rgb(_upright(opened))
+        if isinstance(file, Image.Image):
+            return _to_rgb(_upright(file))
+        # Else a file of several frames stays open for the others.
+        with Image.open(file) as opened:
+            return _to_rgb(_upright(opened))
 
 
 @contextmanager
@@ -87,6 +92,7 @@ def pillow_reads(name: str) -> Iterator[None]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    unread = f"cannot read {name if name == IN_MEMORY else f'the image {name}'}"
     try:
         with _any_size():
             yield
@@ -96,13 +102,13 @@ def pillow_reads(name: str) -> Iterator[None]:
         told, *_ = str(error).split(",")
         raise ImageError(f"{name} is more than Pillow reads ({told}): shrink it") from error
     except MemoryError as error:
-        raise EdgenetError(f"cannot read the image {name}: memory ran out") from error
+        raise EdgenetError(f"{unread}: memory ran out") from error
     # Pillow's parsers let through whatever a damaged file makes them meet: OSError, SyntaxError,
     # ValueError, struct.error, ...
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in _OF_DAMAGE:
             kind = UsageError if isinstance(error, _WRONG_PATH) else EdgenetError
-            raise kind(f"cannot read the image {name}: {error.strerror}") from error
+            raise kind(f"{unread}: {error.strerror}") from error
         raise ImageError(f"{name} is a damaged image ({error})") from error
 
 
@@ -150,7 +156,8 @@ def _any_size() -> Iterator[None]:
 def _name(source: Any) -> str:
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
-    return str(getattr(source, "name", "") or getattr(source, "filename", "") or "in memory")
+    named = getattr(source, "name", "") or getattr(source, "filename", "")
+    return str(named or IN_MEMORY)
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:

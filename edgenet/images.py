@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenet.bundle import InputSpec
-from edgenet.decoding import ImageError, ImageSource, decode, pillow_reads
+from edgenet.decoding import IN_MEMORY, ImageError, ImageSource, decode, pillow_reads
 from edgenet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _neighbours(
 def _central_square(photo: Image.Image, fraction: float) -> Image.Image:
     side = max(1, round(min(photo.size) * fraction))
     left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    with pillow_reads("in memory"):
+    with pillow_reads(IN_MEMORY):
         return photo.crop((left, top, left + side, top + side))
 
 

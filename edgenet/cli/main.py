@@ -80,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return fail("interrupted", _INTERRUPTED)
+    except MemoryError as error:
+        told = f"memory ran out ({error})" if str(error) else "memory ran out"
+        return fail(told, EdgenetError.exit_code)
     except OSError as error:
         _let_go_of_stdout()
         if isinstance(error, BrokenPipeError):

@@ -24,7 +24,10 @@ _REQUESTS_A_STREAM = 2
 
 
 class AsyncQueue:
-    """A file in so many streams; `answer` is the batch of logits that was read back last."""
+    """A file in so many streams; `answer` is the batch of logits that was read back last.
+
+    `count` is how many streams the engine took: no more than there are cores.
+    """
 
     answer: Floats | None = None
 
@@ -37,7 +40,8 @@ class AsyncQueue:
         if candidate.resized:
             model.reshape(list(info.input_shape))
         compiled = core.compile_model(model, "CPU", properties)
-        self._queue = library.AsyncInferQueue(compiled, count * _REQUESTS_A_STREAM)
+        self.count: int = compiled.get_property("NUM_STREAMS")
+        self._queue = library.AsyncInferQueue(compiled, self.count * _REQUESTS_A_STREAM)
         self._queue.set_callback(self._read)
         self._inputs = [request.get_input_tensor(0).data for request in self._queue]
 

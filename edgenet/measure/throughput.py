@@ -16,7 +16,6 @@ from functools import partial
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgenet.images import Pixels
 from edgenet.measure import async_queue
@@ -37,7 +36,8 @@ Serve = Callable[[Pixels, float], int]
 class Streams:
     """Images a second in `count` streams of one thread: the median over rounds, its interval.
 
-    `method` is what keeps them busy: "threads" that call a session each, or the engine's own queue.
+    `method` is what keeps them busy: "threads" that call a session each, or the engine's own queue,
+    which may have taken fewer than were asked for.
     """
 
     count: int
@@ -66,20 +66,27 @@ def measure(candidates: Sequence[Candidate], images: Sequence[Pixels], count: in
                 found.append(_round(serve, batch))
     # The first round is the warm-up.
     return [
-        _summary(count, method, np.asarray(found[1:]))
-        for (method, _), found in zip(opened, speeds, strict=True)
+        Streams(way.count, way.method, float(np.median(found[1:])), median_interval(found[1:]))
+        for (way, _), found in zip(opened, map(np.asarray, speeds), strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class _Way:
+    method: str
+    count: int
 
 
 def _open(
     stack: ExitStack, pool: ThreadPoolExecutor, candidate: Candidate, count: int
-) -> tuple[str, Serve]:
+) -> tuple[_Way, Serve]:
     info = candidate.session.info
     if info.engine == "openvino":
-        return async_queue.NAME, async_queue.AsyncQueue(candidate, count).serve
+        queue = async_queue.AsyncQueue(candidate, count)
+        return _Way(async_queue.NAME, queue.count), queue.serve
     open_one = partial(load, candidate.bundle, info.format, threads=1, engine=info.engine)
     sessions = [stack.enter_context(open_one(batch=info.batch)) for _ in range(count)]
-    return _THREADS, partial(_serve, pool, sessions)
+    return _Way(_THREADS, count), partial(_serve, pool, sessions)
 
 
 def _serve(
@@ -101,7 +108,3 @@ def _round(serve: Serve, images: Pixels) -> float:
     started = perf_counter()
     runs = serve(images, started + _SECONDS)
     return runs * len(images) / (perf_counter() - started)
-
-
-def _summary(count: int, method: str, speeds: NDArray[np.float64]) -> Streams:
-    return Streams(count, method, float(np.median(speeds)), median_interval(speeds))

@@ -21,7 +21,8 @@ def require_writable(path: str | None, option: str) -> None:
     if path is None:
         return
     try:
-        _try(os.path.realpath(path))
+        # Behind a link that leads nowhere a new file may come to be; a pipe has no real path.
+        _try(path if Path(path).exists() else os.path.realpath(path))
     except OSError as error:
         raise _refused(path, option, error) from error
 

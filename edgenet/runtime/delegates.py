@@ -191,6 +191,9 @@ def delegates(engine: str, device: str | None = None) -> tuple[Delegate, ...]:
     return tuple(d for d in DELEGATES if d.engine == engine and device in (None, d.device))
 
 
+_TAKES_LIBRARIES = ("litert", "tflite-runtime")
+
+
 def named(engine: str, device: str, name: str) -> Delegate:
     """The delegate of an engine with a name of the table, or with the path of a shared library.
 
@@ -203,15 +206,19 @@ def named(engine: str, device: str, name: str) -> Delegate:
             return delegate
     if "/" in name or "." in name:
         return _external(engine, device, name)
+    for other in delegates(engine):
+        if other.name.lower() == name.lower():
+            raise UsageError(f"{other.name} is for the {other.device}: add --device {other.device}")
     known = ", ".join(d.name for d in able) or "none"
+    library = ", or give the path of a delegate library"
     raise UsageError(
-        f"{engine} has no delegate {name!r} for the {device}: choose one of {known}, "
-        "or give the path of a delegate library"
+        f"{engine} has no delegate {name!r} for the {device}: choose one of {known}"
+        f"{library if engine in _TAKES_LIBRARIES and device != 'cpu' else ''}"
     )
 
 
 def _external(engine: str, device: str, library: str) -> Delegate:
-    if engine not in ("litert", "tflite-runtime"):
+    if engine not in _TAKES_LIBRARIES:
         raise UsageError(
             f"{engine} takes no delegate library ({library}): use --format tflite with one"
         )

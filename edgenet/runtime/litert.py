@@ -119,7 +119,7 @@ class CompiledSession(Session):
         return answer.reshape(shape)
 
     def _close(self, handle: _Handle) -> None:
-        # The accelerators log that they go.
+        # What goes at once may log that it does; the accelerator itself goes with the process.
         with captured():
             for buffer in (*handle.inputs.values(), *handle.outputs.values()):
                 buffer.destroy()

@@ -145,6 +145,11 @@ def _open_with(
     place: _Place,
     delegate: Delegate,
 ) -> Session:
+    if place.reach.options and not delegate.library:
+        raise UsageError(
+            f"delegate options are for a delegate library, which {delegate.name} is not: leave "
+            "--delegate-option off"
+        )
     engine = known(delegate.engine)
     artifact = next(a for a in candidates if a.format == engine.format)
     plan = Plan(

@@ -55,13 +55,12 @@ class OpenvinoSession(Session):
         }
         delegate = ",".join(compiled.get_property("EXECUTION_DEVICES"))
         handle = _Handle(request, request.get_input_tensor(0).data, outputs)
-        return Loaded(
-            handle,
-            delegate,
-            share(counts(placements, self._plan.delegate.device)) if elsewhere else 1.0,
-            elsewhere,
-            name=None if plugin == "CPU" else core.get_property(plugin, "FULL_DEVICE_NAME"),
-        )
+        fraction = share(counts(placements, self._plan.delegate.device)) if elsewhere else 1.0
+        if plugin == "CPU":
+            threads = compiled.get_property("INFERENCE_NUM_THREADS")
+            return Loaded(handle, delegate, fraction, threads=threads)
+        name = core.get_property(plugin, "FULL_DEVICE_NAME")
+        return Loaded(handle, delegate, fraction, elsewhere, name=name)
 
     def _placements(self, core: Any, model: Any) -> tuple[Placement, ...]:
         """Every operator's place, by the plugin's own word.

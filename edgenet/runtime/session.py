@@ -75,6 +75,7 @@ class Loaded:
         kind: What the device proved to be: "hardware", "software" or "emulator".
         name: The device's own name; None for the CPU.
         time_elsewhere: The share of a run's time that `elsewhere` takes, 0..1; None if unknown.
+        threads: How many the engine took, where it says so: no more than there are cores, perhaps.
     """
 
     handle: Any
@@ -84,6 +85,7 @@ class Loaded:
     kind: str = "hardware"
     name: str | None = None
     time_elsewhere: float | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -398,7 +400,7 @@ class Session(ABC):
             device_used=plan.delegate.device,
             delegate=loaded.delegate,
             delegated_fraction=loaded.delegated_fraction,
-            threads=plan.threads,
+            threads=loaded.threads or plan.threads,
             batch=self._shape[0],
             input_shape=self._shape,
             classes=self._outputs["logits"][1],

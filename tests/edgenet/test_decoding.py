@@ -251,3 +251,21 @@ def test_a_path_through_a_file_is_a_wrong_path(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(JPEG)
     with pytest.raises(UsageError, match=r"x\.png: Not a directory"):
         decode(tmp_path / "a.png" / "x.png")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_a_file_of_several_frames_is_closed(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "frames"
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        found = decode(path)
+        assert found.getpixel((0, 0)) == pytest.approx((255, 0, 0), abs=8)
+        held = {fd.resolve() for fd in Path("/proc/self/fd").iterdir()}
+    assert path.resolve() not in held
+
+
+def test_an_image_without_a_name_is_told_as_one() -> None:
+    with pytest.raises(ImageError, match=r"^the image in memory is not an image that Pillow"):
+        decode(b"abc")

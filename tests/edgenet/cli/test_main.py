@@ -62,6 +62,7 @@ def test_a_wrong_word_is_usage(arguments: list[str], capsys: pytest.CaptureFixtu
             "writing b/model.onnx failed: No space left on device",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "b"), 1, "cannot use b: Perm"),
+        (MemoryError("Unable to allocate 1.37 TiB"), 1, "memory ran out (Unable to allocate"),
     ],
 )
 def test_an_error_is_one_line_and_its_code(

@@ -27,6 +27,16 @@ def test_a_pipe_is_not_opened_before_the_report(tmp_path):
     require_writable(str(tmp_path / "pipe"), "--html")
 
 
+def test_a_pipe_without_a_name_takes_a_report():
+    reading, writing = os.pipe()
+    path = f"/dev/fd/{writing}"
+    require_writable(path, "--markdown")
+    write_text(path, "report", "--markdown")
+    os.close(writing)
+    assert os.read(reading, 100) == b"report"
+    os.close(reading)
+
+
 @pytest.mark.parametrize("path", ["", "{tmp}", "{tmp}/none/report", "{tmp}/old/report"])
 def test_what_cannot_be_written_is_refused_with_its_option(tmp_path, path):
     (tmp_path / "old").write_text("kept")

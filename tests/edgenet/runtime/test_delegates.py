@@ -39,6 +39,21 @@ def test_a_name_is_found_in_any_case() -> None:
         named("litert", "gpu", "vulkan")
 
 
+@pytest.mark.parametrize(
+    ("engine", "device", "name", "said"),
+    [
+        ("litert", "cpu", "webgpu", "WebGPU is for the gpu: add --device gpu$"),
+        ("litert", "cpu", "vulkan", "choose one of XNNPACK$"),
+        ("onnxruntime", "gpu", "vulkan", "choose one of .*, WebGpuExecutionProvider$"),
+    ],
+)
+def test_no_fix_is_named_that_is_refused_in_the_next_step(
+    engine: str, device: str, name: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        named(engine, device, name)
+
+
 @pytest.mark.parametrize("delegate", OTHERS, ids=name_of)
 def test_a_gpu_that_needs_hardware_runs_or_is_refused(
     tiny_float_bundle: Path, delegate: Delegate

@@ -250,3 +250,8 @@ def test_an_engine_that_fails_to_import_is_one_error(
             load(tiny_bundle, engine="tflite-runtime")
     finally:
         sys.modules.pop("tflite_runtime", None)
+
+
+def test_options_for_no_library_are_refused(tiny_float_bundle: Path) -> None:
+    with pytest.raises(UsageError, match="delegate options are for a delegate library"):
+        load(tiny_float_bundle, "tflite", "gpu", delegate="webgpu", delegate_options={"a": "b"})

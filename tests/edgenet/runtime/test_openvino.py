@@ -15,7 +15,8 @@ import pytest
 from edgenet.bundle import Bundle
 from edgenet.errors import DeviceError
 from edgenet.measure.accuracy import sqnr_db
-from edgenet.runtime import Session, load_artifact
+from edgenet.runtime import Session, load, load_artifact
+from edgenet.runtime.devices import cpu_threads
 from edgenet.runtime.openvino import placed, require_bf16
 from edgenet.runtime.placement import Placement
 from tests.networks import Textures
@@ -93,3 +94,10 @@ def test_what_computes_nothing_is_no_operator(tiny_bundle):
     assert Placement("Convolution", "gpu", len(convolutions)) in placements
     assert {p.operator for p in placements if p.device == "cpu"} >= {"FakeQuantize", "Add"}
     assert not {"Constant", "Parameter", "Result"} & {p.operator for p in placements}
+
+
+def test_a_session_tells_the_threads_that_the_engine_took(tiny_bundle: Path) -> None:
+    cores = cpu_threads(None)
+    for asked in (1, 64):
+        with load(tiny_bundle, "openvino", threads=asked) as session:
+            assert session.info.threads == min(asked, cores)
