@@ -14,6 +14,7 @@ _TOOLS = (
     "onnxruntime",
     "openvino",
     "ai-edge-litert",
+    "scikit-image",
 )
 
 

@@ -104,8 +104,8 @@ def search(network: Network, measure: Measure, goal: Goal) -> Restored:
 
     Args:
         network: The int8 file.
-        measure: The score with some steps in float; a costly call, made at most
-            `MOST_CANDIDATES` times.
+        measure: The score with some steps in float; a costly call, made about `MOST_CANDIDATES`
+            times at most.
         goal: What is to be restored.
 
     Returns:

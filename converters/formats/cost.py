@@ -80,7 +80,7 @@ class _Engine:
     """Its kernels in int8 and in float, and each value that passes between the two.
 
     `pixel` and `pixel_value` are for each pixel of floats that is rounded where it is read, so as
-    to be multiplied in int8, and for each of its values; endless where nothing does so fast.
+    to be multiplied in int8, and for each of its values; infinite where no fast kernel does so.
     """
 
     int8: _Kernels

@@ -38,7 +38,7 @@ def _combined(
     if len(inputs) == 1:
         constant = _constant(node, trace, inputs[0], name)
         scale, offset = (1.0, constant) if kind is Add else (constant, 0.0)
-        return _affine(trace, inputs, name, scale, offset)
+        return _prepared(trace, inputs, name, scale, offset)
     if len({len(trace.shapes[tensor]) for tensor in inputs}) > 1:
         raise _unsupported(name, "takes a map and a vector: reshape the vector to (1, 1, channels)")
     return fold_pairs(trace, kind, inputs, name)
@@ -49,17 +49,18 @@ def _difference(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
         raise _unsupported(name, "subtracts tensors")
     constant = _constant(node, trace, inputs[0], name)
     if _is_tensor(node.arguments.args[0]):
-        return _affine(trace, inputs, name, 1.0, -constant)
-    return _affine(trace, inputs, name, -1.0, constant)
+        return _prepared(trace, inputs, name, 1.0, -constant)
+    return _prepared(trace, inputs, name, -1.0, constant)
 
 
 def _quotient(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if len(inputs) != 1 or not _is_tensor(node.arguments.args[0]):
         raise _unsupported(name, "divides by a tensor")
-    return _affine(trace, inputs, name, 1 / _constant(node, trace, inputs[0], name), 0.0)
+    return _prepared(trace, inputs, name, 1 / _constant(node, trace, inputs[0], name), 0.0)
 
 
-def _affine(trace: Trace, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
+def _prepared(trace: Trace, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
+    """Where it comes first, it is how the model prepares its pixels."""
     trace.preparing.add(name)
     return affine(trace, inputs, name, scale, offset)
 

@@ -41,6 +41,9 @@ def correct_biases(
         held: What is held in levels, and how.
         images: Batches of 1, a few tens; what is alive of all of them is held at once.
     """
+    if len(images) == 1:
+        # What is chance cannot be told from it.
+        return rounded
     taps = {op.output: _tap(graph, op) for op in graph.operators if _has_means(graph, op)}
     wanted = _float_means(graph, list(taps.values()), held, images)
     model = onnx.shape_inference.infer_shapes(simulated(rounded, held))
@@ -131,8 +134,6 @@ def _advanced(
 def _shrunk(errors: Doubles) -> Doubles:
     """The mean over (images, channels), less the more of it is chance: James and Stein 1961."""
     mean = errors.mean(axis=0)
-    if len(errors) == 1:
-        return np.zeros_like(mean)
     chance = errors.var(axis=0, ddof=1) / len(errors)
     kept: Doubles = mean * np.maximum(0, 1 - chance / np.maximum(mean**2, np.finfo(float).tiny))
     return kept

@@ -73,7 +73,7 @@ class Split:
     count: int
 
     def apart(self) -> tuple[Sequence[Image], Sequence[Image]]:
-        """The few, those of every other scene and the rest; where there is no rest, all in both.
+        """The few in two halves, no scene in both; where there is one scene, all in both.
 
         What is fitted to some scenes looks better than it is where it is judged on the same.
         """

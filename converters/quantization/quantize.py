@@ -46,7 +46,7 @@ class Effort:
 
     Attributes:
         images: To calibrate on where the user does not say how many.
-        held: Of those, for what takes many passes.
+        held: How many of them are kept in memory, for what reads them many times.
         rewrites: Names of `converters.quantization.rewrite.REWRITES`, to try.
         options: Of each rewrite, the first how many; None for all.
     """
@@ -101,8 +101,8 @@ class Quantized:
     """The float graph after its rewrites, the recipe, and the graph that each format lowers.
 
     In `lowered`, by format, weights are ready for int8 and biases make up for what the format's
-    arrangement shifts. `rounded` is the graph before that. `images` have been seen; none of `aside`
-    set anything: they are to measure on.
+    arrangement shifts, as `few` images tell. `rounded` is the graph before that. So many `images`
+    have been seen; none of `aside` set anything: they are to measure on.
     """
 
     graph: Graph
@@ -118,10 +118,10 @@ class Quantized:
         return self.lowered[format]
 
     def with_batch(self, batch: int) -> Quantized:
-        """The same for so many images a run."""
+        """The same, with what formats lower for so many images a run."""
         shape = (batch, *self.graph.input_shape[1:])
         lowered = {name: replace(graph, input_shape=shape) for name, graph in self.lowered.items()}
-        return replace(self, graph=replace(self.graph, input_shape=shape), lowered=lowered)
+        return replace(self, lowered=lowered)
 
 
 def quantize(

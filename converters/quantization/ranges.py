@@ -20,7 +20,7 @@ from edgenet.errors import UsageError
 # Left of it SiLU is flat: above -0.0027. A sigmoid is so on both sides: within 0.00034 of 0 and 1.
 SILU_FLAT = -8.0
 # Far below zero the gate of a scaled SiLU is shut: its range may end there at this share of its
-# other end.
+# other end. At -.7, -.5, -.4 and -.3 B0's 18.2 dB on 240 photos become 18.0, 17.8, 17.2 and 17.1.
 _SCALED_LOW = -1.0
 # Of the logarithms of all images' extremes. One photo of 144 reached twice as far in block7a of
 # EfficientNet-B0 as the rest, and cost it a decibel.

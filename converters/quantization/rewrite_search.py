@@ -27,13 +27,15 @@ from converters.quantization.switchboard import Switchboard
 from converters.scheme.recipe import Rewrites
 
 # What all of the network's time is worth in amplitude of noise, as a share of the logits' own:
-# first answers change in proportion to that, not to decibels. No rewrite counts for less time.
+# first answers change in proportion to that, not to decibels. No rewrite counts for less time. Of
+# prices from .10 to .20 for EfficientNet-B0: up to .12 block2a is scaled, for 7 % of the time, and
+# from .145 on block6d is not cut, which costs .3 dB.
 _AMPLITUDE_OF_TIME = 0.14
 _LEAST_TIME = 0.004
 # Rewrites leave more of the noise than this: a site that is not worth its time beside so little
 # is not tried.
 _LEAST_LEFT = 0.1
-# Of all noise, what lifting has to take away.
+# Of all noise, what lifting has to take away: .05 dB. It costs no time, but ranges of its own.
 _LEAST_LIFTED = 0.0115
 # To those that hold every tensor all rewrites are operators of their own.
 _PAYING = [format for format, held in ARRANGEMENTS.items() if held == EVERY_TENSOR]
@@ -44,14 +46,14 @@ _SCALED, _LIFTED = "silu", "lifting"
 class _Way:
     """A rewrite of a site by some values, and the noise that it takes away.
 
-    `spared` is a share of the logits' energy, as is `itself`, what is left where the site's own
+    `spared` is a share of the logits' energy, as is `alone`, what is left where the site's own
     tensor alone is held; `time` is a share of the network's.
     """
 
     name: str
     values: Floats
     spared: float
-    itself: float
+    alone: float
     time: float
 
     def cost(self, noise: float) -> float:
@@ -60,7 +62,7 @@ class _Way:
 
 
 def _amplitude(noise: float) -> float:
-    """Of an energy; of less than none where what is spared apart adds up to more than all."""
+    """The root of an energy; 0 where parts were spared that add up to more than the whole."""
     return math.sqrt(max(noise, 0.0))
 
 
@@ -113,11 +115,11 @@ def rewrite_where_worth(
     promising.update(lifting.promising())
     tried = {site: ways for site, ways in sites.items() if site in promising}
     found: dict[str, list[_Way]] = {site: [] for site in tried}
-    for site, name, values, noise, itself in _tried(
+    for site, name, values, noise, alone in _tried(
         graph, tried, statistics, trial_of, lifting.before
     ):
         spared = before[site] - noise
-        found[site].append(_Way(name, values, spared, itself, times[site, name]))
+        found[site].append(_Way(name, values, spared, alone, times[site, name]))
     made: _Made = {}
     for site, way in _worth_their_time(found, left).items():
         made.setdefault(way.name, {})[site] = way.values
@@ -174,11 +176,11 @@ class _Lifting:
     def of_the_rest(self, found: Mapping[str, Sequence[_Way]], scaled: Collection[str]) -> _Made:
         """The gains of sites that are not scaled, where they spare enough."""
         best = {
-            site: min(found[site], key=lambda way: way.itself)
+            site: min(found[site], key=lambda way: way.alone)
             for site in self.before
             if site in found
         }
-        spared = {site: self.before[site] - way.itself for site, way in best.items()}
+        spared = {site: self.before[site] - way.alone for site, way in best.items()}
         left = self.left - sum(spared[site] for site in scaled if site in spared)
         rest = {site: energy for site, energy in spared.items() if site not in scaled}
         return {_LIFTED: {site: best[site].values for site in self._worthwhile(rest, left)}}
@@ -225,8 +227,8 @@ def _tried(
         trial = trial_of(_applied(graph, made))
         for site, (name, values) in made.items():
             held = REWRITES[name].held(trial.graph, site)
-            itself = trial.switches.noise((site,)) if site in liftable else 0.0
-            yield site, name, values, trial.noise_of(site, held), itself
+            alone = trial.switches.noise((site,)) if site in liftable else 0.0
+            yield site, name, values, trial.noise_of(site, held), alone
         del trial  # Before the next is made.
 
 
@@ -273,9 +275,9 @@ class _Trial:
         return cls(graph, statistics, Switchboard(graph, held, unseen, corrected))
 
     def noise_of(self, site: str, held: Collection[str]) -> float:
-        """Of these tensors of a site and of all between them and what ends it before.
+        """The noise of rounding these tensors of a site, and all that lie before them.
 
-        That is an operator with weights, or SiLU.
+        The nearest operators with weights, or SiLUs, are where that ends.
         """
         tensors, ahead = set(held), list(held)
         while ahead:

@@ -36,7 +36,7 @@ _MOST_FLOAT = 0.4
 _MOST_TRIES = 6
 # Images: to rank parts takes fewer than to tell what is kept.
 _RANKED_ON = 8
-# Spans that add less than this share of all noise are not looked into.
+# Spans that add less than this share of all noise are not looked into: .04 dB.
 _NEGLIGIBLE = 0.01
 
 

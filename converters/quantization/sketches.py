@@ -2,7 +2,7 @@
 
 Both are the field's, here on both sides of zero: each end is shrunk towards zero by the factors of
 a grid, and of all pairs of ends the best is taken; of equals, the widest. No end is drawn past the
-median: what is left of values all far on one side of zero would be one level, without divergence.
+median: of values far on one side of zero one level would be left, whose divergence is zero.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class Quantization:
     def of_constants(cls, values: Floats, bits: int = 8) -> Quantization:
         """The parameters for constants: positive powers of two up to 2^7 apart are exact.
 
-        Others get, of the ranges up to twice as wide as theirs, the one whose levels come nearest.
+        Others try ranges up to twice as wide as their own; the one whose levels miss least is
+        taken.
         """
         if bits == 8 and are_powers(values):
             return cls(float(values.max()) / 128, 0)
