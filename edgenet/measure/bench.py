@@ -21,7 +21,7 @@ from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
 from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import describe
-from edgenet.report.devices import split_times
+from edgenet.report.devices import elsewhere, slow, split_times
 from edgenet.runtime.devices import processors
 
 Document = dict[str, Any]
@@ -141,9 +141,13 @@ def _times(samples: Samples, timing: Timing, weight: Footprint, bounds: Interval
 
 
 def _warnings(candidate: Candidate, samples: Samples, found: list[str]) -> list[str]:
-    threads = candidate.session.info.threads
-    if threads > len(processors()):
-        found.append(f"{threads} threads share {len(processors())} cores")
+    info = candidate.session.info
+    if info.threads > len(processors()):
+        found.append(f"{info.threads} threads share {len(processors())} cores")
+    if told := slow(info):
+        found.append(told)
+    if info.elsewhere:
+        found.append(elsewhere(info))
     if not samples.warmup.steady:
         found.append(f"still getting faster after {samples.warmup.ms / 1e3:.0f} s of warm-up")
     return found

@@ -69,6 +69,14 @@ def test_more_threads_than_cores_spoil_the_figure(capsys, tiny_bundle):
     assert "64 threads share" in out
 
 
+@pytest.mark.usefixtures("without_xnnpack")
+def test_operators_outside_the_fast_kernels_are_told(capsys, tiny_bundle):
+    _, out, _ = bench(capsys, tiny_bundle, *QUICK, "--format", "tflite,onnx")
+    (line,) = [line for line in out.splitlines() if "outside" in line]
+    assert line.startswith(f"! {tiny_bundle} tflite, threads ")
+    assert line.endswith(": 100% of the operators run outside XNNPACK (the engine's fast kernels)")
+
+
 def test_other_bundles_are_compared_with_the_first(capsys, tiny_float_bundle, tiny_bundle):
     asked = [tiny_float_bundle, tiny_bundle, "--runs", 20, "--min-time", 0, "--format", "tflite"]
     document = json.loads(bench(capsys, *asked, "--json")[1])
@@ -237,6 +245,14 @@ def test_threads_are_whole_numbers(capsys, tiny_bundle, threads):
         main(["bench", str(tiny_bundle), f"--threads={threads}"])
     assert caught.value.code == 2
     assert "whole numbers from 1, separated by commas" in capsys.readouterr().err
+
+
+def test_what_a_device_leaves_to_the_cpu_is_told(capsys, tiny_bundle):
+    require(GPUS[1])
+    asked = [tiny_bundle, *QUICK, "--format", "onnx", "--device", "gpu", "--allow-fallback"]
+    (result,) = json.loads(bench(capsys, *asked, "--json")[1])["results"]
+    left = f"{100 * (1 - result['delegated_fraction']):.0f} % of the operators"
+    assert any(line.startswith(left) and line.endswith("cpu") for line in result["warnings"])
 
 
 def test_emulated_times_are_never_among_the_measured(capsys, tiny_float_bundle):
