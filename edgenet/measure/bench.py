@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgenet.bundle import summary
+from edgenet.errors import EdgenetError
 from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
 from edgenet.measure.candidates import Candidate, Request
@@ -25,6 +26,8 @@ from edgenet.report.devices import elsewhere, slow, split_times
 from edgenet.runtime.devices import processors
 
 Document = dict[str, Any]
+# What a fresh process cost, and why that is not known.
+_Weighed = tuple[Footprint, list[str]]
 _BINS = 40
 _HARDWARE = "hardware"
 
@@ -39,8 +42,8 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -
     samples, interference = _sample(request, candidates, progress)
     prints = _footprints(request, candidates, progress)
     results = [
-        _result(candidate, sampled, weight)
-        for candidate, sampled, weight in zip(candidates, samples, prints, strict=True)
+        _result(candidate, sampled, *weighed)
+        for candidate, sampled, weighed in zip(candidates, samples, prints, strict=True)
     ]
     document = {
         "machine": describe(),
@@ -78,26 +81,33 @@ def _sample(
 
 def _footprints(
     request: Request, candidates: Sequence[Candidate], progress: Told
-) -> list[Footprint]:
+) -> list[_Weighed]:
     prints = []
     for done, candidate in enumerate(candidates):
-        info = candidate.session.info
-        prints.append(
-            footprint(
-                candidate.path,
-                info.format,
-                info.device,
-                info.threads,
-                engine=info.engine,
-                reach=request.reach,
-                batch=info.batch,
-            )
-        )
+        prints.append(_footprint(request, candidate))
         progress("loading in fresh processes", done + 1, len(candidates), "files")
     return prints
 
 
-def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Document:
+def _footprint(request: Request, candidate: Candidate) -> _Weighed:
+    info = candidate.session.info
+    try:
+        found = footprint(
+            candidate.path,
+            info.format,
+            info.device,
+            info.threads,
+            engine=info.engine,
+            reach=request.reach,
+            batch=info.batch,
+        )
+    # A small device kills a second copy of the model for its memory; the times taken still hold.
+    except EdgenetError as error:
+        return Footprint(), [f"no load times or memory: {error}"]
+    return found, []
+
+
+def _result(candidate: Candidate, samples: Samples, weight: Footprint, told: list[str]) -> Document:
     info = candidate.session.info
     timing = latency.summarize(samples, info.batch)
     bounds = intervals(samples)
@@ -125,7 +135,7 @@ def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Docume
         "warmup": asdict(samples.warmup),
         "warmup_runs": samples.warmup.runs,
         **split_times(info.kind, _times(samples, timing, weight, bounds)),
-        "warnings": _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
+        "warnings": told + _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
     }
 
 

@@ -69,6 +69,28 @@ def test_more_threads_than_cores_spoil_the_figure(capsys, tiny_bundle):
     assert "64 threads share" in out
 
 
+def test_a_fresh_process_that_is_killed_costs_its_own_figures_alone(
+    capsys, monkeypatch, tiny_bundle, tmp_path
+):
+    (tmp_path / "ai_edge_litert").mkdir()
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "ai_edge_litert" / "__init__.py").write_text(kill)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    page, text = tmp_path / "bench.html", tmp_path / "bench.md"
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--html", page, "--markdown", text]
+    code, out, _ = bench(capsys, *asked, "--json")
+    killed, sound = json.loads(out)["results"]
+    assert code == 0
+    for key in ("load_ms", "import_ms", "compile_ms", "first_ms", "rss_mb", "steady_mb"):
+        assert killed[key] is None
+        assert sound[key] > 0
+    assert killed["p50_ms"] > 0
+    (line,) = [line for line in killed["warnings"] if line.startswith("no load times or memory: ")]
+    assert line.endswith("failed in a fresh process: it crashed (SIGKILL)")
+    assert "no load times or memory" in page.read_text()
+    assert "| – | – | – | – |" in text.read_text()
+
+
 @pytest.mark.usefixtures("without_xnnpack")
 def test_operators_outside_the_fast_kernels_are_told(capsys, tiny_bundle):
     _, out, _ = bench(capsys, tiny_bundle, *QUICK, "--format", "tflite,onnx")
