@@ -56,8 +56,7 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -
     if request.end_to_end and request.image is not None:
         extras.add_end_to_end(document, request.image, candidates)
     if request.streams is not None:
-        progress("timing streams", 0, 1, "rounds")
-        extras.add_streams(document, request.streams, request.image, candidates)
+        extras.add_streams(document, request.streams, request.image, candidates, progress)
     if request.profile:
         extras.add_profiles(document, candidates, progress)
     return document

@@ -46,13 +46,19 @@ class Streams:
     interval: Interval | None
 
 
-def measure(candidates: Sequence[Candidate], images: Sequence[Pixels], count: int) -> list[Streams]:
+def measure(
+    candidates: Sequence[Candidate],
+    images: Sequence[Pixels],
+    count: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[Streams]:
     """Measures files in turns, each in `count` streams on the CPU.
 
     Args:
         candidates: What to measure, open in its engine; streams are opened beside that.
         images: One full batch for each.
         count: Streams, 1 or more.
+        progress: Told the number of rounds done after each of `ROUNDS`, and 0 after the warm-up.
 
     Raises:
         EdgenetError: As `edgenet.load`.
@@ -61,10 +67,12 @@ def measure(candidates: Sequence[Candidate], images: Sequence[Pixels], count: in
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(count))
         opened = [_open(stack, pool, candidate, count) for candidate in candidates]
-        for _ in range(ROUNDS + 1):
+        # The first round is the warm-up.
+        for done in range(ROUNDS + 1):
             for (_, serve), batch, found in zip(opened, images, speeds, strict=True):
                 found.append(_round(serve, batch))
-    # The first round is the warm-up.
+            if progress:
+                progress(done)
     return [
         _summary(count, method, np.asarray(found[1:]))
         for (method, _), found in zip(opened, speeds, strict=True)
