@@ -96,7 +96,8 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
         "--percentile",
         type=int,
         metavar="P",
-        help="run often enough for it: p99 takes 368 runs and is left out where there are fewer",
+        help="50, 90, 95 or 99: run often enough for it; p99 takes 368 runs and is left out where "
+        "there are fewer",
     )
 
 
@@ -150,10 +151,10 @@ def _request(args: argparse.Namespace) -> Request:
 
 
 def _runs(args: argparse.Namespace) -> int:
-    from edgenet.measure.latency import runs_for
+    from edgenet.measure.latency import PERCENTILES, runs_for
 
-    if args.percentile is not None and not 0 < args.percentile < 100:
-        raise UsageError(f"--percentile {args.percentile}: it lies between 1 and 99")
+    if args.percentile not in (None, *PERCENTILES):
+        raise UsageError(f"--percentile {args.percentile}: bench reports p50, p90, p95 and p99")
     needed = runs_for(args.percentile) if args.percentile else 0
     runs = max(_RUNS, needed) if args.runs is None else args.runs
     if runs < 1:

@@ -49,6 +49,7 @@ COLUMNS: tuple[_Column, ...] = (
     ("batch", ">", _name("batch")),
     ("p50 ms", ">", _percentile("p50_ms")),
     ("p90 ms", ">", _percentile("p90_ms")),
+    ("p95 ms", ">", _percentile("p95_ms")),
     ("p99 ms", ">", _percentile("p99_ms")),
     ("images/s", ">", lambda result: per_second(result["throughput_per_s"])),
     ("load ms", ">", _figure("load_ms", 0)),
@@ -59,6 +60,8 @@ COLUMNS: tuple[_Column, ...] = (
     ("warm-up", ">", _name("warmup_runs")),
 )
 """A result's columns: title, alignment, cell."""
+
+_TAILS = ("p90 ms", "p95 ms", "p99 ms")
 
 BATCHES = "several images a run"
 
@@ -156,14 +159,20 @@ def _grids(document: Document) -> list[tuple[str, Grid]]:
 
 
 def _grid(results: list[Document], shared: bool) -> Grid:
+    """A percentile that no result has runs enough for has no column."""
+    shown = [
+        (title, align, cell)
+        for title, align, cell in COLUMNS
+        if title not in _TAILS or any(cell(result) != "–" for result in results)
+    ]
     rows = [
         [
             _marked(title, cell(result), shared or bool(result["warnings"]))
-            for title, _, cell in COLUMNS
+            for title, _, cell in shown
         ]
         for result in results
     ]
-    return [title for title, _, _ in COLUMNS], rows, "".join(align for _, align, _ in COLUMNS)
+    return [title for title, _, _ in shown], rows, "".join(align for _, align, _ in shown)
 
 
 def title(document: Document) -> str:

@@ -242,6 +242,8 @@ def test_the_result_is_printed_even_if_a_report_fails(capsys, monkeypatch, tiny_
         (["{bundle}", "--streams", "0"], 2, "--streams 0"),
         (["{bundle}", "--streams", "2", "--device", "gpu"], 2, "leave --device gpu off"),
         (["{bundle}", "--streams", "2", "--device", "npu"], 2, "leave --device npu off"),
+        (["{bundle}", "--percentile", "97"], 2, "bench reports p50, p90, p95 and p99"),
+        (["{bundle}", "--percentile", "0"], 2, "--percentile 0"),
         (["{bundle}", "--threads", "10000"], 2, "ask for 1 to 64"),
         (["{bundle}", "--end-to-end"], 2, "--image FILE"),
         (["{bundle}", "--runs", "1", "--min-time", "0", "--html", "{tmp}"], 2, "--html"),
