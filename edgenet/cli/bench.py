@@ -12,6 +12,7 @@ from edgenet.cli import reach
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import UsageError
+from edgenet.measure.effort import MIN_TIME, RUNS
 
 if TYPE_CHECKING:
     from edgenet.measure.candidates import Request
@@ -24,9 +25,6 @@ EXAMPLES = """\
   edgenet bench lite0-int8 --profile
   edgenet bench lite0-int8 --format tflite,onnx --json > bench.json
 """
-
-_RUNS = 100
-_MIN_TIME = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,14 +81,14 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
         "--runs",
         type=int,
         metavar="N",
-        help=f"timed runs at least (default: {_RUNS}, or what --percentile takes)",
+        help=f"timed runs at least (default: {RUNS}, or what --percentile takes)",
     )
     group.add_argument(
         "--min-time",
         type=float,
-        default=_MIN_TIME,
+        default=MIN_TIME,
         metavar="S",
-        help=f"seconds on each at least (default: {_MIN_TIME:g})",
+        help=f"seconds on each at least (default: {MIN_TIME:g})",
     )
     group.add_argument(
         "--percentile",
@@ -156,7 +154,7 @@ def _runs(args: argparse.Namespace) -> int:
     if args.percentile not in (None, *PERCENTILES):
         raise UsageError(f"--percentile {args.percentile}: bench reports p50, p90, p95 and p99")
     needed = runs_for(args.percentile) if args.percentile else 0
-    runs = max(_RUNS, needed) if args.runs is None else args.runs
+    runs = max(RUNS, needed) if args.runs is None else args.runs
     if runs < 1:
         raise UsageError(f"--runs {runs}: at least one run is needed")
     if runs < needed:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgenet.bundle import Artifact, Bundle
 from edgenet.images import Pixels
+from edgenet.measure.effort import MIN_TIME, RUNS
 from edgenet.measure.opening import open_formats
 from edgenet.runtime import Session
 from edgenet.runtime.loading import FixedBatchError, Reach
@@ -44,8 +45,8 @@ class Request:
     reach: Reach | None = None
     threads: tuple[int | None, ...] = (None,)
     batches: tuple[int | None, ...] = (None,)
-    runs: int = 100
-    min_time: float = 2.0
+    runs: int = RUNS
+    min_time: float = MIN_TIME
     image: str | None = None
     streams: int | None = None
     profile: bool = False

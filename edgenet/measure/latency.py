@@ -22,6 +22,7 @@ ROUNDS = 20
 """Turns that each session gets."""
 
 PERCENTILES = (50, 90, 95, 99)
+"""Those that are reported."""
 
 _WINDOW = 5
 _STEADY = 0.97
@@ -76,8 +77,8 @@ class Timing:
 def interleaved(
     calls: Sequence[Call],
     *,
-    runs: int = 100,
-    min_time: float = 1.0,
+    runs: int,
+    min_time: float,
     items: int | Sequence[int] = 1,
     progress: Callable[[int], None] | None = None,
 ) -> list[Timing]:
@@ -102,8 +103,8 @@ def interleaved(
 def sample(
     calls: Sequence[Call],
     *,
-    runs: int = 100,
-    min_time: float = 1.0,
+    runs: int,
+    min_time: float,
     progress: Callable[[int], None] | None = None,
 ) -> list[Samples]:
     """Times several calls in turns.
