@@ -14,7 +14,7 @@ from edgenet.bundle import summary
 from edgenet.errors import EdgenetError
 from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
-from edgenet.measure.candidates import Candidate, Request
+from edgenet.measure.candidates import Candidate, Request, turns
 from edgenet.measure.comparison import compare
 from edgenet.measure.extras import Told
 from edgenet.measure.footprint import Footprint
@@ -66,6 +66,7 @@ def _sample(
     request: Request, candidates: Sequence[Candidate], progress: Told
 ) -> tuple[list[Samples], Interference]:
     calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
+    order = turns(candidates)
     watch = Watch(processors())
 
     def after_round(done: int) -> None:
@@ -73,9 +74,14 @@ def _sample(
         progress("timing", done, min(latency.ROUNDS, request.runs), "rounds")
 
     sampled = latency.sample(
-        calls, runs=request.runs, min_time=request.min_time, progress=after_round
+        [calls[index] for index in order],
+        runs=request.runs,
+        min_time=request.min_time,
+        progress=after_round,
     )
-    return sampled, watch.stop()
+    interference = watch.stop()
+    found = dict(zip(order, sampled, strict=True))
+    return [found[index] for index in range(len(candidates))], interference
 
 
 def _footprints(
@@ -174,7 +180,7 @@ def _histogram(samples: Samples) -> Document:
 def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
     """Every other bundle against the first, in the same format with equal threads and batch."""
     bases = {
-        _key(candidate): sampled
+        candidate.setting: sampled
         for candidate, sampled in zip(candidates, samples, strict=True)
         if candidate.path == candidates[0].path
     }
@@ -185,15 +191,10 @@ def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) ->
             "format": candidate.session.info.format,
             "threads": candidate.session.info.threads,
             "batch": candidate.session.info.batch,
-            **asdict(compare(bases[_key(candidate)], sampled)),
+            **asdict(compare(bases[candidate.setting], sampled)),
         }
         for candidate, sampled in zip(candidates, samples, strict=True)
         if candidate.path != candidates[0].path
         and candidate.session.info.kind == _HARDWARE
-        and _key(candidate) in bases
+        and candidate.setting in bases
     ]
-
-
-def _key(candidate: Candidate) -> tuple[str, str, int, int]:
-    info = candidate.session.info
-    return info.format, info.engine, info.threads, info.batch

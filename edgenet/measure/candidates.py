@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -72,6 +72,12 @@ class Candidate:
         return self.bundle.artifact(self.session.info.format)
 
     @property
+    def setting(self) -> tuple[str, str, int, int]:
+        """What two files must share to be compared: format, engine, threads and batch."""
+        info = self.session.info
+        return info.format, info.engine, info.threads, info.batch
+
+    @property
     def resized(self) -> bool:
         """Whether it runs with another batch than the file's own."""
         return self.session.info.batch != self.bundle.manifest.input.shape[0]
@@ -81,6 +87,14 @@ class Candidate:
         blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
         pixels = self.session.prepare(blobs if image is None else image)
         return np.repeat(pixels[None], self.session.info.batch, axis=0)
+
+
+def turns(candidates: Sequence[Candidate]) -> list[int]:
+    """The order in which candidates take turns, as indices: what is compared stands together."""
+    settings: dict[tuple[str, str, int, int], list[int]] = {}
+    for index, candidate in enumerate(candidates):
+        settings.setdefault(candidate.setting, []).append(index)
+    return [index for alike in settings.values() for index in alike]
 
 
 def open_all(
