@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 
+_TOP = 5
+
 
 @dataclass(frozen=True)
 class PairedDrop:
@@ -52,6 +54,11 @@ def top_k(logits: Floats, labels: NDArray[np.integer], k: int) -> float:
     """The share of images with their label among the `k` highest classes (ties count for us)."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
     return float(np.mean(np.sum(logits > own, axis=1) < k))
+
+
+def top5(logits: Floats, labels: NDArray[np.integer]) -> float | None:
+    """`top_k` for k = 5; None where there are no more than five classes, for it says nothing."""
+    return top_k(logits, labels, _TOP) if logits.shape[1] > _TOP else None
 
 
 def paired_drop(reference_right: Bools, ours_right: Bools) -> PairedDrop:

@@ -18,9 +18,10 @@ Labels = NDArray[np.int64]
 class Fidelity:
     """How near a network's logits are to the reference's on the same images.
 
-    `top1`, `top5` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all
-    logits are equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute
-    difference of a logit, `cosine` and `kl` (nats) are means over images.
+    `top1`, `top5` and `drop` (points) are None without labels, `top5` also for up to five classes;
+    `sqnr_db` (dB) is None where all logits are equal to the bit. `agreement` is a share 0..1,
+    `max_error` the largest absolute difference of a logit, `cosine` and `kl` (nats) are means over
+    images.
     """
 
     top1: float | None
@@ -39,7 +40,7 @@ class Fidelity:
         if labels is not None:
             ours = accuracy.right(logits, labels)
             top1 = float(np.mean(ours))
-            top5 = accuracy.top_k(logits, labels, 5)
+            top5 = accuracy.top5(logits, labels)
             drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
         return cls(
             top1=top1,

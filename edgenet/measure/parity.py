@@ -94,8 +94,8 @@ class CrossAgreement:
 class Parity:
     """Files against the reference on the same images.
 
-    `reference_top1` and `reference_top5` are shares 0..1, None without labels; `reference_p50_ms`
-    is the median of a call of the reference, on the CPU.
+    `reference_top1` and `reference_top5` are shares 0..1, None without labels, the latter also for
+    up to five classes; `reference_p50_ms` is the median of a call of the reference, on the CPU.
     """
 
     images: int
@@ -162,7 +162,7 @@ def compare(
         labels=labels,
         reference=reference.info,
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
-        reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
+        reference_top5=None if labels is None else accuracy.top5(truth.logits, labels),
         reference_p50_ms=truth.p50_ms,
         reference_per_image=_per_image(truth.logits, truth.logits),
         results=tuple(

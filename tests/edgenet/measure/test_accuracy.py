@@ -48,6 +48,12 @@ def test_top1_counts_labels_met():
     assert accuracy.top1(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])) == 0.75
 
 
+@pytest.mark.parametrize(("classes", "told"), [(2, None), (5, None), (6, 1.0)])
+def test_top5_is_told_where_it_says_something(classes, told):
+    logits = np.eye(classes, dtype=np.float32)
+    assert accuracy.top5(logits, np.arange(classes)) == told
+
+
 @given(logits_pair(), st.sampled_from([2.0**k for k in range(-6, 7)]))
 def test_sqnr_does_not_change_with_scale(pair, scale):
     a, b = pair
