@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenet.measure.accuracy import Floats, divergences, log_softmax, right
+from edgenet.measure.accuracy import Floats, log_softmax, right
 
 WORST = 12
 """Images that are kept."""
@@ -55,11 +55,22 @@ class Damage:
     classes: tuple[ClassDamage, ...]
 
 
-def find(reference: Floats, ours: Floats, labels: NDArray[np.int64] | None = None) -> Damage:
-    """Compares logits, images × classes; of images, changed answers come first, then high KL."""
+def find(
+    reference: Floats,
+    ours: Floats,
+    kl: NDArray[np.float64],
+    labels: NDArray[np.int64] | None = None,
+) -> Damage:
+    """Compares logits, images × classes; of images, changed answers come first, then high KL.
+
+    Args:
+        reference: The reference's logits.
+        ours: Those to judge.
+        kl: Each image's `accuracy.divergences`.
+        labels: Each image's class, if it is known.
+    """
     before, after = reference.argmax(axis=1), ours.argmax(axis=1)
     changed = before != after
-    kl = divergences(reference, ours)
     order = np.lexsort((-kl, ~changed))[:WORST]
     return Damage(
         changed=int(changed.sum()),

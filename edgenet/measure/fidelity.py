@@ -34,14 +34,28 @@ class Fidelity:
     kl: float
 
     @classmethod
-    def of(cls, reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
-        """Compares logits, images × classes, with the reference's on the same images."""
+    def of(
+        cls,
+        reference: Logits,
+        logits: Logits,
+        labels: Labels | None = None,
+        kl: NDArray[np.float64] | None = None,
+    ) -> Fidelity:
+        """Compares logits, images × classes, with the reference's on the same images.
+
+        Args:
+            reference: The reference's logits.
+            logits: Those to judge.
+            labels: Each image's class, if it is known.
+            kl: Each image's `accuracy.divergences`, where they are computed already.
+        """
         top1, top5, drop = None, None, None
         if labels is not None:
             ours = accuracy.right(logits, labels)
             top1 = float(np.mean(ours))
             top5 = accuracy.top5(logits, labels)
             drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
+        kl = accuracy.divergences(reference, logits) if kl is None else kl
         return cls(
             top1=top1,
             top5=top5,
@@ -50,7 +64,7 @@ class Fidelity:
             sqnr_db=accuracy.sqnr_db(reference, logits),
             max_error=accuracy.max_error(reference, logits),
             cosine=accuracy.cosine(reference, logits),
-            kl=accuracy.kl_divergence(reference, logits),
+            kl=float(np.mean(kl)),
         )
 
     @property

@@ -231,8 +231,9 @@ def _result(
     limits: Limits,
     cpu: Answers | None,
 ) -> Result:
-    found = Fidelity.of(reference, answers.logits, labels)
-    damage = find(reference, answers.logits, labels)
+    kl = accuracy.divergences(reference, answers.logits)
+    found = Fidelity.of(reference, answers.logits, labels, kl)
+    damage = find(reference, answers.logits, kl, labels)
     per_image = _per_image(answers.logits, reference - answers.logits)
     failures = answers.failures + limits.failures(found)
     if cpu is None:

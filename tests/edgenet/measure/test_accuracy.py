@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_top1_counts_labels_met():
 def test_top5_is_told_where_it_says_something(classes, told):
     logits = np.eye(classes, dtype=np.float32)
     assert accuracy.top5(logits, np.arange(classes)) == told
+
+
+def test_divergences_are_those_of_single_rows_and_take_little_memory():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 4000, 200)).astype(np.float32)
+    tracemalloc.start()
+    found = accuracy.divergences(a, b)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < a.nbytes
+    rows = [accuracy.divergences(a[at : at + 1], b[at : at + 1])[0] for at in (0, 255, 256, 3999)]
+    assert found[[0, 255, 256, 3999]] == pytest.approx(rows)
 
 
 @given(logits_pair(), st.sampled_from([2.0**k for k in range(-6, 7)]))

@@ -7,7 +7,7 @@ import pytest
 
 from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch
-from edgenet.measure import parity
+from edgenet.measure import accuracy, parity
 from edgenet.measure.limits import Limits
 from edgenet.runtime import load
 
@@ -153,6 +153,19 @@ def test_a_file_that_overflows_fails_and_the_others_are_still_told(reference, on
     assert np.isfinite(broken.fidelity.sqnr_db)
     assert sound.passed
     assert not found.passed
+
+
+def test_divergences_are_computed_once_a_file(monkeypatch, reference, onnx):
+    computed = []
+    compute = accuracy.divergences
+
+    def counted(*logits):
+        computed.append(1)
+        return compute(*logits)
+
+    monkeypatch.setattr(accuracy, "divergences", counted)
+    parity.compare(reference, [reference, onnx], batches(reference))
+    assert len(computed) == 2
 
 
 def test_a_reference_that_overflows_is_nothing_to_compare_with(reference, onnx):
