@@ -1,7 +1,8 @@
 """Statistics that compare two networks on the same images; plain numpy, deterministic.
 
 Logits are (images, classes) floats, labels (images,) integers. Shares are 0..1; only a drop is in
-points (hundredths of accuracy).
+points (hundredths of accuracy). An image that is answered with NaN or infinity has no answer: it
+agrees with nothing and is never right.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ Bools = NDArray[np.bool_]
 
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
+
+NO_ANSWER = -1
+"""What stands for the class of an image without an answer."""
 
 _TOP = 5
 _ROWS = 256
@@ -36,14 +40,32 @@ class PairedDrop:
     mcnemar_p: float
 
 
+def answered(logits: Floats) -> Bools:
+    """For each image, whether its logits are all numbers: neither NaN nor infinity."""
+    # A row's extremes show both, without another array of the logits' size.
+    return np.asarray(np.isfinite(logits.max(axis=1)) & np.isfinite(logits.min(axis=1)))
+
+
+def finite(logits: Floats) -> Floats:
+    """The logits, with zeros for images without an answer: sums over all images stay numbers."""
+    known = answered(logits)
+    return logits if known.all() else np.where(known[:, None], logits, logits.dtype.type(0))
+
+
+def answers(logits: Floats) -> NDArray[np.int64]:
+    """For each image its top-1 class (of tied ones, the first), or `NO_ANSWER`."""
+    return np.where(answered(logits), logits.argmax(axis=1), NO_ANSWER)
+
+
 def agreement(reference: Floats, logits: Floats) -> float:
-    """The share of images on which both have the same top-1 class (of tied ones, the first)."""
-    return float(np.mean(reference.argmax(axis=1) == logits.argmax(axis=1)))
+    """The share of images on which both have the same top-1 class."""
+    theirs, ours = answers(reference), answers(logits)
+    return float(np.mean((theirs == ours) & (ours != NO_ANSWER)))
 
 
 def right(logits: Floats, labels: NDArray[np.integer]) -> Bools:
     """For each image, whether the top-1 class is its label."""
-    return np.asarray(logits.argmax(axis=1) == labels)
+    return np.asarray(answers(logits) == labels)
 
 
 def top1(logits: Floats, labels: NDArray[np.integer]) -> float:
@@ -54,7 +76,7 @@ def top1(logits: Floats, labels: NDArray[np.integer]) -> float:
 def top_k(logits: Floats, labels: NDArray[np.integer], k: int) -> float:
     """The share of images with their label among the `k` highest classes (ties count for us)."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
-    return float(np.mean(np.sum(logits > own, axis=1) < k))
+    return float(np.mean(answered(logits) & (np.sum(logits > own, axis=1) < k)))
 
 
 def top5(logits: Floats, labels: NDArray[np.integer]) -> float | None:
@@ -160,7 +182,7 @@ def divergences(reference: Floats, logits: Floats) -> NDArray[np.float64]:
     # In blocks: the doubles that it takes would be eight times as large as all logits.
     for start in range(0, len(reference), _ROWS):
         rows = slice(start, start + _ROWS)
-        found[rows] = _divergences(reference[rows], logits[rows])
+        found[rows] = _divergences(finite(reference[rows]), finite(logits[rows]))
     return found
 
 

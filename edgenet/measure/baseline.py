@@ -246,10 +246,11 @@ def _require_whole(document: Any) -> None:
     fields = dict(_RESULT)
     # An older edgenet did not tell its answers image by image.
     if "answers" in reference:
-        answers, energies = _column(images, "classes", _is_class), _column(images, "sums", _is_sum)
-        labels = answers if document.get("labels") is not None else ("null", _is_null)
+        classes, energies = _column(images, "classes", _is_class), _column(images, "sums", _is_sum)
+        labels = classes if document.get("labels") is not None else ("null", _is_null)
         _require(document, "", {"images_sha256": _TEXT, "labels": labels})
-        _require(reference, "reference", {"answers": answers, "signal": energies})
+        _require(reference, "reference", {"answers": classes, "signal": energies})
+        answers = _column(images, "classes or null", _is_answer)
         fields |= {"answers": answers, "noise": energies}
     for number, result in enumerate(document["results"]):
         _require(result, f"results[{number}]", fields)
@@ -294,6 +295,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_class(value: Any) -> bool:
     return isinstance(value, int) and _within(value, 0, _LARGEST_CLASS)
+
+
+def _is_answer(value: Any) -> bool:
+    return value is None or _is_class(value)
 
 
 def _is_sum(value: Any) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenet.measure.accuracy import Floats, log_softmax, right
+from edgenet.measure.accuracy import NO_ANSWER, Floats, answers, log_softmax, right
 
 WORST = 12
 """Images that are kept."""
@@ -19,10 +19,10 @@ CLASSES = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """A top-1 class and its softmax probability."""
+    """A top-1 class and its softmax probability; both None for NaN or infinity."""
 
-    index: int
-    probability: float
+    index: int | None
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def find(
         kl: Each image's `accuracy.divergences`.
         labels: Each image's class, if it is known.
     """
-    before, after = reference.argmax(axis=1), ours.argmax(axis=1)
-    changed = before != after
+    changed = answers(reference) != answers(ours)
     order = np.lexsort((-kl, ~changed))[:WORST]
     return Damage(
         changed=int(changed.sum()),
@@ -89,7 +88,9 @@ def find(
 
 
 def _answer(logits: Floats) -> Answer:
-    index = int(logits.argmax())
+    index = int(answers(logits[None])[0])
+    if index == NO_ANSWER:
+        return Answer(None, None)
     return Answer(index, float(np.exp(log_softmax(logits[None])[0, index])))
 
 

@@ -21,7 +21,8 @@ class Fidelity:
     `top1`, `top5` and `drop` (points) are None without labels, `top5` also for up to five classes;
     `sqnr_db` (dB) is None where all logits are equal to the bit. `agreement` is a share 0..1,
     `max_error` the largest absolute difference of a logit, `cosine` and `kl` (nats) are means over
-    images.
+    images. Images that are answered with NaN or infinity are never right; the last four take zeros
+    for their logits.
     """
 
     top1: float | None
@@ -56,14 +57,15 @@ class Fidelity:
             top5 = accuracy.top5(logits, labels)
             drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
         kl = accuracy.divergences(reference, logits) if kl is None else kl
+        numbers = accuracy.finite(reference), accuracy.finite(logits)
         return cls(
             top1=top1,
             top5=top5,
             drop=drop,
             agreement=accuracy.agreement(reference, logits),
-            sqnr_db=accuracy.sqnr_db(reference, logits),
-            max_error=accuracy.max_error(reference, logits),
-            cosine=accuracy.cosine(reference, logits),
+            sqnr_db=accuracy.sqnr_db(*numbers),
+            max_error=accuracy.max_error(*numbers),
+            cosine=accuracy.cosine(*numbers),
             kl=float(np.mean(kl)),
         )
 

@@ -127,7 +127,9 @@ def changed(image: Document) -> bool:
 
 
 def answered(answer: Document) -> str:
-    """A class and how probable it is."""
+    """A class and how probable it is; the name alone where there was no answer."""
+    if answer["probability"] is None:
+        return str(answer["name"])
     return f"{answer['name']} ({percent(answer['probability'], 0)})"
 
 

@@ -41,6 +41,16 @@ def test_the_classes_that_lost_most_come_first():
     assert [found.index for found in find(before, after, labels).classes] == [1, 2]
 
 
+def test_an_image_without_an_answer_has_changed_whatever_the_reference_says():
+    ours = REFERENCE.copy()
+    ours[0, 2] = np.nan
+    found = find(REFERENCE, ours, np.array([0, 0, 1, 2]))
+    assert found.changed == 1
+    assert (found.worst[0].number, found.worst[0].ours) == (0, damage.Answer(None, None))
+    assert np.isfinite(found.worst[0].kl)
+    assert [(each.index, each.lost) for each in found.classes] == [(0, 1)]
+
+
 def test_at_most_a_dozen_images_are_kept():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(50, 4))
