@@ -92,7 +92,7 @@ def text(document: Document) -> str:
 def markdown(document: Document) -> str:
     """The same, as GitHub's Markdown."""
     parts = ["## edgenet bench"]
-    parts += [f"{above}\n\n{md.table(*grid)}" for above, grid in _grids(document)]
+    parts += [f"{md.escaped(above)}\n\n{md.table(*grid)}" for above, grid in _grids(document)]
     parts += [md.bullets(lines) for lines in _lists(document) if lines]
     timed = end_to_end(document)
     if timed:
@@ -273,9 +273,8 @@ def _profile_text(result: Document) -> str:
 
 def _profile_markdown(result: Document) -> str:
     table = md.table(PROFILE_HEADERS, profile_rows(result, SLOWEST), PROFILE_ALIGN)
-    return "\n\n".join(
-        [f"### {profile_title(result)}", md.bullets(result["profile"]["findings"]), table]
-    )
+    heading = f"### {md.escaped(profile_title(result))}"
+    return "\n\n".join([heading, md.bullets(result["profile"]["findings"]), table])
 
 
 def _compared(pair: Document) -> str:

@@ -58,7 +58,7 @@ def text(document: Document) -> str:
 def markdown(document: Document) -> str:
     """The same as GitHub's Markdown, with what failed, the rule, and the images worst hit."""
     verdict = "passed" if document["passed"] else "**failed**"
-    parts = [f"## edgenet check: {verdict}", title(document)]
+    parts = [f"## edgenet check: {verdict}", md.escaped(title(document))]
     parts += [md.bullets(lines) for lines in (failures(document),) if lines]
     parts.append(md.table(*grid(document)))
     if document["baseline"] is not None:
