@@ -129,7 +129,7 @@ def _request(args: argparse.Namespace) -> Request:
     if args.streams is not None and args.streams < 1:
         raise UsageError(f"--streams {args.streams}: at least one stream is needed")
     if args.streams is not None and args.device in ("gpu", "npu"):
-        raise UsageError(f"--streams are of the CPU alone: leave --device {args.device} off")
+        raise UsageError(f"--streams measures the CPU only: leave --device {args.device} off")
     if args.end_to_end and args.image is None:
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(

@@ -32,7 +32,7 @@ class PairedDrop:
 
     `points` is the reference's top-1 minus ours in points (negative: we gained), `interval` its
     95 % confidence interval in points, `mcnemar_p` the probability of a difference at least this
-    large were both equally accurate.
+    large if both networks were equally accurate.
     """
 
     points: float
@@ -128,7 +128,10 @@ def mcnemar_p(lost: int, gained: int) -> float:
 
 
 def loss_p(lost: int, gained: int) -> float:
-    """The exact p-value of McNemar's test against a loss alone: P(X ≤ gained), X as there."""
+    """The exact one-sided p-value of McNemar's test against a loss.
+
+    P(X ≤ gained) with X ~ Binomial(lost + gained, ½).
+    """
     return _fair_coin(gained, lost + gained)
 
 

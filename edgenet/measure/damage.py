@@ -38,7 +38,10 @@ class WorstImage:
 
 @dataclass(frozen=True)
 class ClassDamage:
-    """Of `images` of a class, those that the reference alone had right, and those that ours had."""
+    """A class of `images` images: how many only the reference had right, and how many only ours.
+
+    The former are `lost`, the latter `gained`.
+    """
 
     index: int
     images: int

@@ -1,4 +1,4 @@
-"""What `bench` measures beside latency where it is asked to: the photo's way, streams, profiles."""
+"""What `bench` measures beside latency when asked: from photo to label, streams, profiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Told = Callable[[str, int, int, str], None]
 
 
 def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
-    """Adds the way of a photo from its bytes to its label to each result on hardware.
+    """Adds, to each result on hardware, the times from a photo's bytes to its label.
 
     Raises:
         UsageError: The photo cannot be read.
@@ -48,7 +48,7 @@ def add_streams(
     for each, result in zip(candidates, document["results"], strict=True):
         device = each.session.info.device_used
         if device != "cpu":
-            told = f"no streams: they are of the cpu alone, and this ran on the {device}"
+            told = f"streams are measured on the cpu only, and this ran on the {device}"
             result["warnings"].append(told)
     single = {
         (each.path, each.session.info.format, each.session.info.batch): each

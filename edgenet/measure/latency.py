@@ -34,7 +34,7 @@ _REST_SECONDS, _MOST_RESTS = 0.01, 20
 
 @dataclass(frozen=True)
 class Warmup:
-    """The calls before the timed ones: how many, how long in milliseconds, and to what end."""
+    """The calls before the timed ones: their number and time, and whether they became steady."""
 
     runs: int
     ms: float
@@ -88,8 +88,8 @@ def interleaved(
         calls: As for `sample`.
         runs: As for `sample`.
         min_time: As for `sample`.
-        items: Items (images) that one call handles, for the throughput; one number for all or one a
-            call.
+        items: Items (images) that one call handles, for the throughput: one number for all calls,
+            or one for each.
         progress: As for `sample`.
 
     Returns:
@@ -196,7 +196,7 @@ def timed(call: Callable[[], T]) -> tuple[int, T]:
 
 
 def _rest() -> None:
-    """Waits until no thread of this process runs on: it would take a processor from who is next."""
+    """Waits until this process is idle: a thread that still spins would slow the next call down."""
     for _ in range(_MOST_RESTS):
         busy = process_time()
         sleep(_REST_SECONDS)

@@ -2,8 +2,8 @@
 
 OpenVINO has a queue of its own for that. The others get sessions of one thread, each called from a
 thread of Python's that waits in the engine, without the interpreter's lock: LiteRT has no queue for
-the CPU, and ONNX Runtime's `run_async` does less than such sessions, since a call of it takes a
-thread of the pool that its operators share.
+the CPU, and ONNX Runtime's `run_async` is slower than such sessions, since each call occupies a
+thread of the pool that the operators need.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _stream(session: Session, images: Pixels, ends: float) -> int:
 
 
 def _round(serve: Serve, images: Pixels) -> float:
-    """Images a second of all streams in one round; what began in time counts."""
+    """Images a second of all streams in one round; a run that began in time counts in full."""
     started = perf_counter()
     runs = serve(images, started + _SECONDS)
     return runs * len(images) / (perf_counter() - started)

@@ -35,7 +35,7 @@ def ran_on(result: Document) -> str:
 
 
 def per_second(images: float | None) -> str:
-    """Images a second; few of them with a decimal, lest it be none."""
+    """Images a second; below 10 with a decimal, so that few do not become 0."""
     return number(images, 1 if images is not None and images < 10 else 0)
 
 
@@ -80,7 +80,7 @@ SLOWEST = 12
 
 
 def text(document: Document) -> str:
-    """The console's report: a table, then what spoils it, then who differs from the first."""
+    """The console's report: a table, what spoils it, and how others compare with the first."""
     blocks = [f"{above}\n{render(*grid)}" for above, grid in _grids(document)]
     blocks += ["\n".join(lines) for lines in _lists(document) if lines]
     timed = end_to_end(document)
@@ -101,7 +101,7 @@ def markdown(document: Document) -> str:
 
 
 def measured(document: Document) -> list[Document]:
-    """The results whose times tell a speed."""
+    """The results on hardware: only their times say how fast a device is."""
     return [result for result in document["results"] if result["emulated"] is None]
 
 
@@ -122,7 +122,7 @@ def measured_grid(document: Document) -> Grid:
 
 
 def emulated_grid(document: Document) -> Grid:
-    """The same of what a software driver or an emulator computed: `EMULATED` says what it is."""
+    """The same for what a software driver or an emulator computed; `EMULATED` is its title."""
     found = [{**r, **r["emulated"]} for r in document["results"] if r["emulated"] is not None]
     return _grid(found, shared=False)
 
@@ -159,7 +159,7 @@ def _grids(document: Document) -> list[tuple[str, Grid]]:
 
 
 def _grid(results: list[Document], shared: bool) -> Grid:
-    """A percentile that no result has runs enough for has no column."""
+    """The table; a percentile for which no result has enough runs gets no column."""
     shown = [
         (title, align, cell)
         for title, align, cell in COLUMNS

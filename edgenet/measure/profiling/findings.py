@@ -1,4 +1,4 @@
-"""Why a file is no faster: what its profile and the processor give away, in words."""
+"""Why a file is no faster: what its profile and the processor show, in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fastest matrix product that this machine's engines reach: what a model could be measured by.
+"""The fastest matrix product that this machine's engines reach, to compare a model's speed with.
 
 One product of 512×1024 by 1024×4096 in float32, and one in 8-bit integers, in each engine that can
 be given a graph without a file: OpenVINO and ONNX Runtime.

@@ -22,7 +22,7 @@ def test_streams_are_of_the_cpu_and_told_round_by_round(monkeypatch, tiny_float_
         ]
         extras.add_streams(document, 1, None, candidates, lambda *step: told.append(step))
     on_gpu, on_cpu = (result["warnings"] for result in document["results"])
-    assert on_gpu == ["no streams: they are of the cpu alone, and this ran on the gpu"]
+    assert on_gpu == ["streams are measured on the cpu only, and this ran on the gpu"]
     assert on_cpu == []
     assert [found["format"] for found in document["streams"]] == ["tflite"]
     assert told == [("timing streams", done, 10, "rounds") for done in range(11)]
