@@ -270,7 +270,7 @@ class ImageFolder:
         return replace(self, names=kept, labels=None, folders=())
 
     def distinct(self) -> ImageFolder:
-        """The folder with one of those files that are equal to the byte.
+        """The folder without copies: of files that are equal byte for byte, the first.
 
         Raises:
             UsageError: A file has gone.

@@ -30,8 +30,8 @@ _SEED = 0
 def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Iterator[Pixels]:
     """`count` crops, the same at every call, one height × width × 3 uint8 image at a time.
 
-    They come photograph by photograph, from each as many as from the others, or one more. Asking
-    for fewer gives the first of each.
+    They come photograph by photograph, as many of each, give or take one. A smaller `count` gives
+    the first crops of each.
 
     Args:
         count: How many.
@@ -67,7 +67,7 @@ def cut(photo: Image.Image, count: int, smallest: float, which: int) -> Iterator
 
 
 def photographs_of(count: int) -> list[int]:
-    """By its number, from 0, the photograph that each of so many crops is of."""
+    """For each of `count` crops, the number (from 0) of the photograph it is cut from."""
     return [which for which, share in enumerate(_shares(count)) for _ in range(share)]
 
 
@@ -76,7 +76,7 @@ def _shares(count: int) -> list[int]:
 
 
 def shares(count: int, parts: int) -> list[int]:
-    """So many in parts, from each as many as from the others, or one more."""
+    """Splits a count into parts that differ by at most one."""
     each, rest = divmod(count, parts)
     return [each + (which < rest) for which in range(parts)]
 

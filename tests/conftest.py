@@ -82,6 +82,20 @@ def tiny_float_bundle(
     return _convert(tmp_path_factory, tiny_models["b"], "fp32", tiny_labels, texture_folder)
 
 
+@pytest.fixture
+def without_xnnpack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteRT runs int8 as tflite-runtime's wheels for x86 do."""
+    from ai_edge_litert.interpreter import OpResolverType
+
+    from edgenet.runtime.tflite import TfliteSession
+
+    make = TfliteSession._interpreter
+    plain = {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    monkeypatch.setattr(
+        TfliteSession, "_interpreter", lambda self, **options: make(self, **options, **plain)
+    )
+
+
 def _convert(
     tmp_path_factory: pytest.TempPathFactory,
     model: Path,

@@ -13,6 +13,7 @@ from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import UsageError
+from edgenet.measure.effort import MIN_TIME, RUNS
 
 if TYPE_CHECKING:
     from edgenet.measure.candidates import Request
@@ -25,9 +26,6 @@ EXAMPLES = """\
   edgenet bench lite0-int8 --profile
   edgenet bench lite0-int8 --format tflite,onnx --json > bench.json
 """
-
-_RUNS = 100
-_MIN_TIME = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,20 +82,21 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
         "--runs",
         type=int,
         metavar="N",
-        help=f"timed runs at least (default: {_RUNS}, or what --percentile takes)",
+        help=f"timed runs at least (default: {RUNS}, or what --percentile takes)",
     )
     group.add_argument(
         "--min-time",
         type=float,
-        default=_MIN_TIME,
+        default=MIN_TIME,
         metavar="S",
-        help=f"seconds on each at least (default: {_MIN_TIME:g})",
+        help=f"seconds on each at least (default: {MIN_TIME:g})",
     )
     group.add_argument(
         "--percentile",
         type=int,
         metavar="P",
-        help="run often enough for it: p99 takes 368 runs and is left out where there are fewer",
+        help="50, 90, 95 or 99: run often enough for it; p99 takes 368 runs and is left out where "
+        "there are fewer",
     )
 
 
@@ -124,6 +123,8 @@ def _request(args: argparse.Namespace) -> Request:
         raise UsageError(f"--min-time {args.min_time}: it is a number of seconds, from 0")
     if args.streams is not None and args.streams < 1:
         raise UsageError(f"--streams {args.streams}: at least one stream is needed")
+    if args.streams is not None and args.device in ("gpu", "npu"):
+        raise UsageError(f"--streams measures the CPU only: leave --device {args.device} off")
     if args.end_to_end and args.image is None:
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     return Request(
@@ -143,12 +144,12 @@ def _request(args: argparse.Namespace) -> Request:
 
 
 def _runs(args: argparse.Namespace) -> int:
-    from edgenet.measure.latency import runs_for
+    from edgenet.measure.latency import PERCENTILES, runs_for
 
-    if args.percentile is not None and not 0 < args.percentile < 100:
-        raise UsageError(f"--percentile {args.percentile}: it lies between 1 and 99")
+    if args.percentile not in (None, *PERCENTILES):
+        raise UsageError(f"--percentile {args.percentile}: bench reports p50, p90, p95 and p99")
     needed = runs_for(args.percentile) if args.percentile else 0
-    runs = max(_RUNS, needed) if args.runs is None else args.runs
+    runs = max(RUNS, needed) if args.runs is None else args.runs
     if runs < 1:
         raise UsageError(f"--runs {runs}: at least one run is needed")
     if runs < needed:

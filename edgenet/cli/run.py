@@ -137,9 +137,11 @@ def _entry(result: _Result, info: SessionInfo) -> dict[str, Any]:
 
 
 def _text(info: SessionInfo, results: list[_Result]) -> str:
-    from edgenet.report.devices import elsewhere
+    from edgenet.report.devices import elsewhere, slow
 
     notes = [info.delegate, f"threads {info.threads}"]
+    if told := slow(info):
+        notes.append(told)
     if not info.tells_speed:
         notes.append(f"{info.kind}: {info.device_name}")
     if info.elsewhere:

@@ -1,7 +1,8 @@
 """Statistics that compare two networks on the same images; plain numpy, deterministic.
 
 Logits are (images, classes) floats, labels (images,) integers. Shares are 0..1; only a drop is in
-points (hundredths of accuracy).
+points (hundredths of accuracy). An image that is answered with NaN or infinity has no answer: it
+agrees with nothing and is never right.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ Bools = NDArray[np.bool_]
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 
+NO_ANSWER = -1
+"""What stands for the class of an image without an answer."""
+
+_TOP = 5
+_ROWS = 256
+
 
 @dataclass(frozen=True)
 class PairedDrop:
@@ -25,7 +32,7 @@ class PairedDrop:
 
     `points` is the reference's top-1 minus ours in points (negative: we gained), `interval` its
     95 % confidence interval in points, `mcnemar_p` the probability of a difference at least this
-    large were both equally accurate.
+    large if both networks were equally accurate.
     """
 
     points: float
@@ -33,14 +40,32 @@ class PairedDrop:
     mcnemar_p: float
 
 
+def answered(logits: Floats) -> Bools:
+    """For each image, whether its logits are all numbers: neither NaN nor infinity."""
+    # A row's extremes show both, without another array of the logits' size.
+    return np.asarray(np.isfinite(logits.max(axis=1)) & np.isfinite(logits.min(axis=1)))
+
+
+def finite(logits: Floats) -> Floats:
+    """The logits, with zeros for images without an answer: sums over all images stay numbers."""
+    known = answered(logits)
+    return logits if known.all() else np.where(known[:, None], logits, logits.dtype.type(0))
+
+
+def answers(logits: Floats) -> NDArray[np.int64]:
+    """For each image its top-1 class (of tied ones, the first), or `NO_ANSWER`."""
+    return np.where(answered(logits), logits.argmax(axis=1), NO_ANSWER)
+
+
 def agreement(reference: Floats, logits: Floats) -> float:
-    """The share of images on which both have the same top-1 class (of tied ones, the first)."""
-    return float(np.mean(reference.argmax(axis=1) == logits.argmax(axis=1)))
+    """The share of images on which both have the same top-1 class."""
+    theirs, ours = answers(reference), answers(logits)
+    return float(np.mean((theirs == ours) & (ours != NO_ANSWER)))
 
 
 def right(logits: Floats, labels: NDArray[np.integer]) -> Bools:
     """For each image, whether the top-1 class is its label."""
-    return np.asarray(logits.argmax(axis=1) == labels)
+    return np.asarray(answers(logits) == labels)
 
 
 def top1(logits: Floats, labels: NDArray[np.integer]) -> float:
@@ -51,7 +76,12 @@ def top1(logits: Floats, labels: NDArray[np.integer]) -> float:
 def top_k(logits: Floats, labels: NDArray[np.integer], k: int) -> float:
     """The share of images with their label among the `k` highest classes (ties count for us)."""
     own = np.take_along_axis(logits, labels[:, None], axis=1)
-    return float(np.mean(np.sum(logits > own, axis=1) < k))
+    return float(np.mean(answered(logits) & (np.sum(logits > own, axis=1) < k)))
+
+
+def top5(logits: Floats, labels: NDArray[np.integer]) -> float | None:
+    """`top_k` for k = 5; None where there are no more than five classes, for it says nothing."""
+    return top_k(logits, labels, _TOP) if logits.shape[1] > _TOP else None
 
 
 def paired_drop(reference_right: Bools, ours_right: Bools) -> PairedDrop:
@@ -98,7 +128,10 @@ def mcnemar_p(lost: int, gained: int) -> float:
 
 
 def loss_p(lost: int, gained: int) -> float:
-    """The exact p-value of McNemar's test against a loss alone: P(X ≤ gained), X as there."""
+    """The exact one-sided p-value of McNemar's test against a loss.
+
+    P(X ≤ gained) with X ~ Binomial(lost + gained, ½).
+    """
     return _fair_coin(gained, lost + gained)
 
 
@@ -148,6 +181,15 @@ def kl_divergence(reference: Floats, logits: Floats) -> float:
 
 def divergences(reference: Floats, logits: Floats) -> NDArray[np.float64]:
     """For each image KL(softmax(ref) ‖ softmax(x)) in nats, as in `kl_divergence`."""
+    found = np.empty(len(reference), np.float64)
+    # In blocks: the doubles that it takes would be eight times as large as all logits.
+    for start in range(0, len(reference), _ROWS):
+        rows = slice(start, start + _ROWS)
+        found[rows] = _divergences(finite(reference[rows]), finite(logits[rows]))
+    return found
+
+
+def _divergences(reference: Floats, logits: Floats) -> NDArray[np.float64]:
     log_p, log_q = log_softmax(reference), log_softmax(logits)
     return np.maximum(0.0, np.sum(np.exp(log_p) * (log_p - log_q), axis=1))
 

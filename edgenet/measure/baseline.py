@@ -23,7 +23,7 @@ DECIBELS = 1.0
 """SQNR that may be lost: a quarter more noise."""
 
 CHANCE = 0.01
-"""From this p-value on a loss may be chance; low, since three files have nine chances of it."""
+"""A loss with this p-value or more may be chance; low, as three files have nine figures to lose."""
 
 _LOSS = "a loss of more than 0.5 points of top-1 or of agreement, or of 1 dB of SQNR"
 RULE = (
@@ -39,7 +39,7 @@ RULE_UNPAIRED = f"worse is {_LOSS}, be it by chance or not"
 Document = Mapping[str, Any]
 Verdict = Literal["kept", "unsure", "worse"]
 _Key = tuple[str, str]
-# What a value is, in words, and whether one is that.
+# What a value should be, in words, and whether one is.
 _Field = tuple[str, Callable[[Any], bool]]
 
 _NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR"}
@@ -240,16 +240,17 @@ class _WrongError(ValueError):
 
 
 def _require_whole(document: Any) -> None:
-    """That all that is compared is there, of its type and length; else `_WrongError`."""
+    """Raises `_WrongError` unless all that is compared is there, of the right type and length."""
     _require(document, "", {"images": _COUNT, "reference": _OBJECT, "results": _RESULTS})
     images, reference = document["images"], document["reference"]
     fields = dict(_RESULT)
     # An older edgenet did not tell its answers image by image.
     if "answers" in reference:
-        answers, energies = _column(images, "classes", _is_class), _column(images, "sums", _is_sum)
-        labels = answers if document.get("labels") is not None else ("null", _is_null)
+        classes, energies = _column(images, "classes", _is_class), _column(images, "sums", _is_sum)
+        labels = classes if document.get("labels") is not None else ("null", _is_null)
         _require(document, "", {"images_sha256": _TEXT, "labels": labels})
-        _require(reference, "reference", {"answers": answers, "signal": energies})
+        _require(reference, "reference", {"answers": classes, "signal": energies})
+        answers = _column(images, "classes or null", _is_answer)
         fields |= {"answers": answers, "noise": energies}
     for number, result in enumerate(document["results"]):
         _require(result, f"results[{number}]", fields)
@@ -294,6 +295,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_class(value: Any) -> bool:
     return isinstance(value, int) and _within(value, 0, _LARGEST_CLASS)
+
+
+def _is_answer(value: Any) -> bool:
+    return value is None or _is_class(value)
 
 
 def _is_sum(value: Any) -> bool:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from edgenet.bundle import summary
+from edgenet.errors import EdgenetError
 from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
-from edgenet.measure.candidates import Candidate, Request
+from edgenet.measure.candidates import Candidate, Request, turns
 from edgenet.measure.comparison import compare
 from edgenet.measure.extras import Told
 from edgenet.measure.footprint import Footprint
@@ -21,10 +22,12 @@ from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
 from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import describe
-from edgenet.report.devices import split_times
+from edgenet.report.devices import elsewhere, slow, split_times
 from edgenet.runtime.devices import processors
 
 Document = dict[str, Any]
+# What a fresh process cost, and why that is not known.
+_Weighed = tuple[Footprint, list[str]]
 _BINS = 40
 
 
@@ -38,8 +41,8 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -
     samples, interference = _sample(request, candidates, progress)
     prints = _footprints(request, candidates, progress)
     results = [
-        _result(candidate, sampled, weight)
-        for candidate, sampled, weight in zip(candidates, samples, prints, strict=True)
+        _result(candidate, sampled, *weighed)
+        for candidate, sampled, weighed in zip(candidates, samples, prints, strict=True)
     ]
     document = {
         "machine": describe(),
@@ -52,8 +55,7 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -
     if request.end_to_end and request.image is not None:
         extras.add_end_to_end(document, request.image, candidates)
     if request.streams is not None:
-        progress("timing streams", 0, 1, "rounds")
-        extras.add_streams(document, request.streams, request.image, candidates)
+        extras.add_streams(document, request.streams, request.image, candidates, progress)
     if request.profile:
         extras.add_profiles(document, candidates, progress)
     return document
@@ -63,6 +65,7 @@ def _sample(
     request: Request, candidates: Sequence[Candidate], progress: Told
 ) -> tuple[list[Samples], Interference]:
     calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
+    order = turns(candidates)
     watch = Watch(processors())
 
     def after_round(done: int) -> None:
@@ -70,33 +73,45 @@ def _sample(
         progress("timing", done, min(latency.ROUNDS, request.runs), "rounds")
 
     sampled = latency.sample(
-        calls, runs=request.runs, min_time=request.min_time, progress=after_round
+        [calls[index] for index in order],
+        runs=request.runs,
+        min_time=request.min_time,
+        progress=after_round,
     )
-    return sampled, watch.stop()
+    interference = watch.stop()
+    found = dict(zip(order, sampled, strict=True))
+    return [found[index] for index in range(len(candidates))], interference
 
 
 def _footprints(
     request: Request, candidates: Sequence[Candidate], progress: Told
-) -> list[Footprint]:
+) -> list[_Weighed]:
     prints = []
     for done, candidate in enumerate(candidates):
-        info = candidate.session.info
-        prints.append(
-            footprint(
-                candidate.path,
-                info.format,
-                info.device,
-                info.threads,
-                engine=info.engine,
-                reach=request.reach,
-                batch=info.batch,
-            )
-        )
+        prints.append(_footprint(request, candidate))
         progress("loading in fresh processes", done + 1, len(candidates), "files")
     return prints
 
 
-def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Document:
+def _footprint(request: Request, candidate: Candidate) -> _Weighed:
+    info = candidate.session.info
+    try:
+        found = footprint(
+            candidate.path,
+            info.format,
+            info.device,
+            info.threads,
+            engine=info.engine,
+            reach=request.reach,
+            batch=info.batch,
+        )
+    # A small device kills a second copy of the model for its memory; the times taken still hold.
+    except EdgenetError as error:
+        return Footprint(), [f"no load times or memory: {error}"]
+    return found, []
+
+
+def _result(candidate: Candidate, samples: Samples, weight: Footprint, told: list[str]) -> Document:
     info = candidate.session.info
     timing = latency.summarize(samples, info.batch)
     bounds = intervals(samples)
@@ -124,7 +139,7 @@ def _result(candidate: Candidate, samples: Samples, weight: Footprint) -> Docume
         "warmup": asdict(samples.warmup),
         "warmup_runs": samples.warmup.runs,
         **split_times(info.kind, _times(samples, timing, weight, bounds)),
-        "warnings": _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
+        "warnings": told + _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
     }
 
 
@@ -140,9 +155,13 @@ def _times(samples: Samples, timing: Timing, weight: Footprint, bounds: Interval
 
 
 def _warnings(candidate: Candidate, samples: Samples, found: list[str]) -> list[str]:
-    threads = candidate.session.info.threads
-    if threads > len(processors()):
-        found.append(f"{threads} threads share {len(processors())} cores")
+    info = candidate.session.info
+    if info.threads > len(processors()):
+        found.append(f"{info.threads} threads share {len(processors())} cores")
+    if told := slow(info):
+        found.append(told)
+    if info.elsewhere:
+        found.append(elsewhere(info))
     if not samples.warmup.steady:
         found.append(f"still getting faster after {samples.warmup.ms / 1e3:.0f} s of warm-up")
     return found
@@ -160,7 +179,7 @@ def _histogram(samples: Samples) -> Document:
 def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
     """Every other bundle against the first, in the same format with equal threads and batch."""
     bases = {
-        _key(candidate): sampled
+        candidate.setting: sampled
         for candidate, sampled in zip(candidates, samples, strict=True)
         if candidate.path == candidates[0].path
     }
@@ -171,15 +190,10 @@ def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) ->
             "format": candidate.session.info.format,
             "threads": candidate.session.info.threads,
             "batch": candidate.session.info.batch,
-            **asdict(compare(bases[_key(candidate)], sampled)),
+            **asdict(compare(bases[candidate.setting], sampled)),
         }
         for candidate, sampled in zip(candidates, samples, strict=True)
         if candidate.path != candidates[0].path
         and candidate.session.info.tells_speed
-        and _key(candidate) in bases
+        and candidate.setting in bases
     ]
-
-
-def _key(candidate: Candidate) -> tuple[str, str, int, int]:
-    info = candidate.session.info
-    return info.format, info.engine, info.threads, info.batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -12,6 +12,7 @@ import numpy as np
 
 from edgenet.bundle import Artifact, Bundle
 from edgenet.images import Pixels
+from edgenet.measure.effort import MIN_TIME, RUNS
 from edgenet.measure.opening import open_formats
 from edgenet.runtime import Session
 from edgenet.runtime.loading import FixedBatchError, Reach
@@ -44,8 +45,8 @@ class Request:
     reach: Reach | None = None
     threads: tuple[int | None, ...] = (None,)
     batches: tuple[int | None, ...] = (None,)
-    runs: int = 100
-    min_time: float = 2.0
+    runs: int = RUNS
+    min_time: float = MIN_TIME
     image: str | None = None
     streams: int | None = None
     profile: bool = False
@@ -71,6 +72,12 @@ class Candidate:
         return self.bundle.artifact(self.session.info.format)
 
     @property
+    def setting(self) -> tuple[str, str, int, int]:
+        """What two files must share to be compared: format, engine, threads and batch."""
+        info = self.session.info
+        return info.format, info.engine, info.threads, info.batch
+
+    @property
     def resized(self) -> bool:
         """Whether it runs with another batch than the file's own."""
         return self.session.info.batch != self.bundle.manifest.input.shape[0]
@@ -80,6 +87,14 @@ class Candidate:
         blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
         pixels = self.session.prepare(blobs if image is None else image)
         return np.repeat(pixels[None], self.session.info.batch, axis=0)
+
+
+def turns(candidates: Sequence[Candidate]) -> list[int]:
+    """The order in which candidates take turns, as indices: what is compared stands together."""
+    settings: dict[tuple[str, str, int, int], list[int]] = {}
+    for index, candidate in enumerate(candidates):
+        settings.setdefault(candidate.setting, []).append(index)
+    return [index for alike in settings.values() for index in alike]
 
 
 def open_all(

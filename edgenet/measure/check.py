@@ -7,8 +7,9 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from edgenet.bundle import Bundle, summary
+from edgenet.measure.accuracy import NO_ANSWER
 from edgenet.measure.baseline import Change, Comparison, compare
-from edgenet.measure.damage import Damage
+from edgenet.measure.damage import Answer, Damage
 from edgenet.measure.evaluation import Images
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
@@ -121,7 +122,7 @@ def _entry(
         "passed": result.passed,
         "failures": list(result.failures),
         "damage": _damage(result.damage, images, labels),
-        "answers": result.per_image.answers.tolist(),
+        "answers": [None if a == NO_ANSWER else a for a in result.per_image.answers.tolist()],
         "noise": _rounded(result.per_image.energy),
     }
 
@@ -137,10 +138,12 @@ def _beside(beside: Fidelity | None) -> Document | None:
 
 
 def _damage(damage: Damage, images: Images, labels: Sequence[str] | None) -> Document:
-    def named(index: int | None) -> str | None:
-        if index is None:
-            return None
+    def named(index: int) -> str:
         return labels[index] if labels and index < len(labels) else str(index)
+
+    def told(answer: Answer) -> Document:
+        name = "no answer" if answer.index is None else named(answer.index)
+        return {**asdict(answer), "name": name}
 
     return {
         "changed": damage.changed,
@@ -149,9 +152,9 @@ def _damage(damage: Damage, images: Images, labels: Sequence[str] | None) -> Doc
                 "image": images.name(image.number),
                 "number": image.number,
                 "kl": image.kl,
-                "label": named(image.label),
-                "reference": {**asdict(image.reference), "name": named(image.reference.index)},
-                "ours": {**asdict(image.ours), "name": named(image.ours.index)},
+                "label": None if image.label is None else named(image.label),
+                "reference": told(image.reference),
+                "ours": told(image.ours),
             }
             for image in damage.worst
         ],

@@ -27,8 +27,9 @@ class Comparison:
 def compare(base: Samples, other: Samples) -> Comparison:
     """Compares two calls that were timed in the same rounds.
 
-    Each round gives one pair, taken one right after the other, in alternating order: what slows the
-    machine down for longer than a round cancels.
+    Each round gives one pair of turns, and the order alternates from round to round. A disturbance
+    that lasts from one turn of the pair to the other slows both down and cancels in their ratio:
+    the nearer the two are, the better.
     """
     ratios = other.medians() / base.medians()
     interval = median_interval(ratios)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenet.measure.accuracy import Floats, divergences, log_softmax, right
+from edgenet.measure.accuracy import NO_ANSWER, Floats, answers, log_softmax, right
 
 WORST = 12
 """Images that are kept."""
@@ -19,10 +19,10 @@ CLASSES = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """A top-1 class and its softmax probability."""
+    """A top-1 class and its softmax probability; both None for NaN or infinity."""
 
-    index: int
-    probability: float
+    index: int | None
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class WorstImage:
 
 @dataclass(frozen=True)
 class ClassDamage:
-    """Of `images` of a class, those that the reference alone had right, and those that ours had."""
+    """A class of `images` images: how many only the reference had right, and how many only ours.
+
+    The former are `lost`, the latter `gained`.
+    """
 
     index: int
     images: int
@@ -55,11 +58,21 @@ class Damage:
     classes: tuple[ClassDamage, ...]
 
 
-def find(reference: Floats, ours: Floats, labels: NDArray[np.int64] | None = None) -> Damage:
-    """Compares logits, images × classes; of images, changed answers come first, then high KL."""
-    before, after = reference.argmax(axis=1), ours.argmax(axis=1)
-    changed = before != after
-    kl = divergences(reference, ours)
+def find(
+    reference: Floats,
+    ours: Floats,
+    kl: NDArray[np.float64],
+    labels: NDArray[np.int64] | None = None,
+) -> Damage:
+    """Compares logits, images × classes; of images, changed answers come first, then high KL.
+
+    Args:
+        reference: The reference's logits.
+        ours: Those to judge.
+        kl: Each image's `accuracy.divergences`.
+        labels: Each image's class, if it is known.
+    """
+    changed = answers(reference) != answers(ours)
     order = np.lexsort((-kl, ~changed))[:WORST]
     return Damage(
         changed=int(changed.sum()),
@@ -78,7 +91,9 @@ def find(reference: Floats, ours: Floats, labels: NDArray[np.int64] | None = Non
 
 
 def _answer(logits: Floats) -> Answer:
-    index = int(logits.argmax())
+    index = int(answers(logits[None])[0])
+    if index == NO_ANSWER:
+        return Answer(None, None)
     return Answer(index, float(np.exp(log_softmax(logits[None])[0, index])))
 
 

@@ -22,8 +22,9 @@ _CHUNK = 16
 class Images:
     """What to compare on: `count` images at most, in batches, and where they come from.
 
-    `labelled` tells whether their classes are known; `name` and `pixels` give an image's name and
-    the image, by its number among those that came; `digest` takes in what was compared on.
+    `labelled` tells whether their classes are known. `name` and `pixels` give the name and the
+    pixels of an image by its number: its place among the images that were compared, from 0.
+    `digest` is a running sha256 over the pixels.
     """
 
     batches: Iterator[Batch]
@@ -35,7 +36,7 @@ class Images:
     digest: Any = field(default_factory=sha256)
 
     def recorded(self) -> Iterator[Batch]:
-        """The batches, each of which enters the digest."""
+        """The batches; each is added to the digest as it is read."""
         for batch in self.batches:
             self.digest.update(batch.images.tobytes())
             yield batch
@@ -50,7 +51,7 @@ def folder_of(
 ) -> Images:
     """The images of a folder, or `count` of them, as `spec` prepares them, of the bundle's classes.
 
-    A damaged image is left out, and `skip` told of it; where it is None, one stops the work.
+    With `skip`, a damaged image is left out and `skip` is told of it; without, it stops the work.
 
     Raises:
         UsageError: As `ImageFolder.open` and `ImageFolder.of_classes`.

@@ -1,4 +1,4 @@
-"""What `bench` measures beside latency where it is asked to: the photo's way, streams, profiles."""
+"""What `bench` measures beside latency when asked: from photo to label, streams, profiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Told = Callable[[str, int, int, str], None]
 
 
 def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
-    """Adds the way of a photo from its bytes to its label to each result on hardware.
+    """Adds, to each result on hardware, the times from a photo's bytes to its label.
 
     Raises:
         UsageError: The photo cannot be read.
@@ -35,16 +35,32 @@ def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidat
 
 
 def add_streams(
-    document: Document, count: int, image: str | None, candidates: Sequence[Candidate]
+    document: Document,
+    count: int,
+    image: str | None,
+    candidates: Sequence[Candidate],
+    progress: Told,
 ) -> None:
-    """Once a file and batch, whatever the threads: streams have one each."""
+    """Adds the speed in streams, once a file and batch: each stream has one thread in any case.
+
+    A result that did not run on the CPU has none, and a warning says so.
+    """
+    for each, result in zip(candidates, document["results"], strict=True):
+        device = each.session.info.device_used
+        if device != "cpu":
+            told = f"streams are measured on the cpu only, and this ran on the {device}"
+            result["warnings"].append(told)
     single = {
         (each.path, each.session.info.format, each.session.info.batch): each
         for each in candidates
         if each.session.info.device_used == "cpu"
     }
     files = list(single.values())
-    found = throughput.measure(files, [each.input(image) for each in files], count)
+
+    def after_round(done: int) -> None:
+        progress("timing streams", done, throughput.ROUNDS, "rounds")
+
+    found = throughput.measure(files, [each.input(image) for each in files], count, after_round)
     document["streams"] = [
         {"bundle": path, "format": format, "batch": batch, **asdict(streams)}
         for (path, format, batch), streams in zip(single, found, strict=True)

@@ -18,9 +18,11 @@ Labels = NDArray[np.int64]
 class Fidelity:
     """How near a network's logits are to the reference's on the same images.
 
-    `top1`, `top5` and `drop` (points) are None without labels, `sqnr_db` (dB) is None where all
-    logits are equal to the bit. `agreement` is a share 0..1, `max_error` the largest absolute
-    difference of a logit, `cosine` and `kl` (nats) are means over images.
+    `top1`, `top5` and `drop` (points) are None without labels, `top5` also for up to five classes;
+    `sqnr_db` (dB) is None where all logits are equal to the bit. `agreement` is a share 0..1,
+    `max_error` the largest absolute difference of a logit, `cosine` and `kl` (nats) are means over
+    images. Images that are answered with NaN or infinity are never right; the last four take zeros
+    for their logits.
     """
 
     top1: float | None
@@ -33,23 +35,38 @@ class Fidelity:
     kl: float
 
     @classmethod
-    def of(cls, reference: Logits, logits: Logits, labels: Labels | None = None) -> Fidelity:
-        """Compares logits, images × classes, with the reference's on the same images."""
+    def of(
+        cls,
+        reference: Logits,
+        logits: Logits,
+        labels: Labels | None = None,
+        kl: NDArray[np.float64] | None = None,
+    ) -> Fidelity:
+        """Compares logits, images × classes, with the reference's on the same images.
+
+        Args:
+            reference: The reference's logits.
+            logits: Those to judge.
+            labels: Each image's class, if it is known.
+            kl: Each image's `accuracy.divergences`, where they are computed already.
+        """
         top1, top5, drop = None, None, None
         if labels is not None:
             ours = accuracy.right(logits, labels)
             top1 = float(np.mean(ours))
-            top5 = accuracy.top_k(logits, labels, 5)
+            top5 = accuracy.top5(logits, labels)
             drop = accuracy.paired_drop(accuracy.right(reference, labels), ours)
+        kl = accuracy.divergences(reference, logits) if kl is None else kl
+        numbers = accuracy.finite(reference), accuracy.finite(logits)
         return cls(
             top1=top1,
             top5=top5,
             drop=drop,
             agreement=accuracy.agreement(reference, logits),
-            sqnr_db=accuracy.sqnr_db(reference, logits),
-            max_error=accuracy.max_error(reference, logits),
-            cosine=accuracy.cosine(reference, logits),
-            kl=accuracy.kl_divergence(reference, logits),
+            sqnr_db=accuracy.sqnr_db(*numbers),
+            max_error=accuracy.max_error(*numbers),
+            cosine=accuracy.cosine(*numbers),
+            kl=float(np.mean(kl)),
         )
 
     @property

@@ -25,21 +25,21 @@ _TIMEOUT_S = 900.0
 
 @dataclass(frozen=True)
 class Footprint:
-    """The costs of one configuration in a fresh process.
+    """The costs of one configuration in a fresh process; None where one is not known.
 
     `load_ms` is all that comes before a ready session: `import_ms` is the import of the engine,
     `compile_ms` its preparation of the model, and the rest reads the manifest and takes the sha256
     of the files. `first_ms` is the first answer. `rss_mb` is the peak resident memory of the
     process, interpreter and numpy included, and `steady_mb` what it holds after ten answers, both
-    in MB (10^6 bytes); the latter is None where the system does not tell.
+    in MB (10^6 bytes); not every system tells the latter.
     """
 
-    load_ms: float
-    import_ms: float
-    compile_ms: float
-    first_ms: float
-    rss_mb: float
-    steady_mb: float | None
+    load_ms: float | None = None
+    import_ms: float | None = None
+    compile_ms: float | None = None
+    first_ms: float | None = None
+    rss_mb: float | None = None
+    steady_mb: float | None = None
 
 
 def measure(
@@ -68,7 +68,8 @@ def measure(
     command += ["--batch", str(batch)] if batch else []
     try:
         return Footprint(**told_json(run_python(command, _TIMEOUT_S)))
-    except ChildError as error:
+    # Where memory is short, not even a process may begin.
+    except (ChildError, OSError) as error:
         told = f"{os.fspath(bundle)} ({format}) failed in a fresh process: {error}"
         raise EdgenetError(told) from error
 

@@ -46,7 +46,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class Interference:
-    """What went on beside the measurement; shares are of the processors watched, None is unknown.
+    """What disturbed the measurement; shares are of the processors watched, None is unknown.
 
     `clock_drift` is how much slower the slowest round's arithmetic was than the median round's.
     """
@@ -107,7 +107,7 @@ def between(
 
 
 def spread_warnings(low: float, high: float, middle: float) -> list[str]:
-    """What a result's own figures give away: a median known badly.
+    """A warning where the median is known only roughly, else none.
 
     Args:
         low: Lower end of the interval of the median.
@@ -122,7 +122,7 @@ def read(processors: Collection[int], root: Path = ROOT) -> Counters:
     """Reads Linux's counters: /proc/stat, /proc/pressure/cpu, throttled cores and quotas used up.
 
     Args:
-        processors: The numbers of those that this process may use; work on others is nobody's loss.
+        processors: The numbers of those that this process may use; work on others disturbs nothing.
         root: Where the system's files are.
 
     Sources: proc_stat(5); the kernel's Documentation/accounting/psi.rst and

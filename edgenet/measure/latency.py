@@ -22,6 +22,7 @@ ROUNDS = 20
 """Turns that each session gets."""
 
 PERCENTILES = (50, 90, 95, 99)
+"""Those that are reported."""
 
 _WINDOW = 5
 _STEADY = 0.97
@@ -33,7 +34,7 @@ _REST_SECONDS, _MOST_RESTS = 0.01, 20
 
 @dataclass(frozen=True)
 class Warmup:
-    """The calls before the timed ones: how many, how long in milliseconds, and to what end."""
+    """The calls before the timed ones: their number and time, and whether they became steady."""
 
     runs: int
     ms: float
@@ -76,8 +77,8 @@ class Timing:
 def interleaved(
     calls: Sequence[Call],
     *,
-    runs: int = 100,
-    min_time: float = 1.0,
+    runs: int,
+    min_time: float,
     items: int | Sequence[int] = 1,
     progress: Callable[[int], None] | None = None,
 ) -> list[Timing]:
@@ -87,8 +88,8 @@ def interleaved(
         calls: As for `sample`.
         runs: As for `sample`.
         min_time: As for `sample`.
-        items: Items (images) that one call handles, for the throughput; one number for all or one a
-            call.
+        items: Items (images) that one call handles, for the throughput: one number for all calls,
+            or one for each.
         progress: As for `sample`.
 
     Returns:
@@ -102,8 +103,8 @@ def interleaved(
 def sample(
     calls: Sequence[Call],
     *,
-    runs: int = 100,
-    min_time: float = 1.0,
+    runs: int,
+    min_time: float,
     progress: Callable[[int], None] | None = None,
 ) -> list[Samples]:
     """Times several calls in turns.
@@ -195,7 +196,7 @@ def timed(call: Callable[[], T]) -> tuple[int, T]:
 
 
 def _rest() -> None:
-    """Waits until no thread of this process runs on: it would take a processor from who is next."""
+    """Waits until this process is idle: a thread that still spins would slow the next call down."""
     for _ in range(_MOST_RESTS):
         busy = process_time()
         sleep(_REST_SECONDS)

@@ -20,7 +20,7 @@ _ISA = (
     *("neon", "asimd", "fphp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 )
 INT8_X86 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
-"""What x86 multiplies 8-bit values with at once."""
+"""Those with which x86 multiplies and adds 8-bit values in one instruction."""
 
 
 def describe() -> dict[str, Any]:
@@ -42,10 +42,10 @@ def describe() -> dict[str, Any]:
 
 
 def adds_in_16_bits(isa: Sequence[str]) -> bool:
-    """Whether int8 kernels take three instructions a product, and add two in 16 bits that saturate.
+    """Whether int8 kernels add two products in 16 bits, where they may overflow.
 
-    That is x86 without VNNI: vpmaddubsw, vpmaddwd and vpaddd (Intel's "Deep Learning with AVX-512
-    and DL Boost").
+    That is x86 without VNNI, where a product takes three instructions: vpmaddubsw, vpmaddwd and
+    vpaddd (Intel's "Deep Learning with AVX-512 and DL Boost").
 
     Args:
         isa: The processor's instructions, as `describe` names them.

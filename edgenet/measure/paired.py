@@ -29,7 +29,7 @@ class Evidence:
     """How sure a change is.
 
     `interval` is the 95 % confidence interval of after - before, `p` the probability of a loss at
-    least as large were neither run the better one. `lost` counts the images that only the earlier
+    least as large if both runs were equally good. `lost` counts the images that only the earlier
     run had, `gained` those that only the later one has; None where nothing is counted.
     """
 
@@ -53,7 +53,7 @@ class Energy:
 
 
 def shares(before: Bools, after: Bools) -> Evidence:
-    """Of a share of images, by McNemar's exact test; the interval is in shares."""
+    """The evidence for a change of a share of images: McNemar's exact test, interval in shares."""
     lost = int(np.sum(before & ~after))
     gained = int(np.sum(~before & after))
     low, high = drop_interval(lost, gained, len(before))
@@ -61,11 +61,11 @@ def shares(before: Bools, after: Bools) -> Evidence:
 
 
 def decibels(before: Energy, after: Energy) -> Evidence:
-    """Of the SQNR over all images, in dB.
+    """The evidence for a change of the SQNR over all images, in dB.
 
     The interval is the percentile bootstrap's over images. The p-value is that of a randomization
-    test, which holds for few images too: were the runs equally good, which of an image's two
-    answers is whose would be a coin's toss. 2,000 draws each, the same at every call.
+    test, which holds for few images too: if the runs were equally good, a coin could decide for
+    each image which answer belongs to which run. Both draw 2,000 times, alike at every call.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 13
         (percentiles) and 15 (randomization).

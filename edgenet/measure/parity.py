@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 class Answers:
     """A session's logits, images × classes, and the median time of one call in milliseconds.
 
-    `void` images were answered with NaN or infinity, as half floats can; they count as zeros, so
-    that the statistics of the others still mean something.
+    `void` images were answered with NaN or infinity, as half floats can be.
     """
 
     logits: Logits
@@ -37,9 +36,8 @@ class Answers:
     @classmethod
     def of(cls, logits: Logits, nanoseconds: Sequence[int]) -> Answers:
         """All that was answered, and what the calls took."""
-        void = np.logical_not(np.isfinite(logits).all(axis=1))
-        counted: Logits = np.where(void[:, None], np.float32(0), logits)
-        return cls(counted, float(np.median(nanoseconds)) / 1e6, int(void.sum()))
+        void = len(logits) - int(accuracy.answered(logits).sum())
+        return cls(logits, float(np.median(nanoseconds)) / 1e6, void)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -52,8 +50,9 @@ class Answers:
 class PerImage:
     """What another run on the same images can be compared with, image by image.
 
-    `answers` are top-1 classes, `energy` the sums over an image's logits: of their squares for the
-    reference (the signal), of the squared differences from the reference for a file (the noise).
+    `answers` are top-1 classes (`accuracy.NO_ANSWER` for NaN or infinity). `energy` are sums
+    over an image's logits: for the reference of their squares (the signal), for a file of their
+    squared differences from the reference's (the noise).
     """
 
     answers: Labels
@@ -94,8 +93,8 @@ class CrossAgreement:
 class Parity:
     """Files against the reference on the same images.
 
-    `reference_top1` and `reference_top5` are shares 0..1, None without labels; `reference_p50_ms`
-    is the median of a call of the reference, on the CPU.
+    `reference_top1` and `reference_top5` are shares 0..1, None without labels, the latter also for
+    up to five classes; `reference_p50_ms` is the median of a call of the reference, on the CPU.
     """
 
     images: int
@@ -162,7 +161,7 @@ def compare(
         labels=labels,
         reference=reference.info,
         reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
-        reference_top5=None if labels is None else accuracy.top_k(truth.logits, labels, 5),
+        reference_top5=None if labels is None else accuracy.top5(truth.logits, labels),
         reference_p50_ms=truth.p50_ms,
         reference_per_image=_per_image(truth.logits, truth.logits),
         results=tuple(
@@ -219,8 +218,8 @@ def _held(limits: Callable[[str], Limits], info: SessionInfo) -> Limits:
     return limits(computed(info.precision, info.device_used))
 
 
-def _per_image(logits: Logits, energetic: Logits) -> PerImage:
-    return PerImage(logits.argmax(axis=1), accuracy.energies(energetic))
+def _per_image(logits: Logits, energetic: accuracy.Floats) -> PerImage:
+    return PerImage(accuracy.answers(logits), accuracy.energies(energetic))
 
 
 def _result(
@@ -231,9 +230,10 @@ def _result(
     limits: Limits,
     cpu: Answers | None,
 ) -> Result:
-    found = Fidelity.of(reference, answers.logits, labels)
-    damage = find(reference, answers.logits, labels)
-    per_image = _per_image(answers.logits, reference - answers.logits)
+    kl = accuracy.divergences(reference, answers.logits)
+    found = Fidelity.of(reference, answers.logits, labels, kl)
+    damage = find(reference, answers.logits, kl, labels)
+    per_image = _per_image(answers.logits, reference - accuracy.finite(answers.logits))
     failures = answers.failures + limits.failures(found)
     if cpu is None:
         return Result(info, found, per_image, damage, answers.p50_ms, failures)
@@ -251,7 +251,7 @@ def _cross_agreement(
         CrossAgreement(
             (a, b),
             accuracy.agreement(ours.logits, theirs.logits),
-            accuracy.cosine(ours.logits, theirs.logits),
+            accuracy.cosine(accuracy.finite(ours.logits), accuracy.finite(theirs.logits)),
         )
         for (a, ours), (b, theirs) in pairs
     )

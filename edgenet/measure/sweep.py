@@ -1,4 +1,4 @@
-"""What more images a run bring: each file's batches beside its smallest."""
+"""What larger batches gain: each file with every batch, compared with its smallest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _Timed = tuple[Candidate, Samples]
 def batches(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
     """Every file that ran on hardware with several batches, the smallest batch first.
 
-    `speedup` is how many times as many images a second it makes as with its smallest batch, from
-    turns taken in the same rounds; `interval` its 95 % interval.
+    `speedup` is the throughput over that at the smallest batch, from turns taken in the same
+    rounds; `interval` is its 95 % interval.
     """
     files: dict[tuple[Any, ...], list[_Timed]] = {}
     for candidate, sampled in zip(candidates, samples, strict=True):

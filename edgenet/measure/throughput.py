@@ -2,8 +2,8 @@
 
 OpenVINO has a queue of its own for that. The others get sessions of one thread, each called from a
 thread of Python's that waits in the engine, without the interpreter's lock: LiteRT has no queue for
-the CPU, and ONNX Runtime's `run_async` does less than such sessions, since a call of it takes a
-thread of the pool that its operators share.
+the CPU, and ONNX Runtime's `run_async` is slower than such sessions, since each call occupies a
+thread of the pool that the operators need.
 """
 
 from __future__ import annotations
@@ -46,13 +46,19 @@ class Streams:
     interval: Interval | None
 
 
-def measure(candidates: Sequence[Candidate], images: Sequence[Pixels], count: int) -> list[Streams]:
+def measure(
+    candidates: Sequence[Candidate],
+    images: Sequence[Pixels],
+    count: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[Streams]:
     """Measures files in turns, each in `count` streams on the CPU.
 
     Args:
         candidates: What to measure, open in its engine; streams are opened beside that.
         images: One full batch for each.
         count: Streams, 1 or more.
+        progress: Told the number of rounds done after each of `ROUNDS`, and 0 after the warm-up.
 
     Raises:
         EdgenetError: As `edgenet.load`.
@@ -61,10 +67,12 @@ def measure(candidates: Sequence[Candidate], images: Sequence[Pixels], count: in
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(count))
         opened = [_open(stack, pool, candidate, count) for candidate in candidates]
-        for _ in range(ROUNDS + 1):
+        # The first round is the warm-up.
+        for done in range(ROUNDS + 1):
             for (_, serve), batch, found in zip(opened, images, speeds, strict=True):
                 found.append(_round(serve, batch))
-    # The first round is the warm-up.
+            if progress:
+                progress(done)
     return [
         Streams(way.count, way.method, float(np.median(found[1:])), median_interval(found[1:]))
         for (way, _), found in zip(opened, map(np.asarray, speeds), strict=True)
@@ -104,7 +112,7 @@ def _stream(session: Session, images: Pixels, ends: float) -> int:
 
 
 def _round(serve: Serve, images: Pixels) -> float:
-    """Images a second of all streams in one round; what began in time counts."""
+    """Images a second of all streams in one round; a run that began in time counts in full."""
     started = perf_counter()
     runs = serve(images, started + _SECONDS)
     return runs * len(images) / (perf_counter() - started)

@@ -35,7 +35,7 @@ def ran_on(result: Document) -> str:
 
 
 def per_second(images: float | None) -> str:
-    """Images a second; few of them with a decimal, lest it be none."""
+    """Images a second; below 10 with a decimal, so that few do not become 0."""
     return number(images, 1 if images is not None and images < 10 else 0)
 
 
@@ -49,6 +49,7 @@ COLUMNS: tuple[_Column, ...] = (
     ("batch", ">", _name("batch")),
     ("p50 ms", ">", _percentile("p50_ms")),
     ("p90 ms", ">", _percentile("p90_ms")),
+    ("p95 ms", ">", _percentile("p95_ms")),
     ("p99 ms", ">", _percentile("p99_ms")),
     ("images/s", ">", lambda result: per_second(result["throughput_per_s"])),
     ("load ms", ">", _figure("load_ms", 0)),
@@ -59,6 +60,8 @@ COLUMNS: tuple[_Column, ...] = (
     ("warm-up", ">", _name("warmup_runs")),
 )
 """A result's columns: title, alignment, cell."""
+
+_TAILS = ("p90 ms", "p95 ms", "p99 ms")
 
 BATCHES = "several images a run"
 
@@ -77,7 +80,7 @@ SLOWEST = 12
 
 
 def text(document: Document) -> str:
-    """The console's report: a table, then what spoils it, then who differs from the first."""
+    """The console's report: a table, what spoils it, and how others compare with the first."""
     blocks = [f"{above}\n{render(*grid)}" for above, grid in _grids(document)]
     blocks += ["\n".join(lines) for lines in _lists(document) if lines]
     timed = end_to_end(document)
@@ -89,7 +92,7 @@ def text(document: Document) -> str:
 def markdown(document: Document) -> str:
     """The same, as GitHub's Markdown."""
     parts = ["## edgenet bench"]
-    parts += [f"{above}\n\n{md.table(*grid)}" for above, grid in _grids(document)]
+    parts += [f"{md.escaped(above)}\n\n{md.table(*grid)}" for above, grid in _grids(document)]
     parts += [md.bullets(lines) for lines in _lists(document) if lines]
     timed = end_to_end(document)
     if timed:
@@ -98,7 +101,7 @@ def markdown(document: Document) -> str:
 
 
 def measured(document: Document) -> list[Document]:
-    """The results whose times tell a speed."""
+    """The results on hardware: only their times say how fast a device is."""
     return [result for result in document["results"] if result["emulated"] is None]
 
 
@@ -119,7 +122,7 @@ def measured_grid(document: Document) -> Grid:
 
 
 def emulated_grid(document: Document) -> Grid:
-    """The same of what a software driver or an emulator computed: `EMULATED` says what it is."""
+    """The same for what a software driver or an emulator computed; `EMULATED` is its title."""
     found = [{**r, **r["emulated"]} for r in document["results"] if r["emulated"] is not None]
     return _grid(found, shared=False)
 
@@ -156,14 +159,20 @@ def _grids(document: Document) -> list[tuple[str, Grid]]:
 
 
 def _grid(results: list[Document], shared: bool) -> Grid:
+    """The table; a percentile for which no result has enough runs gets no column."""
+    shown = [
+        (title, align, cell)
+        for title, align, cell in COLUMNS
+        if title not in _TAILS or any(cell(result) != "–" for result in results)
+    ]
     rows = [
         [
             _marked(title, cell(result), shared or bool(result["warnings"]))
-            for title, _, cell in COLUMNS
+            for title, _, cell in shown
         ]
         for result in results
     ]
-    return [title for title, _, _ in COLUMNS], rows, "".join(align for _, align, _ in COLUMNS)
+    return [title for title, _, _ in shown], rows, "".join(align for _, align, _ in shown)
 
 
 def title(document: Document) -> str:
@@ -264,9 +273,8 @@ def _profile_text(result: Document) -> str:
 
 def _profile_markdown(result: Document) -> str:
     table = md.table(PROFILE_HEADERS, profile_rows(result, SLOWEST), PROFILE_ALIGN)
-    return "\n\n".join(
-        [f"### {profile_title(result)}", md.bullets(result["profile"]["findings"]), table]
-    )
+    heading = f"### {md.escaped(profile_title(result))}"
+    return "\n\n".join([heading, md.bullets(result["profile"]["findings"]), table])
 
 
 def _compared(pair: Document) -> str:

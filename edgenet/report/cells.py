@@ -19,7 +19,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """So many of what `noun` is one of."""
+    """A count with its noun, as in "1 image" or "2 images"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
@@ -28,8 +28,8 @@ def measured(value: float | None, interval: Sequence[float] | None, fewest: int 
 
     Args:
         value: The number; a dash stands for None.
-        interval: Its 95 % confidence interval, or None: two digits, and nothing behind them.
-        fewest: Decimals that it has however wide the interval is.
+        interval: Its 95 % confidence interval; None gives two decimals and no "±".
+        fewest: The fewest decimals, however wide the interval is.
     """
     if value is None or interval is None:
         return number(value)

@@ -43,7 +43,7 @@ _VERDICTS = {"kept": "kept", "worse": "worse", "unsure": "perhaps worse"}
 
 
 def text(document: Document) -> str:
-    """The console's report: a row for the reference, one a file, then each against each."""
+    """The console's report: a row for the reference and one for each file, then how files agree."""
     pairs = ", ".join(
         f"{' and '.join(pair['formats'])} {number(pair['agreement'], 4)}"
         for pair in document["cross_agreement"]
@@ -56,9 +56,9 @@ def text(document: Document) -> str:
 
 
 def markdown(document: Document) -> str:
-    """The same as GitHub's Markdown, with what failed, the rule, and the images worst hit."""
+    """The same as GitHub's Markdown, with what failed, the baseline's rule and the worst images."""
     verdict = "passed" if document["passed"] else "**failed**"
-    parts = [f"## edgenet check: {verdict}", title(document)]
+    parts = [f"## edgenet check: {verdict}", md.escaped(title(document))]
     parts += [md.bullets(lines) for lines in (failures(document),) if lines]
     parts.append(md.table(*grid(document)))
     if document["baseline"] is not None:
@@ -69,7 +69,7 @@ def markdown(document: Document) -> str:
 
 
 def title(document: Document) -> str:
-    """What was compared on."""
+    """How many images were compared, and where they are from."""
     return f"{counted(document['images'], 'image')} of {document['images_source']}"
 
 
@@ -84,7 +84,7 @@ def failures(document: Document) -> list[str]:
 
 
 def grid(document: Document) -> Grid:
-    """Titles, cells and alignment: a row for the reference and one a file.
+    """Titles, cells and alignment: a row for the reference and one for each file.
 
     A column of devices that would be empty throughout is left out.
     """
@@ -116,18 +116,20 @@ def changes(document: Document) -> Grid:
 
 
 def missed(result: Document, figure: str) -> bool:
-    """Whether a file did not keep the limit of a figure, as it is named there."""
+    """Whether a file missed the limit of a figure, named as its failures name it ("agreement")."""
     # A failure begins with the figure; one beside the CPU is of another comparison.
     return any(failure.startswith(f"the {figure} is ") for failure in result["failures"])
 
 
 def changed(image: Document) -> bool:
-    """Whether one of the images worst hit is answered otherwise than by the reference."""
+    """Whether the file's answer to one of the images worst hit differs from the reference's."""
     return bool(image["reference"]["index"] != image["ours"]["index"])
 
 
 def answered(answer: Document) -> str:
-    """A class and how probable it is."""
+    """A class and how probable it is; the name alone where there was no answer."""
+    if answer["probability"] is None:
+        return str(answer["name"])
     return f"{answer['name']} ({percent(answer['probability'], 0)})"
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 BY = {"software": "a software driver", "emulator": "an emulator"}
 """Who computed, where it was no hardware, by the device's kind."""
 
+_FEW = 0.1
+
 
 def split_times(kind: str, times: Mapping[str, Any]) -> dict[str, Any]:
     """Times that tell a speed stay as they are; others move to "emulated" and leave None behind.
@@ -29,6 +31,24 @@ def split_times(kind: str, times: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "hardware":
         return {**times, "emulated": None}
     return {**dict.fromkeys(times), "emulated": dict(times)}
+
+
+def outside(fraction: float | None, tolerated: float = 0.0) -> str | None:
+    """What of a model the CPU runs without the engine's fast kernels, in a few words.
+
+    Args:
+        fraction: The share of the operators that those kernels run, 0..1; None if unknown.
+        tolerated: The share outside them of which nothing is said.
+    """
+    if fraction is None or 1 - fraction <= tolerated:
+        return None
+    # LiteRT and tflite-runtime alone have a second set of kernels on the CPU.
+    return f"{1 - fraction:.0%} of the operators run outside XNNPACK (the engine's fast kernels)"
+
+
+def slow(info: SessionInfo) -> str | None:
+    """That a session on the CPU runs more than a few operators outside the fast kernels."""
+    return outside(info.delegated_fraction, _FEW) if info.device_used == "cpu" else None
 
 
 def where(info: SessionInfo) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def dumps(document: Mapping[str, Any]) -> str:
-    """JSON with a key a line, and each list of plain values on one line, however long.
+    """JSON with each key on its own line, and each list of plain values on one, however long.
 
     Raises:
         ValueError: A number is NaN or infinite.

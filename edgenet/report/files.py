@@ -9,7 +9,7 @@ from edgenet.errors import UsageError
 
 
 def require_writable(path: str | None, option: str) -> None:
-    """Refuses a path before the work whose report it is for; None is no path.
+    """Refuses a path that cannot be written, before the work begins; None is no path.
 
     Args:
         path: Where a report is to go; what is there stays as it is.
@@ -50,7 +50,7 @@ def _try(path: str) -> None:
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        # A pipe would take the end of this for the end of the report.
+        # The reader of a pipe would take this closing for the end of the report.
         if Path(path).is_fifo():
             return
         os.close(os.open(path, os.O_WRONLY))

@@ -1,4 +1,4 @@
-"""Why a file is no faster: what its profile and the processor give away, in words."""
+"""Why a file is no faster: what its profile and the processor show, in words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from edgenet.measure.machine import INT8_X86, adds_in_16_bits
 from edgenet.measure.profiling.operators import Operator, Profile, speed
+from edgenet.report.devices import outside
 
 _WORTH_TELLING = 0.05
 _SLOW_DEPTHWISE = 0.10
@@ -30,7 +31,7 @@ def explain(
         delegated_fraction: The share of operators that the engine's fast kernels run, 0..1.
         peak: 10^9 multiply-accumulates a second that this machine reaches in this precision.
     """
-    found = [_instructions(precision, isa), _delegate(delegated_fraction)]
+    found = [_instructions(precision, isa), outside(delegated_fraction)]
     parts: list[tuple[str, Callable[[Operator], bool]]] = [
         ("changes of layout or type", lambda operator: operator.moves)
     ]
@@ -60,12 +61,6 @@ def _instructions(precision: str, isa: Sequence[str]) -> str | None:
         return None
     lacking = "VNNI or AMX" if adds_in_16_bits(isa) else "dot products (asimddp) or i8mm"
     return f"this processor has no {lacking}: an 8-bit product takes several instructions"
-
-
-def _delegate(fraction: float | None) -> str | None:
-    if fraction is None or fraction >= 1:
-        return None
-    return f"{1 - fraction:.0%} of the operators run outside the engine's fast kernels"
 
 
 def _depthwise(profile: Profile) -> str | None:

@@ -72,12 +72,13 @@ def _summary(document: Document, results: list[Document]) -> str:
 def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
     fastest = min(results, key=lambda result: result["p50_ms"])
     smallest = min(results, key=lambda result: result["bytes"])
-    leanest = min(results, key=lambda result: result["rss_mb"])
+    weighed = [result for result in results if result["rss_mb"] is not None]
+    leanest = sorted(weighed, key=lambda result: float(result["rss_mb"]))[:1]
     return [
         (f"fastest: {_label(fastest)}", f"{_p50(fastest)} ms", ""),
         ("at that, images a second", bench.per_second(fastest["throughput_per_s"]), ""),
         (f"smallest: {_label(smallest)}", f"{smallest['bytes'] / 1e6:.1f} MB", ""),
-        (f"peak memory: {_label(leanest)}", f"{leanest['rss_mb']:.0f} MB", ""),
+        *((f"peak memory: {_label(each)}", f"{each['rss_mb']:.0f} MB", "") for each in leanest),
     ]
 
 

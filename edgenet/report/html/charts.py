@@ -32,7 +32,7 @@ class Point:
 
 
 def frontier(points: Sequence[Point], accuracy: str) -> str:
-    """Accuracy over time, one numbered disc a file, its area its size; the line joins the best.
+    """Accuracy over time: a numbered disc for each file, sized as the file; a line joins the best.
 
     Args:
         points: The files, one at least with a time; one without is a line at its accuracy.
@@ -63,9 +63,9 @@ def frontier(points: Sequence[Point], accuracy: str) -> str:
 
 
 def distributions(results: Sequence[dict[str, Any]]) -> str:
-    """The times of single runs, a row a result: a histogram, p50 with its interval, p90, p99.
+    """The times of single runs, a row for each result: histogram, p50 with interval, p90, p99.
 
-    Few rows a picture, all with the same axis: paper breaks between pictures and in none.
+    Each picture has few rows, all the same axis: print breaks between pictures, never in one.
     """
     right = max(result["histogram"]["high_ms"] for result in results) * 1.04
     count = math.ceil(len(results) / _ROWS)
@@ -86,7 +86,7 @@ def _rows(results: Sequence[dict[str, Any]], right: float) -> str:
 
 
 def over_time(results: Sequence[dict[str, Any]]) -> str:
-    """The p50 of each round over the median of all rounds: what drifts, drifts for all alike."""
+    """The p50 of each round over the median of all rounds: a drift of the machine shows in all."""
     top, height = 10, 150
     bottom = top + height
     ratios = [_relative(result["rounds_p50_ms"]) for result in results]

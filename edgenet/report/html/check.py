@@ -71,8 +71,8 @@ def _summary(document: Document) -> str:
 
 
 def _figures(result: Document) -> list[tuple[str, str, str]]:
-    """What a file kept, each figure toned by its own limit."""
-    # What missed its limit by little must not look like it.
+    """A file's figures, each green or red by its own limit."""
+    # A figure that just misses its limit must not be rounded to the limit.
     missed = check.missed(result, "agreement")
     agreement = percent(result["agreement"], 2 if missed else 1)
     found = [(f"{result['format']}: agreement", agreement, _tone(missed))]
@@ -100,7 +100,7 @@ def _frontier(document: Document) -> str:
     return frontier(
         [first if alike else replace(first, ms=None), *points],
         name,
-        "Times are by the way, one run an image; edgenet bench measures them well. "
+        "Times are rough, one run for each image; edgenet bench measures them properly. "
         "The line joins the files that no other beats in both. A disc's area is the file's size."
         + ("" if alike else " The reference ran on another device: a line without a time."),
     )

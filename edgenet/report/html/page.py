@@ -103,7 +103,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> 
 
 
 def framed(head: str, body: str, kind: str = "") -> str:
-    """A table of a row of `<th>` and of rows; paper repeats the first atop each page.
+    """A table with a header row, which print repeats at the top of each page.
 
     Args:
         head: The cells of the header.
@@ -117,7 +117,7 @@ def framed(head: str, body: str, kind: str = "") -> str:
 
 
 def facts(rows: Sequence[Sequence[str]]) -> str:
-    """What is so, name by name."""
+    """A table of two columns: name and value."""
     body = "".join(
         f"<tr>{_cell('td', name, '')}{_cell('td', fact, '')}</tr>" for name, fact in rows
     )
@@ -146,7 +146,7 @@ def folded(summary: str, value: Mapping[str, Any] | Sequence[Any]) -> str:
 
 
 def machine(found: Mapping[str, Any]) -> str:
-    """What it was measured on."""
+    """The machine that was measured on, as a table."""
     engines = ", ".join(f"{name} {version}" for name, version in found["engines"].items())
     rows = [
         ["processor", found["cpu"]],

@@ -69,6 +69,36 @@ def test_more_threads_than_cores_spoil_the_figure(capsys, tiny_bundle):
     assert "64 threads share" in out
 
 
+def test_a_fresh_process_that_is_killed_costs_its_own_figures_alone(
+    capsys, monkeypatch, tiny_bundle, tmp_path
+):
+    (tmp_path / "ai_edge_litert").mkdir()
+    kill = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    (tmp_path / "ai_edge_litert" / "__init__.py").write_text(kill)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    page, text = tmp_path / "bench.html", tmp_path / "bench.md"
+    asked = [tiny_bundle, *QUICK, "--format", "tflite,onnx", "--html", page, "--markdown", text]
+    code, out, _ = bench(capsys, *asked, "--json")
+    killed, sound = json.loads(out)["results"]
+    assert code == 0
+    for key in ("load_ms", "import_ms", "compile_ms", "first_ms", "rss_mb", "steady_mb"):
+        assert killed[key] is None
+        assert sound[key] > 0
+    assert killed["p50_ms"] > 0
+    (line,) = [line for line in killed["warnings"] if line.startswith("no load times or memory: ")]
+    assert line.endswith("failed in a fresh process: it crashed (SIGKILL)")
+    assert "no load times or memory" in page.read_text()
+    assert "| – | – | – | – |" in text.read_text()
+
+
+@pytest.mark.usefixtures("without_xnnpack")
+def test_operators_outside_the_fast_kernels_are_told(capsys, tiny_bundle):
+    _, out, _ = bench(capsys, tiny_bundle, *QUICK, "--format", "tflite,onnx")
+    (line,) = [line for line in out.splitlines() if "outside" in line]
+    assert line.startswith(f"! {tiny_bundle} tflite, threads ")
+    assert line.endswith(": 100% of the operators run outside XNNPACK (the engine's fast kernels)")
+
+
 def test_other_bundles_are_compared_with_the_first(capsys, tiny_float_bundle, tiny_bundle):
     asked = [tiny_float_bundle, tiny_bundle, "--runs", 20, "--min-time", 0, "--format", "tflite"]
     document = json.loads(bench(capsys, *asked, "--json")[1])
@@ -210,6 +240,10 @@ def test_the_result_is_printed_even_if_a_report_fails(capsys, monkeypatch, tiny_
         (["{tmp}"], 1, "is not a bundle"),
         (["{bundle}", "--runs", "0"], 2, "--runs 0"),
         (["{bundle}", "--streams", "0"], 2, "--streams 0"),
+        (["{bundle}", "--streams", "2", "--device", "gpu"], 2, "leave --device gpu off"),
+        (["{bundle}", "--streams", "2", "--device", "npu"], 2, "leave --device npu off"),
+        (["{bundle}", "--percentile", "97"], 2, "bench reports p50, p90, p95 and p99"),
+        (["{bundle}", "--percentile", "0"], 2, "--percentile 0"),
         (["{bundle}", "--threads", "10000"], 2, "ask for 1 to 64"),
         (["{bundle}", "--end-to-end"], 2, "--image FILE"),
         (["{bundle}", "--runs", "1", "--min-time", "0", "--html", "{tmp}"], 2, "--html"),
@@ -237,6 +271,14 @@ def test_threads_are_whole_numbers(capsys, tiny_bundle, threads):
         main(["bench", str(tiny_bundle), f"--threads={threads}"])
     assert caught.value.code == 2
     assert "whole numbers from 1, separated by commas" in capsys.readouterr().err
+
+
+def test_what_a_device_leaves_to_the_cpu_is_told(capsys, tiny_bundle):
+    require(GPUS[1])
+    asked = [tiny_bundle, *QUICK, "--format", "onnx", "--device", "gpu", "--allow-fallback"]
+    (result,) = json.loads(bench(capsys, *asked, "--json")[1])["results"]
+    left = f"{100 * (1 - result['delegated_fraction']):.0f} % of the operators"
+    assert any(line.startswith(left) and line.endswith("cpu") for line in result["warnings"])
 
 
 def test_emulated_times_are_never_among_the_measured(capsys, tiny_float_bundle):

@@ -58,6 +58,16 @@ def test_the_table_shows_labels_and_where_it_ran(
     assert photo in out
 
 
+@pytest.mark.usefixtures("without_xnnpack")
+def test_operators_outside_the_fast_kernels_are_told(
+    tiny_bundle: Path, photo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(tiny_bundle), photo, "--format", "tflite"]) == 0
+    where = capsys.readouterr().out.splitlines()[0]
+    assert "ran on cpu (none, threads " in where
+    assert ", 100% of the operators run outside XNNPACK (the engine's fast kernels))" in where
+
+
 def test_a_broken_image_does_not_stop_the_rest(
     tiny_bundle: Path, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -46,6 +47,37 @@ def test_agreement_counts_equal_top1():
 
 def test_top1_counts_labels_met():
     assert accuracy.top1(np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])) == 0.75
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_image_without_an_answer_agrees_with_nothing_and_is_never_right(value):
+    logits = np.full((4, 10), value, np.float32)
+    logits[3] = np.eye(10, dtype=np.float32)[0]
+    labels = np.zeros(4, np.int64)
+    assert accuracy.answers(logits).tolist() == [accuracy.NO_ANSWER] * 3 + [0]
+    assert accuracy.top1(logits, labels) == 0.25
+    assert accuracy.top5(logits, labels) == 0.25
+    assert accuracy.agreement(np.zeros((4, 10), np.float32), logits) == 0.25
+    assert accuracy.agreement(logits, logits) == 0.25
+    assert np.isfinite(accuracy.divergences(np.zeros((4, 10), np.float32), logits)).all()
+
+
+@pytest.mark.parametrize(("classes", "told"), [(2, None), (5, None), (6, 1.0)])
+def test_top5_is_told_where_it_says_something(classes, told):
+    logits = np.eye(classes, dtype=np.float32)
+    assert accuracy.top5(logits, np.arange(classes)) == told
+
+
+def test_divergences_are_those_of_single_rows_and_take_little_memory():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 4000, 200)).astype(np.float32)
+    tracemalloc.start()
+    found = accuracy.divergences(a, b)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < a.nbytes
+    rows = [accuracy.divergences(a[at : at + 1], b[at : at + 1])[0] for at in (0, 255, 256, 3999)]
+    assert found[[0, 255, 256, 3999]] == pytest.approx(rows)
 
 
 @given(logits_pair(), st.sampled_from([2.0**k for k in range(-6, 7)]))

@@ -170,6 +170,22 @@ def broken(key: str) -> dict[str, Any]:
     return document
 
 
+def test_an_image_without_an_answer_is_an_image_lost(tmp_path):
+    document = check_document()
+    document["results"][0]["answers"][:20] = [None] * 20
+    counted(document)
+    (change,) = [
+        change
+        for change in found(document).changes
+        if (change.format, change.measure) == ("tflite", "agreement")
+    ]
+    assert (change.verdict, change.evidence.gained) == ("worse", 0)
+    assert change.evidence.lost == 19
+    file = tmp_path / "baseline.json"
+    file.write_text(json.dumps(document))
+    assert baseline.read(str(file)) == document
+
+
 @pytest.mark.parametrize("key", ["short", "labels", "answers", "agreement", "device_used"])
 def test_a_file_that_lacks_something_is_no_baseline(key, tmp_path):
     file = tmp_path / "baseline.json"
@@ -192,7 +208,7 @@ def test_a_file_that_lacks_something_is_no_baseline(key, tmp_path):
         ({"format": ["onnx"]}, 'results[0].format is ["onnx"] rather than text'),
         ({"noise": ["x"]}, 'results[0].noise is ["x"] rather than a list of 100 sums'),
         ({"noise": [-1.0] * 100}, "results[0].noise is [-1.0, -1.0"),
-        ({"answers": [0.5] * 100}, "rather than a list of 100 classes"),
+        ({"answers": [0.5] * 100}, "rather than a list of 100 classes or null"),
     ],
 )
 def test_a_result_that_is_not_what_check_writes_is_named(change, message, tmp_path):

@@ -12,8 +12,12 @@ REFERENCE = np.array([[4, 0, 0], [2, 1, 0], [0, 3, 0], [0, 0, 5]], np.float32)
 OURS = np.array([[4, 0, 0], [1, 2, 0], [0, 1, 0], [0, 0, 5]], np.float32)
 
 
+def find(reference, ours, labels=None) -> damage.Damage:
+    return damage.find(reference, ours, accuracy.divergences(reference, ours), labels)
+
+
 def test_changed_answers_come_before_those_that_lost_certainty():
-    found = damage.find(REFERENCE, OURS)
+    found = find(REFERENCE, OURS)
     assert found.changed == 1
     assert [image.number for image in found.worst][:2] == [1, 2]
     worst = found.worst[0]
@@ -24,9 +28,9 @@ def test_changed_answers_come_before_those_that_lost_certainty():
 
 def test_a_class_is_charged_with_what_it_lost_and_credited_with_what_it_gained():
     labels = np.array([0, 0, 1, 2])
-    (only,) = damage.find(REFERENCE, OURS, labels).classes
+    (only,) = find(REFERENCE, OURS, labels).classes
     assert (only.index, only.images, only.lost, only.gained) == (0, 2, 1, 0)
-    (only,) = damage.find(OURS, REFERENCE, labels).classes
+    (only,) = find(OURS, REFERENCE, labels).classes
     assert (only.lost, only.gained) == (0, 1)
 
 
@@ -34,13 +38,23 @@ def test_the_classes_that_lost_most_come_first():
     labels = np.array([0, 1, 1, 1, 2, 2])
     before = np.eye(3, dtype=np.float32)[labels]
     after = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 0, 2]]
-    assert [found.index for found in damage.find(before, after, labels).classes] == [1, 2]
+    assert [found.index for found in find(before, after, labels).classes] == [1, 2]
+
+
+def test_an_image_without_an_answer_has_changed_whatever_the_reference_says():
+    ours = REFERENCE.copy()
+    ours[0, 2] = np.nan
+    found = find(REFERENCE, ours, np.array([0, 0, 1, 2]))
+    assert found.changed == 1
+    assert (found.worst[0].number, found.worst[0].ours) == (0, damage.Answer(None, None))
+    assert np.isfinite(found.worst[0].kl)
+    assert [(each.index, each.lost) for each in found.classes] == [(0, 1)]
 
 
 def test_at_most_a_dozen_images_are_kept():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(50, 4))
-    assert len(damage.find(logits, logits + 1e-3).worst) == damage.WORST
+    assert len(find(logits, logits + 1e-3).worst) == damage.WORST
 
 
 @pytest.mark.parametrize(("k", "share"), [(1, 0.25), (2, 0.75), (3, 1.0)])

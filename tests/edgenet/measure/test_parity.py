@@ -7,7 +7,7 @@ import pytest
 
 from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch
-from edgenet.measure import parity
+from edgenet.measure import accuracy, parity
 from edgenet.measure.limits import Limits
 from edgenet.runtime import load
 
@@ -123,10 +123,9 @@ def test_progress_tells_the_images_done(reference):
     assert told == [3, 6, 7]
 
 
-def test_images_without_an_answer_count_as_zeros_and_are_told():
+def test_images_without_an_answer_are_told():
     logits = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 0.0]], np.float32)
     answers = parity.Answers.of(logits, [3_000_000, 5_000_000])
-    assert answers.logits.tolist() == [[1.0, 2.0], [0.0, 0.0], [0.0, 0.0]]
     assert answers.p50_ms == 4.0
     assert answers.failures == ("2 of 3 images answered with NaN or infinity",)
     assert parity.Answers.of(logits[:1], [1]).failures == ()
@@ -151,8 +150,34 @@ def test_a_file_that_overflows_fails_and_the_others_are_still_told(reference, on
     broken, sound = found.results
     assert broken.failures[0] == "3 of 7 images answered with NaN or infinity"
     assert np.isfinite(broken.fidelity.sqnr_db)
+    assert np.isfinite(broken.per_image.energy).all()
+    assert broken.per_image.answers[[0, 3, 6]].tolist() == [-1, -1, -1]
+    assert broken.fidelity.agreement == sound.fidelity.agreement - 3 / 7
+    assert found.cross_agreement[0].agreement == broken.fidelity.agreement
     assert sound.passed
     assert not found.passed
+
+
+def test_a_file_that_never_answers_is_never_right(reference, onnx):
+    """Class 0 is the label of all, and the first of the classes where all are equal."""
+    never = Overflowing(onnx, 1)
+    (result,) = parity.compare(reference, [never], batches(reference, labels=[0] * 7)).results
+    assert (result.fidelity.top1, result.fidelity.top5) == (0, 0)
+    assert result.fidelity.agreement == 0
+    assert result.damage.changed == 7
+
+
+def test_divergences_are_computed_once_a_file(monkeypatch, reference, onnx):
+    computed = []
+    compute = accuracy.divergences
+
+    def counted(*logits):
+        computed.append(1)
+        return compute(*logits)
+
+    monkeypatch.setattr(accuracy, "divergences", counted)
+    parity.compare(reference, [reference, onnx], batches(reference))
+    assert len(computed) == 2
 
 
 def test_a_reference_that_overflows_is_nothing_to_compare_with(reference, onnx):

@@ -70,13 +70,28 @@ def test_a_comparison_ends_in_a_verdict(ratio, differs, words):
     assert bench.verdict({"ratio": ratio, "differs": differs}) == words
 
 
+def test_a_percentile_has_a_column_where_some_result_has_it():
+    document = bench_document()
+    assert [name for name in ("p90 ms", "p95 ms", "p99 ms") if name in bench.text(document)] == [
+        *("p90 ms", "p95 ms")
+    ]
+    document["results"][1]["p99_ms"] = 7.5
+    first, second = bench.text(document).splitlines()[3:5]
+    assert "–" in first.split()
+    assert "7.50" in second.split()
+    for result in document["results"]:
+        result.update(p90_ms=None, p95_ms=None)
+    assert "p9" not in bench.text(document).replace("p99 ms", "")
+
+
 def test_markdown_is_a_table_that_a_name_cannot_break():
     document = bench_document()
     document["results"][0]["bundle"] = "a|b_c"
     lines = bench.markdown(document).splitlines()
     header = next(line for line in lines if line.startswith("| bundle"))
     rows = [line for line in lines if line.startswith("| ")]
-    assert header.count("|") == len(bench.COLUMNS) + 1
+    # All columns but that of p99.
+    assert header.count("|") == len(bench.COLUMNS)
     assert "a\\|b\\_c" in rows[2]
     assert all(row.replace("\\|", "").count("|") == header.count("|") for row in rows)
 

@@ -62,6 +62,17 @@ def test_only_answers_that_changed_are_listed(changed, kept, heading, listed):
     assert "same.jpg" not in text
 
 
+def test_an_image_without_an_answer_and_a_top5_that_says_nothing_are_told_so():
+    document = check_document()
+    document["reference"]["top5"] = None
+    for result in document["results"]:
+        result["top5"] = None
+        void = {"index": None, "probability": None, "name": "no answer"}
+        result["damage"]["worst"][0]["ours"] = void
+    assert "one.jpg: a (50 %) became no answer\n" in check.markdown(document)
+    assert " 75.0 %      – " in check.text(document)
+
+
 def test_one_image_is_not_several():
     assert check.title({"images": 1, "images_source": "photos"}) == "1 image of photos"
     assert check.title({"images": 2, "images_source": "photos"}) == "2 images of photos"

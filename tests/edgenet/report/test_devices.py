@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenet.report.devices import split_times
+from edgenet.report.devices import outside, split_times
 
 TIMES = st.dictionaries(st.text(min_size=1).filter("emulated".__ne__), st.floats(0, 1e6))
 
@@ -21,3 +21,14 @@ def test_nothing_else_has_a_time_of_hardware(kind: str, times: dict[str, float])
     assert found.pop("emulated") == times
     assert set(found) == set(times)
     assert all(value is None for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("fraction", "told"),
+    [(None, None), (1.0, None), (0.95, None), (0.85, "15% of"), (0.03, "97% of"), (0.0, "100% of")],
+)
+def test_what_the_fast_kernels_leave_is_told_where_it_is_more_than_a_little(
+    fraction: float | None, told: str | None
+) -> None:
+    found = outside(fraction, tolerated=0.1)
+    assert (found and found.split(" the ")[0]) == told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from edgenet.measure.profiling import peak
@@ -79,6 +81,16 @@ def test_peaks_are_measured_in_both_engines_and_the_best_counts():
     top = peak.best(found)
     assert top["fp32"] == max(one.fp32 for one in found) > 0
     assert peak.best([]) is None
+
+
+@pytest.mark.parametrize("code", ["raise ImportError('libfoo.so')", "", "raise OSError"])
+def test_an_engine_that_is_broken_has_no_peak_and_spoils_none(monkeypatch, tmp_path, code):
+    (tmp_path / "onnxruntime.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    assert [one.engine for one in peak.measure(1)] == ["openvino"]
+    # What was imported there is not for other tests.
+    sys.modules.pop("onnxruntime", None)
 
 
 def test_the_hand_written_product_is_sound_onnx():

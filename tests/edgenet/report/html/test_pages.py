@@ -184,6 +184,18 @@ def test_the_reference_is_in_the_picture_of_accuracy_latency_and_size():
     assert row in text
 
 
+@pytest.mark.parametrize(
+    ("known", "tiles"), [((90.0, 80.0), 1), ((None, 80.0), 1), ((None, None), 0)]
+)
+def test_memory_that_is_not_known_is_not_the_least(known, tiles):
+    document = bench_document()
+    for result, megabytes in zip(document["results"], known, strict=True):
+        result["rss_mb"] = megabytes
+    text = bench.page(document)
+    assert text.count("peak memory: ") == tiles
+    assert text.count('<b class="">80 MB</b>') == tiles
+
+
 def test_a_reference_that_ran_elsewhere_is_a_line_without_a_time():
     document = check_document()
     for result in document["results"]:

@@ -1,0 +1,44 @@
+"""Files that are compared take their turns in succession, and each gets its own times."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from edgenet.measure import bench, latency
+from edgenet.measure.candidates import Request, open_all, turns
+
+
+def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
+    monkeypatch, tiny_float_bundle, tiny_bundle
+):
+    request = Request(
+        (str(tiny_float_bundle), str(tiny_bundle)),
+        ("tflite", "onnx"),
+        threads=(1, 2),
+        runs=2,
+        min_time=0.0,
+    )
+    taken = []
+
+    def sample(calls, **effort):
+        found = take(calls, **effort)
+        taken.extend(zip((call.func.__self__ for call in calls), found, strict=True))
+        return found
+
+    take = latency.sample
+    monkeypatch.setattr(latency, "sample", sample)
+    with ExitStack() as stack:
+        candidates = open_all(stack, request)
+        order = [candidates[index] for index in turns(candidates)]
+        document = bench.measure(request, candidates, lambda *_: None)
+    assert [(one.path, one.setting[0], one.setting[2]) for one in order] == [
+        (path, format, threads)
+        for threads in (1, 2)
+        for format in ("tflite", "onnx")
+        for path in request.bundles
+    ]
+    assert [session for session, _ in taken] == [one.session for one in order]
+    times = {session: samples.medians().tolist() for session, samples in taken}
+    for candidate, result in zip(candidates, document["results"], strict=True):
+        assert (result["bundle"], result["threads"]) == (candidate.path, candidate.setting[2])
+        assert result["rounds_p50_ms"] == times[candidate.session]
