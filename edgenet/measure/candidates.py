@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,8 @@ def open_all(
     Args:
         stack: What owns the sessions.
         request: What to open.
-        say: Told of a format that is left out, as `open_formats` tells it.
+        say: Told of a format that is left out, as `open_formats` tells it, and of one that takes
+            fewer threads than were asked for.
 
     Raises:
         FixedBatchError: No file runs with any of the batches asked for.
@@ -133,4 +135,18 @@ def open_all(
             found += [Candidate(path, bundle, session) for session in sessions]
     if refused and not found:
         raise refused
-    return found
+    return _once_each(found, say or (lambda line: None))
+
+
+def _once_each(candidates: Sequence[Candidate], say: Callable[[str], None]) -> list[Candidate]:
+    """Without those that an engine runs as it does another: OpenVINO takes no more than all cores.
+
+    They stay open, and cost nothing while they are not called.
+    """
+    found: dict[tuple[Any, ...], Candidate] = {}
+    for candidate in candidates:
+        place = (candidate.path, *candidate.setting)
+        if found.setdefault(place, candidate) is not candidate:
+            threads = candidate.session.info.threads
+            say(f"{candidate.session.info.format} takes {threads} threads at most: measured once")
+    return list(found.values())

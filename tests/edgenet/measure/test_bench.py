@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from edgenet.measure import bench, latency
 from edgenet.measure.candidates import Request, open_all, turns
+from edgenet.runtime.devices import cpu_threads
 
 
 def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
@@ -42,3 +43,15 @@ def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
     for candidate, result in zip(candidates, document["results"], strict=True):
         assert (result["bundle"], result["threads"]) == (candidate.path, candidate.setting[2])
         assert result["rounds_p50_ms"] == times[candidate.session]
+
+
+def test_what_an_engine_runs_as_before_is_measured_once(tiny_bundle):
+    cores, told = cpu_threads(None), []
+    request = Request((str(tiny_bundle),), ("tflite", "openvino"), threads=(cores, 64))
+    with ExitStack() as stack:
+        found = open_all(stack, request, told.append)
+    settings = [candidate.setting for candidate in found]
+    assert [(format, threads) for format, _, threads, _ in settings] == [
+        *(("tflite", cores), ("openvino", cores), ("tflite", 64))
+    ]
+    assert told == [f"openvino takes {cores} threads at most: measured once"]
