@@ -1,0 +1,104 @@
+"""A user's own model loads whole, or is refused in one line that says how to go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.ops import convert_to_numpy as to_numpy
+
+from edgenet.errors import UsageError
+from edgenet.models import compound
+from edgenet.models.efficientnet import efficientnet
+from edgenet.models.wholemodel import load_file
+
+B = compound(width=0.25, depth=0.3, resolution=32)
+
+
+def answers(model: keras.Model) -> np.ndarray:
+    images = np.random.default_rng(7).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    return to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_nested_model_keeps_the_statistics_of_its_pixels(tmp_path: Path, suffix: str) -> None:
+    base = efficientnet(B, classes=3)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.adapt_mean.assign([0.5, 0.4, 0.3])
+            layer.adapt_variance.assign([0.2, 0.3, 0.4])
+            layer.finalize_state()
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, keras.Sequential([base])(inputs))
+    model.save(tmp_path / f"m{suffix}")
+    assert np.array_equal(answers(load_file(tmp_path / f"m{suffix}")), answers(model))
+
+
+def test_the_fixed_dropout_of_the_efficientnet_package_loads(tmp_path: Path) -> None:
+    class FixedDropout(keras.layers.Dropout):
+        pass
+
+    inputs = keras.Input((4, 4, 3))
+    outputs = FixedDropout(0.2, noise_shape=(None, 1, 1, 1))(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "m.keras")
+    loaded = load_file(tmp_path / "m.keras")
+    assert type(loaded.layers[1]) is keras.layers.Dropout
+    assert loaded.layers[1].rate == 0.2
+
+
+def as_keras_2_saves(path: Path, **settings: Any) -> Path:
+    """Gives every depthwise convolution of a file settings that Keras 3 does not have."""
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        for layer in config["config"]["layers"]:
+            if layer["class_name"] == "DepthwiseConv2D":
+                layer["config"].update(settings)
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "2.15.0"
+    return path
+
+
+def test_a_file_of_keras_2_loads(tmp_path: Path) -> None:
+    model = efficientnet(B, classes=3)
+    model.save(tmp_path / "m.h5")
+    loaded = load_file(as_keras_2_saves(tmp_path / "m.h5", groups=1))
+    batch = np.ones((2, 32, 32, 3), "float32")
+    assert np.array_equal(to_numpy(loaded(batch)), to_numpy(model(batch)))
+
+
+def test_what_keras_2_saved_and_keras_3_does_not_read_is_told(tmp_path: Path) -> None:
+    efficientnet(B, classes=3).save(tmp_path / "m.h5")
+    with pytest.raises(UsageError, match=r"Keras 2\.15\.0 saved it.*load_weights"):
+        load_file(as_keras_2_saves(tmp_path / "m.h5", rate=1))
+
+
+def test_an_hdf5_file_by_another_name_is_told(tmp_path: Path) -> None:
+    efficientnet(B, classes=3).save(tmp_path / "m.h5")
+    (tmp_path / "m.h5").rename(tmp_path / "m.keras")
+    with pytest.raises(UsageError, match=r"rename it to m\.h5"):
+        load_file(tmp_path / "m.keras")
+
+
+def test_a_layer_that_keras_does_not_hold_is_named(tmp_path: Path) -> None:
+    class Mystery(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x
+
+    inputs = keras.Input((4, 4, 3))
+    keras.Model(inputs, Mystery()(inputs)).save(tmp_path / "m.keras")
+    with pytest.raises(UsageError, match="Mystery") as caught:
+        load_file(tmp_path / "m.keras")
+    assert "\n" not in str(caught.value)
+
+
+def test_code_inside_a_model_is_not_run(tmp_path: Path) -> None:
+    inputs = keras.Input((4, 4, 3))
+    outputs = keras.layers.Lambda(lambda x: x + 1)(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "m.keras")
+    with pytest.raises(UsageError, match="Keras cannot load it"):
+        load_file(tmp_path / "m.keras")
