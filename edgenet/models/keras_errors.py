@@ -51,7 +51,7 @@ def _advice(path: Path) -> str:
 def _way_out(saved: Description) -> str:
     if saved.of_keras_2:
         return (
-            f"Keras {saved.keras_version or '1 or 2'} saved it, and Keras 3 does not read all of "
+            f"Keras {saved.keras_version or '1 or 2'} saved it, and edgenet does not read all of "
             "that; build the model in Keras 3, give it these weights by load_weights, and save it "
             "as a .keras file"
         )

@@ -1,4 +1,4 @@
-"""A user's own model, whole in one file."""
+"""A user's own model, whole in one file, of this Keras or of Keras 2."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgenet.errors import UsageError
+from edgenet.models.keras2 import load_keras_2
 from edgenet.models.keras_errors import explained, quiet
 from edgenet.models.keras_import import require_keras
-from edgenet.models.savedfile import check_container
+from edgenet.models.savedfile import (
+    check_container,
+    read_description,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +32,13 @@ def load_file(path: str | Path) -> keras.Model:
     if path.suffix != ".keras":
         _check_whole_model(path)
     with explained(path), quiet():
-        model = keras.saving.load_model(path, custom_objects=_foreign(keras), compile=False)
+        saved = read_description(path)
+        custom_objects = _stand_ins(keras)
+        if saved.of_keras_2:
+            _check_name(path)
+            model = load_keras_2(path, saved.config, custom_objects)
+        else:
+            model = keras.saving.load_model(path, custom_objects=custom_objects, compile=False)
     _apply_statistics(model)
     return model
 
@@ -45,20 +55,11 @@ def _apply_statistics(model: keras.Model) -> None:
             layer.finalize_state()
 
 
-def _foreign(keras: Any) -> dict[str, Any]:
-    """Layers that others save under names or with settings that Keras 3 does not have."""
-
-    class DepthwiseConv2D:
-        """Keras 2 saves `groups` with it, which can only be 1."""
-
-        @staticmethod
-        def from_config(config: dict[str, Any]) -> Any:
-            known = {key: value for key, value in config.items() if key != "groups"}
-            return keras.layers.DepthwiseConv2D.from_config(known)
-
+def _stand_ins(keras: Any) -> dict[str, Any]:
+    """Classes for those that a file names and Keras does not hold."""
     # The third-party package `efficientnet` saves drop-connect under a name of its own; its
     # settings are Dropout's.
-    return {"FixedDropout": keras.layers.Dropout, "DepthwiseConv2D": DepthwiseConv2D}
+    return {"FixedDropout": keras.layers.Dropout}
 
 
 def _check_whole_model(path: Path) -> None:
@@ -71,3 +72,10 @@ def _check_whole_model(path: Path) -> None:
             f"{path}: holds weights without a model: name the variant, and give this file "
             f"after --weights, as in: edgenet convert b0 --weights {path}"
         )
+
+
+def _check_name(path: Path) -> None:
+    """Keras goes by a file's name, and Keras 2 gave a whole model any."""
+    if path.name.endswith(".weights.h5"):
+        name = path.name.removesuffix(".weights.h5") + ".h5"
+        raise UsageError(f"{path}: a whole model, named as weights alone are: rename it to {name}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -49,32 +47,6 @@ def test_the_fixed_dropout_of_the_efficientnet_package_loads(tmp_path: Path) -> 
     loaded = load_file(tmp_path / "m.keras")
     assert type(loaded.layers[1]) is keras.layers.Dropout
     assert loaded.layers[1].rate == 0.2
-
-
-def as_keras_2_saves(path: Path, **settings: Any) -> Path:
-    """Gives every depthwise convolution of a file settings that Keras 3 does not have."""
-    with h5py.File(path, "r+") as file:
-        config = json.loads(file.attrs["model_config"])
-        for layer in config["config"]["layers"]:
-            if layer["class_name"] == "DepthwiseConv2D":
-                layer["config"].update(settings)
-        file.attrs["model_config"] = json.dumps(config)
-        file.attrs["keras_version"] = "2.15.0"
-    return path
-
-
-def test_a_file_of_keras_2_loads(tmp_path: Path) -> None:
-    model = efficientnet(B, classes=3)
-    model.save(tmp_path / "m.h5")
-    loaded = load_file(as_keras_2_saves(tmp_path / "m.h5", groups=1))
-    batch = np.ones((2, 32, 32, 3), "float32")
-    assert np.array_equal(to_numpy(loaded(batch)), to_numpy(model(batch)))
-
-
-def test_what_keras_2_saved_and_keras_3_does_not_read_is_told(tmp_path: Path) -> None:
-    efficientnet(B, classes=3).save(tmp_path / "m.h5")
-    with pytest.raises(UsageError, match=r"Keras 2\.15\.0 saved it.*load_weights"):
-        load_file(as_keras_2_saves(tmp_path / "m.h5", rate=1))
 
 
 def test_an_hdf5_file_by_another_name_is_told(tmp_path: Path) -> None:
