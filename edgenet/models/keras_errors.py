@@ -10,11 +10,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgenet.errors import UsageError
-from edgenet.models.savedfile import Description, read_description
+from edgenet.models.savedfile import (
+    OWN_MODELS,
+    Config,
+    Description,
+    is_graph,
+    parts,
+    read_description,
+)
 
 _PLAIN = (
     "a model must be whole and made of Keras's own layers; replace custom ones (a Lambda by "
     "Rescaling or Normalization, a function by the name of Keras's activation) and save it again"
+)
+_SUBCLASSED = (
+    "its class is your own; save it plain, by "
+    "keras.Model(model.inputs, model.outputs).save('plain.keras'), or, where the class has a call "
+    "of its own, by i = keras.Input(shape); keras.Model(i, model.call(i)).save('plain.keras')"
+)
+_PREPROCESS_INPUT = (
+    "the file does not say whose preprocess_input it is; EfficientNet's does nothing, so build the "
+    "model without that layer; in place of another's put Rescaling or Normalization; then "
+    "set_weights(model.get_weights()), and save it again"
 )
 
 
@@ -55,7 +72,17 @@ def _way_out(saved: Description) -> str:
             "that; build the model in Keras 3, give it these weights by load_weights, and save it "
             "as a .keras file"
         )
+    if saved.config["class_name"] not in OWN_MODELS and not is_graph(saved.config):
+        return _SUBCLASSED
+    if any(_prepares(part) for part in parts(saved.config)):
+        return _PREPROCESS_INPUT
     return _PLAIN
+
+
+def _prepares(layer: Config) -> bool:
+    """Whether it is a Lambda of a `preprocess_input`: Keras 3 keeps a function's name alone."""
+    function = layer["config"].get("function")
+    return isinstance(function, dict) and function.get("config") == "preprocess_input"
 
 
 @contextmanager

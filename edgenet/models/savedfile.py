@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from edgenet.errors import UsageError
 from edgenet.models.specs import VARIANTS
 
 Config = dict[str, Any]
+OWN_MODELS = ("Functional", "Model", "Sequential")
+"""The classes of Keras's own that a model may be of."""
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -46,6 +49,20 @@ def read_description(path: Path) -> Description:
         version = file.attrs.get("keras_version", "")
         version = version.decode() if isinstance(version, bytes) else str(version)
         return Description(json.loads(file.attrs["model_config"]), version)
+
+
+def parts(config: Config) -> Iterator[Config]:
+    """A model's description and those of all that it holds."""
+    yield config
+    inner = config["config"]
+    for part in inner["layers"] if isinstance(inner, dict) and "layers" in inner else ():
+        yield from parts(part)
+
+
+def is_graph(config: Config) -> bool:
+    """Whether a model is described by its layers and how they are joined."""
+    inner = config["config"]
+    return isinstance(inner, dict) and {"layers", "input_layers", "output_layers"} <= set(inner)
 
 
 def check_container(path: Path) -> None:

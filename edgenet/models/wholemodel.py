@@ -10,7 +10,11 @@ from edgenet.models.keras2 import load_keras_2
 from edgenet.models.keras_errors import explained, quiet
 from edgenet.models.keras_import import require_keras
 from edgenet.models.savedfile import (
+    OWN_MODELS,
+    Config,
     check_container,
+    is_graph,
+    parts,
     read_description,
 )
 
@@ -33,7 +37,7 @@ def load_file(path: str | Path) -> keras.Model:
         _check_whole_model(path)
     with explained(path), quiet():
         saved = read_description(path)
-        custom_objects = _stand_ins(keras)
+        custom_objects = _stand_ins(keras, saved.config)
         if saved.of_keras_2:
             _check_name(path)
             model = load_keras_2(path, saved.config, custom_objects)
@@ -55,11 +59,17 @@ def _apply_statistics(model: keras.Model) -> None:
             layer.finalize_state()
 
 
-def _stand_ins(keras: Any) -> dict[str, Any]:
-    """Classes for those that a file names and Keras does not hold."""
+def _stand_ins(keras: Any, config: Config) -> dict[str, Any]:
+    """Classes for those that a file names and Keras does not hold, where it tells what they do."""
     # The third-party package `efficientnet` saves drop-connect under a name of its own; its
     # settings are Dropout's.
-    return {"FixedDropout": keras.layers.Dropout}
+    found = {"FixedDropout": keras.layers.Dropout}
+    for part in parts(config):
+        name = part["class_name"]
+        if is_graph(part) and name not in OWN_MODELS:
+            # A class for training: its graph is in the file. Keras finds weights by its name.
+            found[part.get("registered_name") or name] = type(name, (keras.Model,), {})
+    return found
 
 
 def _check_whole_model(path: Path) -> None:

@@ -18,9 +18,35 @@ from edgenet.models.wholemodel import load_file
 B = compound(width=0.25, depth=0.3, resolution=32)
 
 
+class Trainer(keras.Model):
+    """Trains in its own way, and is a graph otherwise."""
+
+    def train_step(self, data: Any) -> Any:
+        return super().train_step(data)
+
+
+class Called(keras.Model):
+    """Is no graph: its call tells what it does."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.network = efficientnet(B, classes=3)
+
+    def call(self, images: Any) -> Any:
+        return self.network(images)
+
+
 def answers(model: keras.Model) -> np.ndarray:
     images = np.random.default_rng(7).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     return to_numpy(model(images, training=False))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_file(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
@@ -35,6 +61,48 @@ def test_a_nested_model_keeps_the_statistics_of_its_pixels(tmp_path: Path, suffi
     model = keras.Model(inputs, keras.Sequential([base])(inputs))
     model.save(tmp_path / f"m{suffix}")
     assert np.array_equal(answers(load_file(tmp_path / f"m{suffix}")), answers(model))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("nested", [False, True], ids=["whole", "nested"])
+def test_a_class_for_training_loads_as_the_graph_that_it_is(
+    tmp_path: Path, suffix: str, nested: bool
+) -> None:
+    network = efficientnet(B, classes=3)
+    model: keras.Model = Trainer(network.inputs, network.outputs)
+    model.compile("adam", loss="mse")
+    if nested:
+        inputs = keras.Input((32, 32, 3))
+        model = keras.Model(inputs, model(inputs))
+    model.save(tmp_path / f"m{suffix}")
+    assert np.array_equal(answers(load_file(tmp_path / f"m{suffix}")), answers(model))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_class_with_a_call_of_its_own_is_told_how_to_be_saved_plain(
+    tmp_path: Path, suffix: str
+) -> None:
+    model = Called()
+    expected = answers(model)
+    model.save(tmp_path / f"m{suffix}")
+    told = refusal(tmp_path / f"m{suffix}")
+    assert "'Called'" in told
+    assert "keras.Model(model.inputs, model.outputs).save('plain.keras')" in told
+    assert "i = keras.Input(shape); keras.Model(i, model.call(i)).save('plain.keras')" in told
+
+    i = keras.Input((32, 32, 3))
+    keras.Model(i, model.call(i)).save(tmp_path / "plain.keras")
+    assert np.array_equal(answers(load_file(tmp_path / "plain.keras")), expected)
+
+
+def test_a_preprocess_input_of_which_keras_3_keeps_the_name_alone_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    inputs = keras.Input((32, 32, 3))
+    outputs = keras.layers.Lambda(keras.applications.resnet50.preprocess_input)(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "m.keras")
+    told = refusal(tmp_path / "m.keras")
+    assert "does not say whose preprocess_input it is; EfficientNet's does nothing" in told
 
 
 def test_the_fixed_dropout_of_the_efficientnet_package_loads(tmp_path: Path) -> None:
