@@ -38,8 +38,8 @@ def load_model(
         probabilities, (N, 1000).
 
     Raises:
-        UsageError: No such variant or file, a variant without weights, or a file that is not a
-            Keras model, is damaged, or does not fit.
+        UsageError: No such variant or file, a variant without weights or with two, or a file that
+            is not a Keras model, is damaged, or does not fit.
         MissingExtraError: Keras, or the package of published weights, is not installed.
         EdgenetError: The download failed.
     """
@@ -48,6 +48,8 @@ def load_model(
         if weights is not None or download:
             raise UsageError(f"{source}: --weights and --download go with a variant, not a file")
         return load_file(source)
+    if weights is not None and download:
+        raise UsageError("--weights and --download exclude each other: leave one off")
     if download:
         return _download(spec)
     return load_variant(spec, weights)

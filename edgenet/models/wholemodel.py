@@ -80,7 +80,8 @@ def _check_whole_model(path: Path) -> None:
     if not whole:
         raise UsageError(
             f"{path}: holds weights without a model: name the variant, and give this file "
-            f"after --weights, as in: edgenet convert b0 --weights {path}"
+            f"after --weights, as in: edgenet convert b0 --weights {path}, or, if its head is your "
+            "own, save the whole model"
         )
 
 

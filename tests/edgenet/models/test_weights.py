@@ -157,7 +157,7 @@ def folder(path: Path) -> Path:
         ("cut.keras", cut, "not a Keras model, or cut short"),
         ("cut.h5", cut, "Keras cannot load it"),
         ("m.onnx", write_text, "give a .keras or .h5 file"),
-        ("m.weights.h5", weights_only, "--weights"),
+        ("m.weights.h5", weights_only, "--weights .* save the whole model"),
         ("folder.keras", folder, "a folder"),
     ],
 )
@@ -196,6 +196,7 @@ def test_a_bad_weights_file_is_one_line(
         ({"source": "lite3"}, "no package holds weights for lite3"),
         ({"source": "lite0", "download": True}, "keras.applications has no lite0"),
         ({"source": "m.keras", "weights": "w.h5"}, "go with a variant"),
+        ({"source": "b0", "weights": "w.h5", "download": True}, "exclude each other"),
     ],
 )
 def test_what_cannot_be_is_answered_with_what_can(arguments: Any, message: str) -> None:
