@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from edgenet.models.efficientnet import efficientnet
 from edgenet.models.pretrained import assign_state, layer_names, published_weights, weights_at_hand
 from edgenet.models.specs import VariantSpec
 from edgenet.models.torchfile import read_state_dict
-from edgenet.models.weights import load_file, load_model, load_variant
+from edgenet.models.weights import load_model, load_variant
 
 B = compound(width=0.25, depth=0.3, resolution=32)
 LITE = compound(width=0.25, depth=0.3, resolution=32, family="lite")
@@ -128,71 +126,6 @@ def test_a_whole_model_loads(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(loaded(batch).numpy(), model(batch).numpy())
 
 
-def test_the_fixed_dropout_of_the_efficientnet_package_loads(tmp_path: Path) -> None:
-    class FixedDropout(keras.layers.Dropout):
-        pass
-
-    inputs = keras.Input((4, 4, 3))
-    outputs = FixedDropout(0.2, noise_shape=(None, 1, 1, 1))(inputs)
-    keras.Model(inputs, outputs).save(tmp_path / "m.keras")
-    loaded = load_file(tmp_path / "m.keras")
-    assert type(loaded.layers[1]) is keras.layers.Dropout
-    assert loaded.layers[1].rate == 0.2
-
-
-def as_keras_2_saves(path: Path, **settings: Any) -> Path:
-    """Gives every depthwise convolution of a file settings that Keras 3 does not have."""
-    with h5py.File(path, "r+") as file:
-        config = json.loads(file.attrs["model_config"])
-        for layer in config["config"]["layers"]:
-            if layer["class_name"] == "DepthwiseConv2D":
-                layer["config"].update(settings)
-        file.attrs["model_config"] = json.dumps(config)
-        file.attrs["keras_version"] = "2.15.0"
-    return path
-
-
-def test_a_file_of_keras_2_loads(tmp_path: Path) -> None:
-    model = efficientnet(B, classes=3)
-    model.save(tmp_path / "m.h5")
-    loaded = load_file(as_keras_2_saves(tmp_path / "m.h5", groups=1))
-    batch = images(2, 32)
-    assert np.array_equal(to_numpy(loaded(batch)), to_numpy(model(batch)))
-
-
-def test_what_keras_2_saved_and_keras_3_does_not_read_is_told(tmp_path: Path) -> None:
-    efficientnet(B, classes=3).save(tmp_path / "m.h5")
-    with pytest.raises(UsageError, match=r"Keras 2\.15\.0 saved it.*load_weights"):
-        load_file(as_keras_2_saves(tmp_path / "m.h5", rate=1))
-
-
-def test_an_hdf5_file_by_another_name_is_told(tmp_path: Path) -> None:
-    efficientnet(B, classes=3).save(tmp_path / "m.h5")
-    (tmp_path / "m.h5").rename(tmp_path / "m.keras")
-    with pytest.raises(UsageError, match=r"rename it to m\.h5"):
-        load_file(tmp_path / "m.keras")
-
-
-def test_a_layer_that_keras_does_not_hold_is_named(tmp_path: Path) -> None:
-    class Mystery(keras.layers.Layer):
-        def call(self, x: Any) -> Any:
-            return x
-
-    inputs = keras.Input((4, 4, 3))
-    keras.Model(inputs, Mystery()(inputs)).save(tmp_path / "m.keras")
-    with pytest.raises(UsageError, match="Mystery") as caught:
-        load_file(tmp_path / "m.keras")
-    assert "\n" not in str(caught.value)
-
-
-def test_code_inside_a_model_is_not_run(tmp_path: Path) -> None:
-    inputs = keras.Input((4, 4, 3))
-    outputs = keras.layers.Lambda(lambda x: x + 1)(inputs)
-    keras.Model(inputs, outputs).save(tmp_path / "m.keras")
-    with pytest.raises(UsageError, match="Keras cannot load it"):
-        load_file(tmp_path / "m.keras")
-
-
 def write_text(path: Path) -> Path:
     path.write_text("I am no model")
     return path
@@ -224,7 +157,7 @@ def folder(path: Path) -> Path:
         ("cut.keras", cut, "not a Keras model, or cut short"),
         ("cut.h5", cut, "Keras cannot load it"),
         ("m.onnx", write_text, "give a .keras or .h5 file"),
-        ("m.weights.h5", weights_only, "--weights"),
+        ("m.weights.h5", weights_only, "--weights .* save the whole model"),
         ("folder.keras", folder, "a folder"),
     ],
 )
@@ -263,6 +196,7 @@ def test_a_bad_weights_file_is_one_line(
         ({"source": "lite3"}, "no package holds weights for lite3"),
         ({"source": "lite0", "download": True}, "keras.applications has no lite0"),
         ({"source": "m.keras", "weights": "w.h5"}, "go with a variant"),
+        ({"source": "b0", "weights": "w.h5", "download": True}, "exclude each other"),
     ],
 )
 def test_what_cannot_be_is_answered_with_what_can(arguments: Any, message: str) -> None:

@@ -1,0 +1,104 @@
+"""What Keras makes of a file that it cannot load, in one line that says how to go on."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgenet.errors import UsageError
+from edgenet.models.savedfile import (
+    OWN_MODELS,
+    Config,
+    Description,
+    is_graph,
+    parts,
+    read_description,
+)
+
+_PLAIN = (
+    "a model must be whole and made of Keras's own layers; replace custom ones (a Lambda by "
+    "Rescaling or Normalization, a function by the name of Keras's activation) and save it again"
+)
+_SUBCLASSED = (
+    "its class is your own; save it plain, by "
+    "keras.Model(model.inputs, model.outputs).save('plain.keras'), or, where the class has a call "
+    "of its own, by i = keras.Input(shape); keras.Model(i, model.call(i)).save('plain.keras')"
+)
+_PREPROCESS_INPUT = (
+    "the file does not say whose preprocess_input it is; EfficientNet's does nothing, so build the "
+    "model without that layer; in place of another's put Rescaling or Normalization; then "
+    "set_weights(model.get_weights()), and save it again"
+)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns whatever Keras makes of a bad file into one line."""
+    try:
+        yield
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        NotImplementedError,
+        OSError,
+        EOFError,
+        RuntimeError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise UsageError(
+            f"{path}: Keras cannot load it ({first_line(error)}): {_advice(path)}"
+        ) from error
+
+
+def _advice(path: Path) -> str:
+    try:
+        return _way_out(read_description(path))
+    except Exception:
+        # Whatever is wrong with the file has been told.
+        return _PLAIN
+
+
+def _way_out(saved: Description) -> str:
+    if saved.of_keras_2:
+        return (
+            f"Keras {saved.keras_version or '1 or 2'} saved it, and edgenet does not read all of "
+            "that; build the model in Keras 3, give it these weights by load_weights, and save it "
+            "as a .keras file"
+        )
+    if saved.config["class_name"] not in OWN_MODELS and not is_graph(saved.config):
+        return _SUBCLASSED
+    if any(_prepares(part) for part in parts(saved.config)):
+        return _PREPROCESS_INPUT
+    return _PLAIN
+
+
+def _prepares(layer: Config) -> bool:
+    """Whether it is a Lambda of a `preprocess_input`: Keras 3 keeps a function's name alone."""
+    function = layer["config"].get("function")
+    return isinstance(function, dict) and function.get("config") == "preprocess_input"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drops Keras's warnings about groups that files of other Keras versions lack.
+
+    They repeat a layer's weights under a second path; a layer left without any is an error anyway.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def first_line(error: Exception, limit: int = 160) -> str:
+    """What an error says, its generalities left out."""
+    # Keras buries the cause in the middle of a page that starts with generalities.
+    cause = str(error).strip().rpartition("Exception encountered: ")[2]
+    line = (cause or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
+    return line if len(line) <= limit else f"{line[:limit]}…"

@@ -1,0 +1,95 @@
+"""What a file of Keras tells before it is loaded: its container, its Keras, the model in words."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgenet.errors import UsageError
+from edgenet.models.specs import VARIANTS
+
+Config = dict[str, Any]
+OWN_MODELS = ("Functional", "Model", "Sequential")
+"""The classes of Keras's own that a model may be of."""
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Description:
+    """A saved model without its weights."""
+
+    config: Config
+    keras_version: str
+    """As the file tells it; "" where an old one does not."""
+
+    @property
+    def of_keras_2(self) -> bool:
+        """Whether the Keras that saved it is older than 3."""
+        return self.keras_version.partition(".")[0] in ("", "1", "2")
+
+
+def read_description(path: Path) -> Description:
+    """Reads a model's description without its weights.
+
+    Raises:
+        KeyError, OSError, ValueError: The file lacks it, or is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            version = json.loads(file.read("metadata.json"))["keras_version"]
+            return Description(json.loads(file.read("config.json")), version)
+    import h5py
+
+    with h5py.File(path) as file:
+        version = file.attrs.get("keras_version", "")
+        version = version.decode() if isinstance(version, bytes) else str(version)
+        return Description(json.loads(file.attrs["model_config"]), version)
+
+
+def parts(config: Config) -> Iterator[Config]:
+    """A model's description and those of all that it holds."""
+    yield config
+    inner = config["config"]
+    for part in inner["layers"] if isinstance(inner, dict) and "layers" in inner else ():
+        yield from parts(part)
+
+
+def is_graph(config: Config) -> bool:
+    """Whether a model is described by its layers and how they are joined."""
+    inner = config["config"]
+    return isinstance(inner, dict) and {"layers", "input_layers", "output_layers"} <= set(inner)
+
+
+def check_container(path: Path) -> None:
+    """Makes sure that a file is one of those that Keras saves whole models in.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such file, and no variant either: give a .keras or .h5 file, "
+            f"or one of {', '.join(VARIANTS)}"
+        )
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder: save the model as one file with model.save('m.keras')")
+    if path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise UsageError(f"{path}: not a Keras model: give a .keras or .h5 file")
+    if path.suffix == ".keras" and is_hdf5(path):
+        raise UsageError(f"{path}: an HDF5 file: rename it to {path.with_suffix('.h5').name}")
+    readable = zipfile.is_zipfile(path) or (path.suffix != ".keras" and is_hdf5(path))
+    if not readable:
+        raise UsageError(
+            f"{path}: not a Keras model, or cut short: save it again with model.save('{path.name}')"
+        )
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does."""
+    with path.open("rb") as file:
+        return file.read(len(_HDF5_MAGIC)) == _HDF5_MAGIC
