@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -53,12 +54,24 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -
         "bundles": {each.path: summary(each.bundle.manifest) for each in candidates},
     }
     if request.end_to_end and request.image is not None:
-        extras.add_end_to_end(document, request.image, candidates)
+        with _beside(results, "times from end to end"):
+            extras.add_end_to_end(document, request.image, candidates)
     if request.streams is not None:
-        extras.add_streams(document, request.streams, request.image, candidates, progress)
+        with _beside(results, "streams"):
+            extras.add_streams(document, request.streams, request.image, candidates, progress)
     if request.profile:
         extras.add_profiles(document, candidates, progress)
     return document
+
+
+@contextmanager
+def _beside(results: Sequence[Document], what: str) -> Iterator[None]:
+    """Keeps what has been measured where something that is measured beside it fails."""
+    try:
+        yield
+    except EdgenetError as error:
+        for result in results:
+            result["warnings"].append(f"no {what}: {error}")
 
 
 def _sample(

@@ -38,7 +38,14 @@ def profile(model: Path, info: SessionInfo, runs: int = RUNS) -> Profile:
         raise EdgenetError(
             f"{info.engine} has no profiler that Python reaches: pip install 'edgenet[tflite]'"
         )
-    found = _PROFILERS[info.engine](model, info, runs)
+    try:
+        found = _PROFILERS[info.engine](model, info, runs)
+    except EdgenetError:
+        raise
+    except Exception as error:
+        # Engines raise RuntimeError, ValueError and their own.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EdgenetError(f"{info.engine} cannot profile it: {reason}") from error
     if not any(operator.ms for operator in found.operators):
         raise EdgenetError(f"{found.source} saw no operator run: none is of the kernels it times")
     return found

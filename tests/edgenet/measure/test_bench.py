@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from edgenet.measure import bench, latency
+from edgenet.errors import EdgenetError
+from edgenet.measure import bench, latency, throughput
 from edgenet.measure.candidates import Request, open_all, turns
+from edgenet.measure.profiling import run
 from edgenet.runtime.devices import cpu_threads
 
 
@@ -43,6 +45,30 @@ def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
     for candidate, result in zip(candidates, document["results"], strict=True):
         assert (result["bundle"], result["threads"]) == (candidate.path, candidate.setting[2])
         assert result["rounds_p50_ms"] == times[candidate.session]
+
+
+def test_times_outlive_what_fails_beside_them(monkeypatch, tiny_bundle):
+    """A stream more takes a session more, for which there may be no memory."""
+
+    def refuse(*arguments, **options):
+        raise EdgenetError("memory ran out")
+
+    def break_down(*arguments):
+        raise RuntimeError("Exception from src/x.cpp:\nno such node")
+
+    monkeypatch.setattr(throughput, "load", refuse)
+    monkeypatch.setitem(run._PROFILERS, "litert", break_down)
+    request = Request(
+        (str(tiny_bundle),), ("tflite",), runs=2, min_time=0.0, streams=2, profile=True
+    )
+    with ExitStack() as stack:
+        document = bench.measure(request, open_all(stack, request), lambda *step: None)
+    (result,) = document["results"]
+    assert result["p50_ms"] > 0
+    assert "no streams: memory ran out" in result["warnings"]
+    told = "no profile: litert cannot profile it: Exception from src/x.cpp: no such node"
+    assert told in result["warnings"]
+    assert "streams" not in document
 
 
 def test_what_an_engine_runs_as_before_is_measured_once(tiny_bundle):
