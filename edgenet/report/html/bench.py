@@ -165,7 +165,8 @@ def _peaks(document: Document) -> str:
 
 def _label(result: Document) -> str:
     batch = "" if result["batch"] == 1 else f", batch {result['batch']}"
-    return f"{result['name']}, {result['format']}, {result['threads']} threads{batch}"
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    return f"{result['name']}, {result['format']}, {threads}{batch}"
 
 
 def _p50(result: Document) -> str:
