@@ -349,6 +349,41 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
 }
 
 
+def headed(folder: Path, *head: Any) -> Path:
+    """A model file whose head is these layers."""
+    from keras import Sequential, layers
+
+    front = [layers.Input((32, 32, 3)), layers.Rescaling(1 / 255), layers.Conv2D(4, 3)]
+    path = folder / "headed.keras"
+    Sequential([*front, layers.GlobalAveragePooling2D(), *head]).save(path)
+    return path
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_single_sigmoid_wants_two_names(tmp_path, place, count):
+    from keras import layers
+
+    (tmp_path / "names.txt").write_text("cat\n" * count)
+    with pytest.raises(UsageError, match=rf"{count} names?, the model 2 classes") as caught:
+        quick(headed(tmp_path, layers.Dense(1, "sigmoid")), place, labels=tmp_path / "names.txt")
+    assert ("name first what 0 means" in str(caught.value)) == (count == 1)
+
+
+@pytest.mark.parametrize("function", ["linear", "softmax"])
+def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
+    from keras import layers
+
+    lines: list[str] = []
+    quick(headed(tmp_path, layers.Dense(3, function)), place, report=lines.append)
+    told = [line for line in lines if "ends in 3 linear values" in line]
+    assert len(told) == (function == "linear")
+
+
+def test_a_model_that_is_no_file_yet_is_to_be_saved_first(place):
+    with pytest.raises(UsageError, match=r"model\.save\('m\.keras'\) first"):
+        quick(object(), place)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_says_what_and_leaves_nothing_behind(
     tiny_models, tmp_path, place, monkeypatch, name
