@@ -13,7 +13,7 @@ import numpy as np
 from converters.frontend.float32 import Change, in_float32, replaced
 from converters.frontend.layers import passes_on
 from converters.frontend.supported import origin
-from converters.frontend.walk import layer_graph
+from converters.frontend.walk import calls, layer_graph
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UnsupportedModelError, UsageError
@@ -117,5 +117,4 @@ def _uses(model: Any, layer: Any) -> int:
     functional = layer_graph(model)
     if functional is None:
         return int(model is layer)
-    nodes = (node for nodes in functional._nodes_by_depth.values() for node in nodes)
-    return sum(_uses(node.operation, layer) for node in nodes)
+    return sum(_uses(node.operation, layer) for node in calls(functional))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from converters.frontend.layers import LAYERS, passes_on
@@ -21,12 +22,11 @@ class Walk(Trace):
         names = {
             id(tensor): name for tensor, name in zip(functional.inputs, arguments, strict=True)
         }
-        for depth in sorted(functional._nodes_by_depth, reverse=True):
-            for node in functional._nodes_by_depth[depth]:
-                if not node.is_input:
-                    inputs = [names[id(tensor)] for tensor in node.input_tensors]
-                    outputs = self.operation(node, inputs)
-                    names.update((id(t), n) for t, n in zip(node.outputs, outputs, strict=True))
+        for node in calls(functional):
+            if not node.is_input:
+                inputs = [names[id(tensor)] for tensor in node.input_tensors]
+                outputs = self.operation(node, inputs)
+                names.update((id(t), n) for t, n in zip(node.outputs, outputs, strict=True))
         return [names[id(tensor)] for tensor in functional.outputs]
 
     def operation(self, node: Any, inputs: list[str]) -> list[str]:
@@ -53,14 +53,19 @@ def resized_to(model: Any) -> tuple[int, int] | None:
     if functional is None:
         return None
     (image,) = functional.inputs
-    nodes = (node for nodes in functional._nodes_by_depth.values() for node in nodes)
-    readers = [n.operation for n in nodes if any(t is image for t in n.input_tensors)]
+    readers = [n.operation for n in calls(functional) if any(t is image for t in n.input_tensors)]
     if len(readers) != 1:
         return None
     (first,) = readers
     if origin(first) == "layers" and type(first).__name__ == "Resizing":
         return first.height, first.width
     return resized_to(first)
+
+
+def calls(functional: Any) -> Iterator[Any]:
+    """The calls of its layers and operations that a functional model makes, in order."""
+    for depth in sorted(functional._nodes_by_depth, reverse=True):
+        yield from functional._nodes_by_depth[depth]
 
 
 def layer_graph(model: Any) -> Any | None:
