@@ -24,7 +24,8 @@ from converters.quantization.rewrite_search import rewrite_where_worth
 from converters.quantization.rounding import round_weights
 from converters.quantization.simulate import Image
 from converters.report import Report
-from converters.scheme.recipe import SEARCHED, UNCALIBRATED, Recipe, Rewrites
+from converters.scheme.document import Rewrites
+from converters.scheme.recipe import SEARCHED, UNCALIBRATED, Recipe
 from edgenet.errors import UsageError
 
 Rounding = Callable[[Linear, Moments, bool], Linear]

@@ -14,7 +14,8 @@ from converters.graph import PROBABILITIES, Floats, Graph, Multiply
 from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.roles import Role, role_of
 from converters.quantization.sketches import entropy, least_squares
-from converters.scheme.recipe import Range, Recipe
+from converters.scheme.document import Range
+from converters.scheme.recipe import Recipe
 from edgenet.errors import UsageError
 
 # Left of it SiLU is flat: above -0.0027. A sigmoid is so on both sides: within 0.00034 of 0 and 1.

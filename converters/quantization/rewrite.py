@@ -15,7 +15,7 @@ from converters.quantization import gating, lifting, piecewise, silu
 from converters.quantization.calibrate import TensorStatistics, channel_peaks
 from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.simulate import Image
-from converters.scheme.recipe import Rewrites
+from converters.scheme.document import Rewrites
 from edgenet.errors import UsageError
 
 Option = Callable[[TensorStatistics], Floats]

@@ -24,7 +24,7 @@ from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, Option, as_written
 from converters.quantization.simulate import Image
 from converters.quantization.switchboard import Switchboard
-from converters.scheme.recipe import Rewrites
+from converters.scheme.document import Rewrites
 
 # What all of the network's time is worth in amplitude of noise, as a share of the logits' own:
 # first answers change in proportion to that, not to decibels. No rewrite counts for less time. Of

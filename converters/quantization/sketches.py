@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from converters.graph import Floats
 from converters.quantization.calibrate import TAIL, TensorStatistics
 from converters.quantization.roles import Role
+from converters.scheme.document import Range
 from converters.scheme.parameters import Quantization
-from converters.scheme.recipe import Range
 
 # Three to the octave, down to a fortieth of the extreme.
 _FACTORS = 2.0 ** (-np.arange(17) / 3)

@@ -17,7 +17,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,9 @@ from converters.graph import (
     Operator,
     Reshape,
 )
+from converters.scheme.document import WEIGHTS, Range, Rewrites, fields_of
 from converters.scheme.parameters import PIXELS, Quantization, sigmoid_like
 from edgenet.errors import UsageError
-
-Range = tuple[float, float]
-# By kind and tensor, gains or what else a kind takes; see `converters.quantization.rewrite`.
-Rewrites = Mapping[str, Mapping[str, tuple[float, ...]]]
 
 # ONNX Runtime refuses to average when the input's step, shared out over the map, is 256 times the
 # output's or more (QLinearGlobalAveragePool); dead maps come to that.
@@ -48,8 +44,6 @@ _FINEST_MEAN = 200
 # Images hold values that no calibration saw, and two bits of sixteen are not missed: on the tiny
 # networks of the tests what was clipped at the extremes cost 7 to 12 dB of 32.
 _ROOM = 4.0
-_WEIGHTS = {"bits": 8, "granularity": "channel", "symmetric": True}
-_ACTIVATION_BITS = (8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,7 @@ class Recipe:
                 "granularity": "tensor",
                 "rule": self.rule,
             },
-            "weights": {**_WEIGHTS, "bias_correction": self.corrected, "rounding": self.rounding},
+            "weights": {**WEIGHTS, "bias_correction": self.corrected, "rounding": self.rounding},
             "ranges": {name: list(self.ranges[name]) for name in sorted(self.ranges)},
         }
         if self.float_operators:
@@ -105,36 +99,7 @@ class Recipe:
             UsageError: A key is missing or unknown, or its value is not one that a recipe has; the
                 message names the key.
         """
-        top = _entries(
-            document,
-            "",
-            ("activations", "weights", "ranges"),
-            ("float_operators", "float_operators_in", "rewrites"),
-        )
-        activations = _entries(
-            top["activations"], "activations", ("bits", "granularity", "rule"), ()
-        )
-        weights = _entries(
-            top["weights"], "weights", (*_WEIGHTS, "bias_correction", "rounding"), ()
-        )
-        corrected = weights["bias_correction"]
-        _require(isinstance(corrected, bool), "weights.bias_correction", "true or false")
-        _require(activations["granularity"] == "tensor", "activations.granularity", '"tensor"')
-        bits = activations["bits"]
-        _require(type(bits) is int and bits in _ACTIVATION_BITS, "activations.bits", "8, 16 or 32")
-        for key, value in _WEIGHTS.items():
-            same = weights[key] == value and type(weights[key]) is type(value)
-            _require(same, f"weights.{key}", repr(value))
-        return cls(
-            rule=_text(activations["rule"], "activations.rule"),
-            ranges=_ranges(top["ranges"]),
-            rounding=_text(weights["rounding"], "weights.rounding"),
-            float_operators=_names(top.get("float_operators", []), "float_operators"),
-            float_operators_in=_names_in(top.get("float_operators_in", {})),
-            activation_bits=bits,
-            rewrites=_rewrites(top.get("rewrites", {})),
-            corrected=corrected,
-        )
+        return cls(**fields_of(document))
 
     def of(self, format: str) -> Recipe:
         """What a format lowers: one list of float operators, its own."""
@@ -269,72 +234,3 @@ def exact_shift(normalize: Affine) -> int | None:
     ):
         return int(mean[0])
     return None
-
-
-def _entries(
-    value: Any, where: str, needed: tuple[str, ...], optional: tuple[str, ...]
-) -> Mapping[str, Any]:
-    _require(isinstance(value, Mapping), where, "an object")
-    prefix = f"{where}." if where else ""
-    for key in value:
-        _require(key in needed or key in optional, f"{prefix}{key}", "left out: it is unknown")
-    for key in needed:
-        _require(key in value, f"{prefix}{key}", "there")
-    found: Mapping[str, Any] = value
-    return found
-
-
-def _ranges(value: Any) -> dict[str, Range]:
-    _require(isinstance(value, Mapping), "ranges", "an object")
-    for name, ends in value.items():
-        _require(_is_range(ends), f"ranges.{name}", "[low, high], two finite numbers in order")
-    return {name: (float(low), float(high)) for name, (low, high) in value.items()}
-
-
-def _is_range(ends: Any) -> bool:
-    return (
-        isinstance(ends, list | tuple)
-        and len(ends) == 2
-        and all(isinstance(end, float | int) and isfinite(end) for end in ends)
-        and ends[0] <= ends[1]
-    )
-
-
-def _rewrites(value: Any) -> Rewrites:
-    _require(isinstance(value, Mapping), "rewrites", "an object")
-    for name, made in value.items():
-        _require(isinstance(made, Mapping), f"rewrites.{name}", "an object")
-        for tensor, values in made.items():
-            good = isinstance(values, list) and all(map(_is_positive, values))
-            _require(good, f"rewrites.{name}.{tensor}", "a list of numbers above zero")
-    return {
-        name: {tensor: tuple(map(float, values)) for tensor, values in made.items()}
-        for name, made in value.items()
-    }
-
-
-def _is_positive(value: Any) -> bool:
-    return type(value) in (float, int) and isfinite(value) and value > 0
-
-
-def _names(value: Any, key: str) -> frozenset[str]:
-    good = isinstance(value, list) and all(isinstance(name, str) for name in value)
-    _require(good, key, "a list of names")
-    return frozenset(value)
-
-
-def _names_in(value: Any) -> dict[str, frozenset[str]]:
-    key = "float_operators_in"
-    _require(isinstance(value, Mapping), key, "an object")
-    return {format: _names(names, f"{key}.{format}") for format, names in value.items()}
-
-
-def _text(value: Any, key: str) -> str:
-    _require(isinstance(value, str), key, "text")
-    return str(value)
-
-
-def _require(good: bool, key: str, wanted: str) -> None:
-    if not good:
-        what = f"the recipe's {key}" if key else "the recipe"
-        raise UsageError(f"{what} must be {wanted}: take the recipe of a bundle's manifest.json")

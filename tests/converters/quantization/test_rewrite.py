@@ -17,7 +17,7 @@ from converters.quantization.rewrite import (
     restored,
     rewritten,
 )
-from converters.scheme.recipe import Rewrites
+from converters.scheme.document import Rewrites
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import (
