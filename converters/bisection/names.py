@@ -13,7 +13,7 @@ _OTHERS = (
     "batchnorm|add|mul|sub|truediv|FusedBatchNormV3|Squeeze|swish|Shape|"
     "weights|bias|offset|factor|scale|scaled|sigmoid|axes|pads|padded|shape|values|float|quantized|"
     "linear|levels|group|groups|ungroup|pooled|product|biased|beta|reshaped|channels_last|"
-    "transposed|order|unscaled|lifted|lower|upper|total|shifted|most|products|scales"
+    "transposed|order|unscaled|lifted|lower|upper|total|part|shifted|most|products|scales"
 )
 _SUFFIX = re.compile(rf"(?:(?P<linear>{_LINEAR})|{_OTHERS})(?:_?\d+)?")
 _BLOCK = re.compile(r"block\d+[a-z]+|stem|top|head")

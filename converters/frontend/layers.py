@@ -13,6 +13,7 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Concatenate,
     Convolution,
     Dense,
     Floats,
@@ -286,6 +287,25 @@ def _as_map(trace: Trace, tensor: str, name: str) -> str:
     return reshape(trace, tensor, trace.unique(f"{name}_map"), (1, 1, trace.shapes[tensor][-1]))
 
 
+def _concatenate(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return join(trace, inputs, name, layer.axis)
+
+
+def join(trace: Trace, inputs: list[str], name: str, axis: int) -> str:
+    """Emits vectors side by side."""
+    shapes = [trace.shapes[tensor] for tensor in inputs]
+    if axis not in (-1, len(shapes[0]) - 1):
+        raise UnsupportedModelError(f"layer {name!r} joins along another axis; {SUPPORTED}")
+    if any(np.prod(shape[1:-1]) != 1 for shape in shapes):
+        raise UnsupportedModelError(
+            f"layer {name!r} joins maps: where it makes three channels of one, save the model that "
+            f"begins behind it; {SUPPORTED}"
+        )
+    if len(inputs) == 1:
+        return inputs[0]
+    return trace.emit(Concatenate(name, tuple(inputs), name))
+
+
 LAYERS: dict[str, Handler] = {
     "Conv2D": _convolution,
     "DepthwiseConv2D": _convolution,
@@ -307,4 +327,5 @@ LAYERS: dict[str, Handler] = {
     "Reshape": _reshape,
     "Add": _add,
     "Multiply": _multiply,
+    "Concatenate": _concatenate,
 }

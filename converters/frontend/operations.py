@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.layers import activate, affine, fold_pairs, reshape
+from converters.frontend.layers import activate, affine, fold_pairs, join, reshape
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
@@ -103,6 +103,12 @@ def _reshape(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     return reshape(trace, inputs[0], name, tuple(target))
 
 
+def _concatenate(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    if len(inputs) != len(node.arguments.args[0]):
+        raise _unsupported(name, "joins a constant")
+    return join(trace, inputs, name, node.operation.axis)
+
+
 def _cast(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     """Every tensor but the pixels is in floats already, and what reads those takes them as such."""
     if "float" not in str(node.operation.dtype):
@@ -125,5 +131,6 @@ OPERATIONS: dict[str, Handler] = {
     "Mean": partial(_pooled, GlobalAverage),
     "Max": partial(_pooled, GlobalMaximum),
     "Reshape": _reshape,
+    "Concatenate": _concatenate,
     "Cast": _cast,
 }

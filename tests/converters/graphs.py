@@ -18,6 +18,7 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Concatenate,
     Convolution,
     Dense,
     GlobalAverage,
@@ -229,6 +230,11 @@ class Chain:
         name = self.name()
         return self.add(Add(name, (self.last, other), name))
 
+    def join(self, *others: str) -> Chain:
+        """The last vector, and others beside it."""
+        name = self.name()
+        return self.add(Concatenate(name, (self.last, *others), name))
+
     def gate(self) -> Chain:
         """Squeeze-and-excite, as keras.applications builds it."""
         source, channels = self.last, self.channels
@@ -240,6 +246,14 @@ class Chain:
     def head(self, classes: int = 5, pool: type[GlobalPool] = GlobalAverage) -> Graph:
         """Pools, classifies and ends the graph."""
         self.pool(kind=pool).dense(classes)
+        return self.graph()
+
+    def summed_head(self, classes: int = 5) -> Graph:
+        """Classifies by the mean and by the maximum at once, and ends the graph."""
+        source = self.last
+        maxima = self.pool(kind=GlobalMaximum).dense(classes).last
+        self.last = source
+        self.pool().dense(classes).plus(maxima)
         return self.graph()
 
     def graph(self) -> Graph:
@@ -259,6 +273,8 @@ def chains(draw: st.DrawFn) -> Graph:
         chain.affine(draw(st.floats(0.004, 0.02)), draw(st.floats(-2, 0)))
     for step in draw(st.lists(st.sampled_from(sorted(_STEPS)), max_size=6)):
         _STEPS[step](chain, draw)
+    if draw(st.booleans()):
+        return chain.summed_head()
     return chain.head(pool=draw(st.sampled_from([GlobalAverage, GlobalMaximum])))
 
 

@@ -80,6 +80,54 @@ def test_where_there_is_a_way_out_it_is_told(layer, options, advice):
     assert advice in message
 
 
+def pooled(k: Any, x: Any) -> list[Any]:
+    """Two vectors of a map."""
+    return [k.GlobalAveragePooling2D()(x), k.GlobalMaxPooling2D()(x)]
+
+
+# By what is joined that does not come apart: the head, and what is said of it.
+JOINS: dict[str, tuple[Callable[[Any, Any, Any], Any], str]] = {
+    "maps": (lambda k, join, x: k.Flatten()(join([x, x])), "maps: where it makes three channels"),
+    "rows": (lambda k, join, x: k.Flatten()(join([x, x], axis=1)), "along another axis"),
+    "gated": (
+        lambda k, join, x: k.Dense(3)(k.Multiply()([join(pooled(k, x)), join(pooled(k, x))])),
+        "vectors for 'multiply",
+    ),
+    "weighed": (
+        lambda k, join, x: k.Dense(3)(k.Softmax(name="s")(join(pooled(k, x)))),
+        "vectors for 's', which does not work channel by channel: put a Dense layer between them",
+    ),
+    "answers": (lambda k, join, x: join(pooled(k, x)), "the model's answers: make one Dense"),
+    "probabilities": (
+        lambda k, join, x: k.Activation("sigmoid")(join(pooled(k, x))),
+        "the model's answers: make one Dense",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_a_join_that_does_not_come_apart_is_named(name):
+    from keras import layers
+
+    head, said = JOINS[name]
+
+    def join(parts: list[Any], axis: int = -1) -> Any:
+        return layers.Concatenate(axis)(parts)
+
+    message = refusal(network(lambda x: head(layers, join, layers.Conv2D(4, 3)(x)), head=False))
+    assert "layer 'concatenate" in message
+    assert f" joins {said}" in message
+
+
+def test_a_constant_in_a_join_is_refused():
+    from keras import Input, Model, layers, ops
+
+    inputs = Input(batch_shape=(1, *SIZE))
+    vector = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(inputs))
+    joined = ops.concatenate([vector, np.zeros((1, 2), np.float32)], axis=-1)
+    assert "joins a constant" in refusal(Model(inputs, layers.Dense(3)(joined)))
+
+
 def test_another_network_is_refused_by_its_first_foreign_layer():
     import keras
 
