@@ -211,6 +211,13 @@ def is_silu(operator: Operator) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
+class LeakyRelu(Operator):
+    """What a tensor has above zero, and below it the value times `slope`."""
+
+    slope: float
+
+
+@dataclass(frozen=True, eq=False)
 class Add(Operator):
     """The sum of two tensors: each size of the second is the first's, or 1."""
 

@@ -21,6 +21,7 @@ from converters.graph import (
     Concatenate,
     Convolution,
     Graph,
+    LeakyRelu,
     Linear,
     Operator,
     Reshape,
@@ -94,7 +95,7 @@ def _comes_apart(graph: Graph, operator: Operator) -> bool:
         )
     if isinstance(operator, Convolution):
         return not operator.depthwise
-    return isinstance(operator, Affine | Linear)
+    return isinstance(operator, Affine | LeakyRelu | Linear)
 
 
 def _parts(operator: Operator, join: _Join) -> Iterator[Operator]:

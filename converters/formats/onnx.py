@@ -34,6 +34,7 @@ from converters.graph import (
     GlobalMaximum,
     GlobalPool,
     Graph,
+    LeakyRelu,
     Linear,
     Multiply,
     Operator,
@@ -261,6 +262,11 @@ class Builder(Weights):
         # Whatever the batch: 0 takes the source's.
         view = self.constant(f"{tensor}/shape", np.array([0, *shape[1:]], np.int64))
         self.node("Reshape", [product, view], tensor)
+
+    @add.register
+    def _(self, operator: LeakyRelu) -> None:
+        source, quantized = self.read(operator), self.quantized(operator)
+        self.emit("LeakyRelu", [source], operator.output, quantized, alpha=operator.slope)
 
     @add.register
     def _(self, operator: Add) -> None:

@@ -34,6 +34,7 @@ from converters.graph import (
     GlobalAverage,
     GlobalMaximum,
     Graph,
+    LeakyRelu,
     Multiply,
     Operator,
     Pad,
@@ -274,6 +275,12 @@ class Builder(Tensors):
         sigmoid = self.tensor(gate, quantized, self.graph.shapes[name])
         self.emit(_Codes.LOGISTIC, [source], sigmoid)
         self._binary(_Codes.MUL, source, sigmoid, self.made(operator))
+
+    @add.register
+    def _(self, operator: LeakyRelu) -> None:
+        options = schema.LeakyReluOptionsT(alpha=operator.slope)
+        source, kind = self.read(operator), _Options.LeakyReluOptions
+        self.emit(_Codes.LEAKY_RELU, [source], self.made(operator), options, kind)
 
     @add.register
     def _(self, operator: Add) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from converters.graph import (
     GlobalAverage,
     GlobalMaximum,
     GlobalPool,
+    LeakyRelu,
     Multiply,
     Operator,
     Pad,
@@ -29,16 +30,21 @@ from converters.graph import (
 )
 from edgenet.errors import UnsupportedModelError
 
-_FUNCTIONS: dict[str, Function] = {
+_Named = Function | Literal["leaky_relu"]
+
+_FUNCTIONS: dict[str, _Named] = {
     "linear": "linear",
     "relu": "relu",
     "relu6": "relu6",
+    "leaky_relu": "leaky_relu",
     "silu": "silu",
     "swish": "silu",
     "sigmoid": "sigmoid",
     "tanh": "tanh",
     "softmax": "softmax",
 }
+# Of `keras.activations.leaky_relu`, where it is asked for by name.
+_SLOPE = 0.2
 # What these do in training they leave undone at inference.
 _TRAINING_ONLY = frozenset(
     [
@@ -83,7 +89,7 @@ def passes_on(layer: Any) -> bool:
     return kind in _TRAINING_ONLY or (kind == "Activation" and _function(layer) == "linear")
 
 
-def _function(layer: Any) -> Function:
+def _function(layer: Any) -> _Named:
     name = getattr(layer.activation, "__name__", str(layer.activation))
     if name not in _FUNCTIONS:
         raise UnsupportedModelError(
@@ -100,11 +106,18 @@ def _activated(trace: Trace, layer: Any, source: str) -> str:
     return activate(trace, source, trace.unique(f"{layer.name}_{function}"), function)
 
 
-def activate(trace: Trace, source: str, name: str, function: Function) -> str:
+def activate(trace: Trace, source: str, name: str, function: _Named) -> str:
     """Emits an activation."""
+    if function == "leaky_relu":
+        return leaky_relu(trace, source, name, _SLOPE)
     if function == "softmax" and np.prod(trace.shapes[source][1:-1]) != 1:
         raise UnsupportedModelError(f"layer {name!r} is a softmax over a map; {SUPPORTED}")
     return trace.emit(Activation(name, (source,), name, function))
+
+
+def leaky_relu(trace: Trace, source: str, name: str, slope: float) -> str:
+    """Emits a ReLU that leaks."""
+    return trace.emit(LeakyRelu(name, (source,), name, float(slope)))
 
 
 def _array(variable: Any) -> Floats:
@@ -203,9 +216,15 @@ def _activation_layer(trace: Trace, layer: Any, inputs: list[str], name: str) ->
 
 def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     limit = None if layer.max_value is None else float(layer.max_value)
+    if layer.negative_slope and not layer.threshold and limit is None:
+        return leaky_relu(trace, inputs[0], name, layer.negative_slope)
     if layer.negative_slope or layer.threshold or limit not in (None, 6.0):
         raise UnsupportedModelError(f"layer {name!r} is neither ReLU nor ReLU6; {SUPPORTED}")
     return trace.emit(Activation(name, tuple(inputs), name, "relu" if limit is None else "relu6"))
+
+
+def _leaky_relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return leaky_relu(trace, inputs[0], name, layer.negative_slope)
 
 
 def _softmax(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
@@ -318,6 +337,7 @@ LAYERS: dict[str, Handler] = {
     "ZeroPadding2D": _padding,
     "Activation": _activation_layer,
     "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
     "Softmax": _softmax,
     "GlobalAveragePooling2D": partial(_global_pool, GlobalAverage),
     "GlobalMaxPooling2D": partial(_global_pool, GlobalMaximum),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.layers import activate, affine, fold_pairs, join, reshape
+from converters.frontend.layers import activate, affine, fold_pairs, join, leaky_relu, reshape
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
@@ -87,6 +87,10 @@ def _activation(function: Function, trace: Trace, node: Any, inputs: list[str], 
     return activate(trace, inputs[0], name, function)
 
 
+def _leaky_relu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return leaky_relu(trace, inputs[0], name, node.operation.negative_slope)
+
+
 def _pooled(kind: type[GlobalPool], trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     axes = node.operation.axis
     rank = len(trace.shapes[inputs[0]])
@@ -124,6 +128,7 @@ OPERATIONS: dict[str, Handler] = {
     "TrueDivide": _quotient,
     "Relu": partial(_activation, "relu"),
     "Relu6": partial(_activation, "relu6"),
+    "LeakyRelu": _leaky_relu,
     "Silu": partial(_activation, "silu"),
     "Sigmoid": partial(_activation, "sigmoid"),
     "Tanh": partial(_activation, "tanh"),

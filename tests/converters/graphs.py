@@ -25,6 +25,7 @@ from converters.graph import (
     GlobalMaximum,
     GlobalPool,
     Graph,
+    LeakyRelu,
     Multiply,
     Operator,
     Pad,
@@ -214,6 +215,10 @@ class Chain:
         name = self.name()
         return self.add(Activation(name, (self.last,), name, function))
 
+    def leaky_relu(self, slope: float = 0.2) -> Chain:
+        name = self.name()
+        return self.add(LeakyRelu(name, (self.last,), name, slope))
+
     def pad(self, padding: Padding) -> Chain:
         name = self.name()
         return self.add(Pad(name, (self.last,), name, padding))
@@ -284,8 +289,11 @@ def _convolve(chain: Chain, draw: st.DrawFn) -> None:
     chain.convolution(
         draw(st.integers(1, 6)), kernel, strides, depthwise=draw(st.booleans())
     ).affine()
-    if draw(st.booleans()):
-        chain.activation(draw(st.sampled_from(["relu", "relu6", "silu", "tanh"])))
+    function = draw(st.sampled_from([None, "relu", "relu6", "silu", "tanh", "leaky_relu"]))
+    if function == "leaky_relu":
+        chain.leaky_relu()
+    elif function is not None:
+        chain.activation(function)
 
 
 def _pad_and_convolve(chain: Chain, draw: st.DrawFn) -> None:

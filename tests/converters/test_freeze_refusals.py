@@ -47,7 +47,10 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     ),
     "smooth": (lambda k, name: k.Conv2D(6, 3, activation="gelu", name=name), "'gelu'"),
     "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
-    "leaky": (lambda k, name: k.ReLU(negative_slope=0.1, name=name), "neither ReLU nor ReLU6"),
+    "leaky": (
+        lambda k, name: k.ReLU(negative_slope=0.1, max_value=6, name=name),
+        "neither ReLU nor ReLU6",
+    ),
     "capped": (lambda k, name: k.ReLU(max_value=1, name=name), "neither ReLU nor ReLU6"),
     "by-row": (lambda k, name: k.BatchNormalization(axis=1, name=name), "axis"),
 }

@@ -18,6 +18,7 @@ from converters.graph import (
     Convolution,
     Dense,
     Graph,
+    LeakyRelu,
     Operator,
     Pad,
     Padding,
@@ -48,7 +49,7 @@ def joined(draw: st.DrawFn) -> Graph:
     vectors = pools(chain, draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     some = st.lists(st.sampled_from(vectors), min_size=1, max_size=3)
     chain.join(*draw(some))
-    steps = st.sampled_from(["affine", "relu", "tanh", "reshape", "dense", "join"])
+    steps = st.sampled_from(["affine", "relu", "tanh", "leaky", "reshape", "dense", "join"])
     for step in draw(st.lists(steps, max_size=5)):
         if step == "affine":
             chain.affine()
@@ -56,6 +57,8 @@ def joined(draw: st.DrawFn) -> Graph:
             chain.reshape(1, 1, chain.channels).reshape(chain.channels)
         elif step == "dense":
             chain.dense(draw(st.integers(1, 4)))
+        elif step == "leaky":
+            chain.leaky_relu()
         elif step == "join":
             chain.join(*draw(some))
         else:
@@ -90,6 +93,8 @@ def _computed(operator: Operator, values: Mapping[str, Floats]) -> Floats:
         return vectors[0] @ operator.weights + operator.bias
     if isinstance(operator, Reshape):
         return vectors[0].reshape(-1, *operator.target)
+    if isinstance(operator, LeakyRelu):
+        return np.maximum(vectors[0], operator.slope * vectors[0])
     assert isinstance(operator, Activation)
     return np.tanh(vectors[0]) if operator.function == "tanh" else np.maximum(vectors[0], 0)
 
