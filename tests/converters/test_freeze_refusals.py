@@ -162,10 +162,13 @@ def test_a_subclassed_model_is_refused():
 def test_two_inputs_or_outputs_are_refused():
     from keras import Input, Model, layers
 
-    model = network(layers.Conv2D(4, 3))
-    assert "1 inputs and 2 outputs: save a" in refusal(Model(model.inputs, [model.output] * 2))
+    model = network(layers.Conv2D(4, 3, name="inner"))
+    outputs = [layers.Dense(2, name="second")(model.output), model.get_layer("inner").output]
+    message = refusal(Model(model.inputs, outputs, name="mine"))
+    assert "mine has 2 outputs (second, inner): choose one of them by" in message
+    assert "--head NAME" in message
     first, second = Input(SIZE), Input(SIZE)
-    assert "2 inputs and 1 outputs: save a" in refusal(
+    assert "2 inputs: save a model of one" in refusal(
         Model([first, second], layers.Add()([first, second]))
     )
 
