@@ -16,7 +16,7 @@ import numpy as np
 from converters.frontend.float32 import in_float32
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import TOLD
-from converters.frontend.walk import Walk, layer_graph, resized_to
+from converters.frontend.walk import Walk, layer_graph, output_names, resized_to
 from converters.graph import (
     FEATURES,
     INPUT,
@@ -83,10 +83,14 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
             f"{model.name} is a subclassed model, or not built, so that its layers cannot be read: "
             "save keras.Model(x, model.call(x)), where x = keras.Input(shape)"
         )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    if len(model.inputs) != 1:
         raise UnsupportedModelError(
-            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs: save a "
-            "model of one each, as keras.Model(model.input, model.outputs[0])"
+            f"{model.name} has {len(model.inputs)} inputs: save a model of one"
+        )
+    if len(model.outputs) != 1:
+        raise UnsupportedModelError(
+            f"{model.name} has {len(model.outputs)} outputs ({', '.join(output_names(model))}): "
+            "choose one of them by edgenet convert --head NAME"
         )
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 4 or shape[3] != 3:

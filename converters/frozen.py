@@ -51,7 +51,11 @@ def frozen_of(request: Request, report: Report) -> Frozen:
     """
     report(f"loading {os.fspath(request.model)}")
     source = load_source(
-        request.model, weights=request.weights, download=request.download, labels=request.labels
+        request.model,
+        weights=request.weights,
+        download=request.download,
+        labels=request.labels,
+        head=request.head,
     )
     graph = freeze(
         source.model,

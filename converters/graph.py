@@ -211,6 +211,13 @@ def is_silu(operator: Operator) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
+class LeakyRelu(Operator):
+    """What a tensor has above zero, and below it the value times `slope`."""
+
+    slope: float
+
+
+@dataclass(frozen=True, eq=False)
 class Add(Operator):
     """The sum of two tensors: each size of the second is the first's, or 1."""
 
@@ -280,6 +287,14 @@ class Reshape(Operator):
         return (inputs[0][0], *self.target)
 
 
+@dataclass(frozen=True, eq=False)
+class Concatenate(Operator):
+    """Vectors side by side; a simplified graph has none, see `converters.joins`."""
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (*inputs[0][:-1], sum(shape[-1] for shape in inputs))
+
+
 Moving = Pad | Reshape | GlobalMaximum
 """Operators that hand on values of their input, and zeros: in int8 their levels are the input's."""
 
@@ -321,6 +336,25 @@ class Graph:
             for name in operator.inputs:
                 consumers[name] += (operator,)
         return consumers
+
+    @cached_property
+    def unrounded(self) -> frozenset[str]:
+        """The logits and, where they are a sum of products, those: they are floats, not levels."""
+        found, left = set[str](), [LOGITS]
+        while left:
+            tensor = left.pop()
+            found.add(tensor)
+            if isinstance(total := self.producers.get(tensor), Add):
+                left += [name for name in total.inputs if self._is_term(name)]
+        return frozenset(found)
+
+    def _is_term(self, tensor: str) -> bool:
+        alone = len(self.consumers[tensor]) == 1 and tensor not in self.outputs
+        return alone and isinstance(self.producers.get(tensor), Linear | Add)
+
+    def sums_logits(self, operator: Operator) -> bool:
+        """Whether an operator adds up what is in float to the logits."""
+        return isinstance(operator, Add) and operator.output in self.unrounded
 
     def is_vector(self, tensor: str) -> bool:
         """Whether a tensor has one value a channel and image."""

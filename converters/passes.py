@@ -23,21 +23,24 @@ from converters.graph import (
     Pad,
     Reshape,
 )
+from converters.joins import taken_apart
 
 Merge = Callable[[Operator, Operator], "Operator | None"]
 
 
 def simplify(graph: Graph) -> Graph:
-    """All passes, in the order in which each prepares the next."""
-    for merge in (
-        merge_affines,
-        fold_affine_into_producer,
-        fold_affine_into_dense,
-        fuse_activation,
-        fold_padding,
-        keep_pooled_dimensions,
-        drop_reshape,
-    ):
+    """All passes, in the order in which each prepares the next.
+
+    Raises:
+        UnsupportedModelError: Vectors are joined that do not come apart again.
+    """
+    # BatchNorm behind a dense layer goes into it while that is one, not a sum.
+    affines = merge_affines, fold_affine_into_producer, fold_affine_into_dense
+    others = fuse_activation, fold_padding, keep_pooled_dimensions, drop_reshape
+    for merge in affines:
+        graph = merge_pairs(graph, merge)
+    graph = taken_apart(graph)
+    for merge in (*affines, *others):
         graph = merge_pairs(graph, merge)
     return fold_input_scale(graph)
 

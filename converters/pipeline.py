@@ -50,6 +50,7 @@ def convert(
     download: bool = False,
     input_size: int | None = None,
     batch: int = 1,
+    head: str | None = None,
     range_rule: str | None = None,
     rounding: str = DEFAULT_ROUNDING,
     without: Sequence[str] = (),
@@ -84,6 +85,7 @@ def convert(
         download: Let keras.applications fetch a variant's weights.
         input_size: Height and width, for a model that leaves them open.
         batch: Images a run.
+        head: Of a model of several outputs the one to convert: its name, or its number from 0 on.
         range_rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's.
         rounding: A name of `converters.quantization.quantize.ROUNDINGS`.
         without: Steps to leave out, of `converters.quantization.quantize.STEPS`.
@@ -132,6 +134,7 @@ def convert(
         ),
         strict=strict,
         target=place,
+        head=head,
     )
     request.require()
     with writing(request.output) as folder:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters.frontend.walk import output_names
 from converters.quantization.images import Images
 from converters.quantization.simulate import Image
 from edgenet import photographs
@@ -52,23 +53,29 @@ def load_source(
     weights: str | os.PathLike[str] | None = None,
     download: bool = False,
     labels: str | os.PathLike[str] | None = None,
+    head: str | None = None,
 ) -> Source:
-    """Loads a variant or a saved Keras model.
+    """Loads a variant or a saved Keras model; of several outputs the one that `head` names.
 
     A variant's photos are cropped as published. A user's own model gets the whole photo, as
     `keras.utils.image_dataset_from_directory` prepares it.
 
     Raises:
-        UsageError: No such file, or not a Keras model; see `edgenet.models.weights.load_model`.
+        UsageError: No such file, or not a Keras model; see `edgenet.models.weights.load_model`. Or
+            no such head.
     """
     name = os.fspath(model)
     names = read_labels(labels) if labels is not None else None
     keras_model = load_model(
         name, weights=None if weights is None else os.fspath(weights), download=download
     )
+    if head is not None:
+        keras_model = _with_head(keras_model, head)
     spec = VARIANTS.get(name.lower())
     if spec is None:
         description = {"file": Path(name).name, "sha256": sha256_of(Path(name))}
+        if head is not None:
+            description["head"] = head
         return Source(keras_model, description, 1.0, "tf-bilinear", names)
     if names is None:
         found = imagenet_labels()
@@ -80,6 +87,25 @@ def load_source(
         spec.interpolation,
         names,
     )
+
+
+def _with_head(model: Any, head: str) -> Any:
+    """The model with one of its outputs alone, by its name or, counted from 0, its number."""
+    import keras
+
+    names = output_names(model)
+    if names.count(head) == 1:
+        place = names.index(head)
+    elif len(names) > 1 and head.isdecimal() and int(head) < len(names):
+        place = int(head)
+    else:
+        numbers = f", or a number below {len(names)}" if len(names) > 1 else ""
+        raise UsageError(
+            f"{model.name} has no one head {head!r}: take one of {', '.join(names)}{numbers}"
+        )
+    if len(names) == 1:
+        return model
+    return keras.Model(model.inputs, model.outputs[place], name=model.name)
 
 
 def _weights(

@@ -58,16 +58,35 @@ def tiny_network(
     keras.utils.set_random_seed(7)
     spec = TinySpec(f"tiny-{family}", family, 0.25, 1, SIZE, dropout=0.0, drop_connect=0.0)
     model = efficientnet(spec, classes=CLASSES, classifier_activation=classifier_activation)
-    data = Textures.make(_FITTED_IMAGES, seed=1)
-    images = data.images.astype(np.float32)
+    images = Textures.make(_FITTED_IMAGES, seed=1).images.astype(np.float32)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.set_weights([_near_identity(layer.get_weights()[0])])
     model(images, training=True)
-    pooled = keras.Model(model.inputs, model.get_layer("avg_pool").output)
-    model.get_layer("predictions").set_weights(_fit(np.asarray(pooled(images)), data.labels))
+    return _fitted(model, ridge=1e-2)
+
+
+def joined_network() -> Any:
+    """The SiLU network with a classifier that reads the map's maximum beside its mean."""
+    import keras
+
+    model = tiny_network("b")
+    maximum = keras.layers.GlobalMaxPooling2D()(model.get_layer("top_activation").output)
+    joined = keras.layers.Concatenate()([model.get_layer("avg_pool").output, maximum])
+    classifier = keras.layers.Dense(CLASSES, "softmax", name="predictions")
+    return _fitted(keras.Model(model.inputs, classifier(joined), name="joined"), ridge=10)
+
+
+def _fitted(model: Any, ridge: float) -> Any:
+    """The model with its classifier fitted to the textures."""
+    import keras
+
+    data = Textures.make(_FITTED_IMAGES, seed=1)
+    classifier = model.get_layer("predictions")
+    features = keras.Model(model.inputs, classifier.input)(data.images.astype(np.float32))
+    classifier.set_weights(_fit(np.asarray(features), data.labels, ridge))
     return model
 
 
@@ -77,14 +96,16 @@ def _near_identity(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     return kernel
 
 
-def _fit(features: NDArray[np.float32], labels: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+def _fit(
+    features: NDArray[np.float32], labels: NDArray[np.int64], ridge: float
+) -> list[NDArray[np.float32]]:
     """Ridge regression of ±10 for the right and the wrong class: weights (features, classes),
     bias.
     """
     targets = np.where(labels[:, None] == np.arange(CLASSES), 10.0, -10.0)
     mean = features.mean(axis=0)
     centred = (features - mean).astype(np.float64)
-    gram = centred.T @ centred + len(features) * 1e-2 * np.eye(features.shape[1])
+    gram = centred.T @ centred + len(features) * ridge * np.eye(features.shape[1])
     weights = np.linalg.solve(gram, centred.T @ targets)
     bias = targets.mean(axis=0) - mean @ weights
     return [weights.astype(np.float32), bias.astype(np.float32)]

@@ -9,11 +9,11 @@ from itertools import pairwise
 # What exporters put behind a layer's path: TensorFlow's operators, and this project's own suffixes.
 _LINEAR = "convolution|depthwise|Conv2D|DepthwiseConv2dNative|MatMul|BiasAdd"
 _OTHERS = (
-    "Relu|Relu6|Sigmoid|Softmax|Tanh|Mean|Max|MaxPool|Mul|Add|AddV2|Sub|Pad|Reshape|Cast|"
+    "Relu|Relu6|LeakyRelu|Sigmoid|Softmax|Tanh|Mean|Max|MaxPool|Mul|Add|AddV2|Sub|Pad|Reshape|Cast|"
     "batchnorm|add|mul|sub|truediv|FusedBatchNormV3|Squeeze|swish|Shape|"
     "weights|bias|offset|factor|scale|scaled|sigmoid|axes|pads|padded|shape|values|float|quantized|"
     "linear|levels|group|groups|ungroup|pooled|product|biased|beta|reshaped|channels_last|"
-    "transposed|order|unscaled|lifted|lower|upper|total|shifted|most|products|scales"
+    "transposed|order|unscaled|lifted|lower|upper|total|part|slope|shifted|most|products|scales"
 )
 _SUFFIX = re.compile(rf"(?:(?P<linear>{_LINEAR})|{_OTHERS})(?:_?\d+)?")
 _BLOCK = re.compile(r"block\d+[a-z]+|stem|top|head")

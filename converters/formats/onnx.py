@@ -23,7 +23,6 @@ from converters.formats.onnx_weights import Weights
 from converters.formats.pixel_groups import with_pixel_groups
 from converters.graph import (
     INPUT,
-    LOGITS,
     Activation,
     Add,
     Affine,
@@ -35,6 +34,7 @@ from converters.graph import (
     GlobalMaximum,
     GlobalPool,
     Graph,
+    LeakyRelu,
     Linear,
     Multiply,
     Operator,
@@ -81,6 +81,7 @@ class Builder(Weights):
         self.graph = graph
         self.quantizations = {} if recipe is None else recipe.quantizations(graph)
         self.float_operators = frozenset() if recipe is None else recipe.float_operators
+        self.unrounded = graph.unrounded
         self.wide = recipe is not None and recipe.activation_bits == 16
         if self.wide:
             self.opset, self.ir_version = OPSET_16, IR_VERSION_16
@@ -96,6 +97,7 @@ class Builder(Weights):
             operator.output in self.quantizations
             and operator.name not in self.float_operators
             and operator.inputs[0] != INPUT
+            and not self.graph.sums_logits(operator)
         )
 
     def read(self, operator: Operator, which: int = 0) -> str:
@@ -112,7 +114,7 @@ class Builder(Weights):
         self, kind: str, inputs: Sequence[str], tensor: str, quantized: bool, **attributes: Any
     ) -> None:
         """Appends a node that makes a tensor, behind quantizers where it is held in levels."""
-        if not quantized or tensor == LOGITS:
+        if not quantized or tensor in self.unrounded:
             self.node(kind, inputs, tensor, **attributes)
             return
         source = self.node(kind, inputs, f"{tensor}/float", **attributes)
@@ -211,7 +213,9 @@ class Builder(Weights):
             ]
         )
         inputs = [self.read(operator), *constants]
-        saturates = quantized and name != LOGITS and self._ends_where(operator.function, name)
+        saturates = (
+            quantized and name not in self.unrounded and self._ends_where(operator.function, name)
+        )
         if operator.function == "linear" or saturates:
             self.emit(kind, inputs, name, quantized, **attributes)
             return
@@ -258,6 +262,11 @@ class Builder(Weights):
         # Whatever the batch: 0 takes the source's.
         view = self.constant(f"{tensor}/shape", np.array([0, *shape[1:]], np.int64))
         self.node("Reshape", [product, view], tensor)
+
+    @add.register
+    def _(self, operator: LeakyRelu) -> None:
+        source, quantized = self.read(operator), self.quantized(operator)
+        self.emit("LeakyRelu", [source], operator.output, quantized, alpha=operator.slope)
 
     @add.register
     def _(self, operator: Add) -> None:

@@ -32,6 +32,7 @@ from converters.graph import (
     GlobalAverage,
     GlobalMaximum,
     Graph,
+    LeakyRelu,
     Linear,
     Multiply,
     Operator,
@@ -205,6 +206,11 @@ class _Builder:
             # The factor that it would add itself has no name.
             return self.named(ops.swish(source, self.constant(f"{name}/beta", np.float32(1))), name)
         return self.named(_FUNCTIONS[operator.function](source), name)
+
+    @lowered.register
+    def _(self, operator: LeakyRelu) -> Any:
+        slope = self.constant(f"{operator.name}/slope", np.array([operator.slope], np.float32))
+        return self.named(ops.prelu(self.source(operator), slope), operator.output)
 
     @lowered.register
     def _(self, operator: Add) -> Any:

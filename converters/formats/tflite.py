@@ -34,6 +34,7 @@ from converters.graph import (
     GlobalAverage,
     GlobalMaximum,
     Graph,
+    LeakyRelu,
     Multiply,
     Operator,
     Pad,
@@ -81,13 +82,7 @@ def build(graph: Graph, precision: str, recipe: Recipe | None = None) -> bytes:
 
 
 class Builder(Tensors):
-    """Appends operator by operator; another arrangement overrides what it does otherwise.
-
-    Attributes:
-        integers: Whether all that can be held in levels is, the logits too.
-    """
-
-    integers = False
+    """Appends operator by operator; another arrangement overrides what it does otherwise."""
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         super().__init__(graph, precision, recipe)
@@ -239,9 +234,8 @@ class Builder(Tensors):
         """Whether it makes floats of products in int8, its input rounded for each image."""
         if not self.quantized(operator):
             return self.precision == "dynamic"
-        if self.integers or self.quantizations[operator.output].bits != 8:
-            return False
-        return not any(self.quantized(reader) for reader in self.graph.consumers[operator.output])
+        readers = self.graph.consumers[operator.output]
+        return self.may_leave_levels(operator) and not any(map(self.quantized, readers))
 
     def _multiplied_in_levels(self, operator: Dense) -> None:
         """Its scales come after: tflite-runtime 2.14 knows one here, not one for each channel."""
@@ -281,6 +275,12 @@ class Builder(Tensors):
         sigmoid = self.tensor(gate, quantized, self.graph.shapes[name])
         self.emit(_Codes.LOGISTIC, [source], sigmoid)
         self._binary(_Codes.MUL, source, sigmoid, self.made(operator))
+
+    @add.register
+    def _(self, operator: LeakyRelu) -> None:
+        options = schema.LeakyReluOptionsT(alpha=operator.slope)
+        source, kind = self.read(operator), _Options.LeakyReluOptions
+        self.emit(_Codes.LEAKY_RELU, [source], self.made(operator), options, kind)
 
     @add.register
     def _(self, operator: Add) -> None:

@@ -32,7 +32,13 @@ _Codes = schema.BuiltinOperator
 
 
 class Tensors:
-    """What operators read and make, as a recipe holds it, by the names of the graph's tensors."""
+    """What operators read and make, as a recipe holds it, by the names of the graph's tensors.
+
+    Attributes:
+        integers: Whether all that can be held in levels is, the logits too.
+    """
+
+    integers = False
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe | None) -> None:
         self.graph = graph
@@ -53,7 +59,12 @@ class Tensors:
             operator.output in self.quantizations
             and operator.name not in self.float_operators
             and operator.inputs[0] != INPUT
+            and not (self.graph.sums_logits(operator) and self.may_leave_levels(operator))
         )
+
+    def may_leave_levels(self, operator: Operator) -> bool:
+        """Whether what an operator of int8 makes can be floats."""
+        return not self.integers and self.quantizations[operator.output].bits == 8
 
     def read(self, operator: Operator, which: int = 0) -> int:
         """A tensor in the form in which its reader computes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Concatenate,
     Convolution,
     Dense,
     Floats,
@@ -20,6 +21,7 @@ from converters.graph import (
     GlobalAverage,
     GlobalMaximum,
     GlobalPool,
+    LeakyRelu,
     Multiply,
     Operator,
     Pad,
@@ -28,16 +30,21 @@ from converters.graph import (
 )
 from edgenet.errors import UnsupportedModelError
 
-_FUNCTIONS: dict[str, Function] = {
+_Named = Function | Literal["leaky_relu"]
+
+_FUNCTIONS: dict[str, _Named] = {
     "linear": "linear",
     "relu": "relu",
     "relu6": "relu6",
+    "leaky_relu": "leaky_relu",
     "silu": "silu",
     "swish": "silu",
     "sigmoid": "sigmoid",
     "tanh": "tanh",
     "softmax": "softmax",
 }
+# Of `keras.activations.leaky_relu`, where it is asked for by name.
+_SLOPE = 0.2
 # What these do in training they leave undone at inference.
 _TRAINING_ONLY = frozenset(
     [
@@ -82,7 +89,7 @@ def passes_on(layer: Any) -> bool:
     return kind in _TRAINING_ONLY or (kind == "Activation" and _function(layer) == "linear")
 
 
-def _function(layer: Any) -> Function:
+def _function(layer: Any) -> _Named:
     name = getattr(layer.activation, "__name__", str(layer.activation))
     if name not in _FUNCTIONS:
         raise UnsupportedModelError(
@@ -99,11 +106,18 @@ def _activated(trace: Trace, layer: Any, source: str) -> str:
     return activate(trace, source, trace.unique(f"{layer.name}_{function}"), function)
 
 
-def activate(trace: Trace, source: str, name: str, function: Function) -> str:
+def activate(trace: Trace, source: str, name: str, function: _Named) -> str:
     """Emits an activation."""
+    if function == "leaky_relu":
+        return leaky_relu(trace, source, name, _SLOPE)
     if function == "softmax" and np.prod(trace.shapes[source][1:-1]) != 1:
         raise UnsupportedModelError(f"layer {name!r} is a softmax over a map; {SUPPORTED}")
     return trace.emit(Activation(name, (source,), name, function))
+
+
+def leaky_relu(trace: Trace, source: str, name: str, slope: float) -> str:
+    """Emits a ReLU that leaks."""
+    return trace.emit(LeakyRelu(name, (source,), name, float(slope)))
 
 
 def _array(variable: Any) -> Floats:
@@ -202,9 +216,15 @@ def _activation_layer(trace: Trace, layer: Any, inputs: list[str], name: str) ->
 
 def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     limit = None if layer.max_value is None else float(layer.max_value)
+    if layer.negative_slope and not layer.threshold and limit is None:
+        return leaky_relu(trace, inputs[0], name, layer.negative_slope)
     if layer.negative_slope or layer.threshold or limit not in (None, 6.0):
         raise UnsupportedModelError(f"layer {name!r} is neither ReLU nor ReLU6; {SUPPORTED}")
     return trace.emit(Activation(name, tuple(inputs), name, "relu" if limit is None else "relu6"))
+
+
+def _leaky_relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return leaky_relu(trace, inputs[0], name, layer.negative_slope)
 
 
 def _softmax(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
@@ -286,6 +306,25 @@ def _as_map(trace: Trace, tensor: str, name: str) -> str:
     return reshape(trace, tensor, trace.unique(f"{name}_map"), (1, 1, trace.shapes[tensor][-1]))
 
 
+def _concatenate(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return join(trace, inputs, name, layer.axis)
+
+
+def join(trace: Trace, inputs: list[str], name: str, axis: int) -> str:
+    """Emits vectors side by side."""
+    shapes = [trace.shapes[tensor] for tensor in inputs]
+    if axis not in (-1, len(shapes[0]) - 1):
+        raise UnsupportedModelError(f"layer {name!r} joins along another axis; {SUPPORTED}")
+    if any(np.prod(shape[1:-1]) != 1 for shape in shapes):
+        raise UnsupportedModelError(
+            f"layer {name!r} joins maps: where it makes three channels of one, save the model that "
+            f"begins behind it; {SUPPORTED}"
+        )
+    if len(inputs) == 1:
+        return inputs[0]
+    return trace.emit(Concatenate(name, tuple(inputs), name))
+
+
 LAYERS: dict[str, Handler] = {
     "Conv2D": _convolution,
     "DepthwiseConv2D": _convolution,
@@ -298,6 +337,7 @@ LAYERS: dict[str, Handler] = {
     "ZeroPadding2D": _padding,
     "Activation": _activation_layer,
     "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
     "Softmax": _softmax,
     "GlobalAveragePooling2D": partial(_global_pool, GlobalAverage),
     "GlobalMaxPooling2D": partial(_global_pool, GlobalMaximum),
@@ -307,4 +347,5 @@ LAYERS: dict[str, Handler] = {
     "Reshape": _reshape,
     "Add": _add,
     "Multiply": _multiply,
+    "Concatenate": _concatenate,
 }

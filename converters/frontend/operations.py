@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.layers import activate, affine, fold_pairs, reshape
+from converters.frontend.layers import activate, affine, fold_pairs, join, leaky_relu, reshape
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
@@ -87,6 +87,10 @@ def _activation(function: Function, trace: Trace, node: Any, inputs: list[str], 
     return activate(trace, inputs[0], name, function)
 
 
+def _leaky_relu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return leaky_relu(trace, inputs[0], name, node.operation.negative_slope)
+
+
 def _pooled(kind: type[GlobalPool], trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     axes = node.operation.axis
     rank = len(trace.shapes[inputs[0]])
@@ -101,6 +105,12 @@ def _reshape(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if batch != -1 or not target:
         raise _unsupported(name, "reshapes the batch: begin the new shape with -1")
     return reshape(trace, inputs[0], name, tuple(target))
+
+
+def _concatenate(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    if len(inputs) != len(node.arguments.args[0]):
+        raise _unsupported(name, "joins a constant")
+    return join(trace, inputs, name, node.operation.axis)
 
 
 def _cast(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
@@ -118,6 +128,7 @@ OPERATIONS: dict[str, Handler] = {
     "TrueDivide": _quotient,
     "Relu": partial(_activation, "relu"),
     "Relu6": partial(_activation, "relu6"),
+    "LeakyRelu": _leaky_relu,
     "Silu": partial(_activation, "silu"),
     "Sigmoid": partial(_activation, "sigmoid"),
     "Tanh": partial(_activation, "tanh"),
@@ -125,5 +136,6 @@ OPERATIONS: dict[str, Handler] = {
     "Mean": partial(_pooled, GlobalAverage),
     "Max": partial(_pooled, GlobalMaximum),
     "Reshape": _reshape,
+    "Concatenate": _concatenate,
     "Cast": _cast,
 }

@@ -11,8 +11,6 @@ SUPPORTED = (
 
 _AT_THE_END = "save the model that ends before it, and compute it from what session.run gives"
 INSTEAD = {
-    "Concatenate": "where it makes three channels of one, save the model that begins behind it; "
-    + SUPPORTED,
     "UnitNormalization": _AT_THE_END,
     "Normalize": _AT_THE_END,
     "LogSoftmax": _AT_THE_END,

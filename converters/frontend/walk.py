@@ -72,3 +72,9 @@ def layer_graph(model: Any) -> Any | None:
     """The functional model that a model is, or that a Sequential one holds; None of a layer."""
     functional = getattr(model, "_functional", None) or model
     return functional if hasattr(functional, "_nodes_by_depth") else None
+
+
+def output_names(model: Any) -> tuple[str, ...]:
+    """What the outputs of a model are called: as the layers that make them are."""
+    functional = layer_graph(model)
+    return () if functional is None else tuple(functional.output_names)

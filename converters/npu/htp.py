@@ -21,7 +21,6 @@ from converters.formats import onnx as plain
 from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16
 from converters.graph import (
     INPUT,
-    LOGITS,
     Affine,
     Graph,
     Linear,
@@ -71,12 +70,14 @@ class _Builder(plain.Builder):
     def __init__(self, graph: Graph, precision: str, recipe: Recipe) -> None:
         super().__init__(graph, precision, recipe)
         self.opset, self.ir_version = OPSET_16, IR_VERSION_16
-        self.quantizations[LOGITS] = Quantization.covering(*recipe.ranges[LOGITS], 16)
-        head = graph.producers[LOGITS].inputs[0]
-        self.before_logits = Quantization.covering(*recipe.ranges[head], 16)
+        read = {name for tensor in graph.unrounded for name in graph.producers[tensor].inputs}
+        self.widened = {
+            name: Quantization.covering(*recipe.ranges[name], 16) for name in read | graph.unrounded
+        }
+        self.quantizations |= {name: self.widened[name] for name in graph.unrounded}
         if self.wide:
             self.quantizations = {INPUT: PIXELS, **_wide_quantizations(graph, recipe)}
-            self.before_logits = self.quantizations[head]
+            self.widened = self.quantizations
 
     def quantized(self, operator: Operator) -> bool:
         return operator.output in self.quantizations
@@ -113,24 +114,26 @@ class _Builder(plain.Builder):
     def emit(
         self, kind: str, inputs: Sequence[str], tensor: str, quantized: bool, **attributes: Any
     ) -> None:
-        if tensor != LOGITS:
+        if tensor not in self.unrounded:
             super().emit(kind, inputs, tensor, quantized, **attributes)
             return
         source = self.node(kind, inputs, f"{tensor}/float", **attributes)
         self.requantize(source, f"{tensor}/levels", tensor, self.quantizations[tensor])
 
     def read(self, operator: Operator, which: int = 0) -> str:
-        source = super().read(operator, which)
-        if operator.output != LOGITS or self.wide:
+        source, tensor = super().read(operator, which), operator.inputs[which]
+        if operator.output not in self.unrounded or self.wide or tensor in self.unrounded:
             return source
-        self.requantize(source, f"{source}/levels16", f"{source}/wide", self.before_logits)
+        if f"{source}/wide" not in self.held:
+            levels = f"{source}/levels16"
+            self.requantize(source, levels, f"{source}/wide", self.widened[tensor])
         return f"{source}/wide"
 
     def quantized_constants(
         self, operator: Linear, source: Quantization, axes: tuple[int, ...]
     ) -> list[str]:
-        if operator.output == LOGITS:
-            source = self.before_logits
+        if operator.output in self.unrounded:
+            source = self.widened[operator.inputs[0]]
         return super().quantized_constants(operator, source, axes)
 
     def flatten(self, pooled: str, tensor: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
-from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph, Linear
+from converters.graph import INPUT, PROBABILITIES, Floats, Graph, Linear
 from converters.quantization.lifting import unlifted
 from converters.quantization.silu import merged
 from converters.quantization.simulate import Image, logits, simulated
@@ -27,7 +27,8 @@ def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str,
     names = {name for operator in read for name in operator.inputs}
     if arrangement == EVERY_TENSOR:
         names |= {operator.output for operator in integer}
-    return {n: q for n, q in quantizations.items() if n in names - {INPUT, LOGITS, PROBABILITIES}}
+    names -= {INPUT, PROBABILITIES} | graph.unrounded
+    return {name: held for name, held in quantizations.items() if name in names}
 
 
 def reckoned(graph: Graph, recipe: Recipe, format: str, images: Iterable[Image]) -> Floats:

@@ -3,7 +3,7 @@
 A factor for each channel, multiplied into what makes it and divided out of what reads it, changes
 no answer (Nagel et al. 2019, arXiv:1906.04721, section 4.1); int8 with one scale a tensor loses
 whatever channel is small beside the largest. The residual streams of every EfficientNet are such
-paths. SiLU, ReLU6 and sigmoid end one; ReLU lets positive factors through.
+paths. SiLU, ReLU6 and sigmoid end one; ReLU, leaky or not, lets positive factors through.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from converters.graph import (
     Floats,
     GlobalPool,
     Graph,
+    LeakyRelu,
     Linear,
     Operator,
     Pad,
@@ -110,7 +111,7 @@ def _joins(graph: Graph, operator: Operator) -> bool:
         return operator.function == "relu"
     if isinstance(operator, Add):
         return len({graph.shapes[name][-1] for name in operator.inputs}) == 1
-    return isinstance(operator, Pad | GlobalPool)
+    return isinstance(operator, GlobalPool | LeakyRelu | Pad)
 
 
 def _takes_factors(operator: Operator) -> bool:

@@ -72,6 +72,11 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--download", action="store_true", help="let keras.applications fetch a variant's weights"
     )
+    group.add_argument(
+        "--head",
+        metavar="NAME",
+        help="the output to convert, of a model that has several: its name, or its number from 0",
+    )
     group.add_argument("--labels", metavar="FILE", help="class names, one a line")
     group.add_argument(
         "--preprocess",
@@ -192,6 +197,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         download=args.download,
         input_size=args.input_size,
         batch=args.batch,
+        head=args.head,
         range_rule=args.range_rule,
         rounding=args.rounding or DEFAULT_ROUNDING,
         without=[step for step in args.without if step],

@@ -342,7 +342,7 @@ class Session(ABC):
         if output not in self._outputs:
             raise UsageError(
                 f"{self._plan.model} has no {output} output: its logits, by session.run, are made "
-                "of no pooled vector"
+                "of no single pooled vector"
             )
 
     def _outdated(self) -> str:

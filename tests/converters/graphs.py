@@ -18,12 +18,14 @@ from converters.graph import (
     Activation,
     Add,
     Affine,
+    Concatenate,
     Convolution,
     Dense,
     GlobalAverage,
     GlobalMaximum,
     GlobalPool,
     Graph,
+    LeakyRelu,
     Multiply,
     Operator,
     Pad,
@@ -213,6 +215,10 @@ class Chain:
         name = self.name()
         return self.add(Activation(name, (self.last,), name, function))
 
+    def leaky_relu(self, slope: float = 0.2) -> Chain:
+        name = self.name()
+        return self.add(LeakyRelu(name, (self.last,), name, slope))
+
     def pad(self, padding: Padding) -> Chain:
         name = self.name()
         return self.add(Pad(name, (self.last,), name, padding))
@@ -229,6 +235,11 @@ class Chain:
         name = self.name()
         return self.add(Add(name, (self.last, other), name))
 
+    def join(self, *others: str) -> Chain:
+        """The last vector, and others beside it."""
+        name = self.name()
+        return self.add(Concatenate(name, (self.last, *others), name))
+
     def gate(self) -> Chain:
         """Squeeze-and-excite, as keras.applications builds it."""
         source, channels = self.last, self.channels
@@ -240,6 +251,14 @@ class Chain:
     def head(self, classes: int = 5, pool: type[GlobalPool] = GlobalAverage) -> Graph:
         """Pools, classifies and ends the graph."""
         self.pool(kind=pool).dense(classes)
+        return self.graph()
+
+    def summed_head(self, classes: int = 5) -> Graph:
+        """Classifies by the mean and by the maximum at once, and ends the graph."""
+        source = self.last
+        maxima = self.pool(kind=GlobalMaximum).dense(classes).last
+        self.last = source
+        self.pool().dense(classes).plus(maxima)
         return self.graph()
 
     def graph(self) -> Graph:
@@ -259,6 +278,8 @@ def chains(draw: st.DrawFn) -> Graph:
         chain.affine(draw(st.floats(0.004, 0.02)), draw(st.floats(-2, 0)))
     for step in draw(st.lists(st.sampled_from(sorted(_STEPS)), max_size=6)):
         _STEPS[step](chain, draw)
+    if draw(st.booleans()):
+        return chain.summed_head()
     return chain.head(pool=draw(st.sampled_from([GlobalAverage, GlobalMaximum])))
 
 
@@ -268,8 +289,11 @@ def _convolve(chain: Chain, draw: st.DrawFn) -> None:
     chain.convolution(
         draw(st.integers(1, 6)), kernel, strides, depthwise=draw(st.booleans())
     ).affine()
-    if draw(st.booleans()):
-        chain.activation(draw(st.sampled_from(["relu", "relu6", "silu", "tanh"])))
+    function = draw(st.sampled_from([None, "relu", "relu6", "silu", "tanh", "leaky_relu"]))
+    if function == "leaky_relu":
+        chain.leaky_relu()
+    elif function is not None:
+        chain.activation(function)
 
 
 def _pad_and_convolve(chain: Chain, draw: st.DrawFn) -> None:

@@ -47,7 +47,10 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     ),
     "smooth": (lambda k, name: k.Conv2D(6, 3, activation="gelu", name=name), "'gelu'"),
     "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
-    "leaky": (lambda k, name: k.ReLU(negative_slope=0.1, name=name), "neither ReLU nor ReLU6"),
+    "leaky": (
+        lambda k, name: k.ReLU(negative_slope=0.1, max_value=6, name=name),
+        "neither ReLU nor ReLU6",
+    ),
     "capped": (lambda k, name: k.ReLU(max_value=1, name=name), "neither ReLU nor ReLU6"),
     "by-row": (lambda k, name: k.BatchNormalization(axis=1, name=name), "axis"),
 }
@@ -78,6 +81,54 @@ def test_where_there_is_a_way_out_it_is_told(layer, options, advice):
     message = refusal(network(getattr(layers, layer)(*options, name="mine")))
     assert f"layer 'mine' ({layer})" in message
     assert advice in message
+
+
+def pooled(k: Any, x: Any) -> list[Any]:
+    """Two vectors of a map."""
+    return [k.GlobalAveragePooling2D()(x), k.GlobalMaxPooling2D()(x)]
+
+
+# By what is joined that does not come apart: the head, and what is said of it.
+JOINS: dict[str, tuple[Callable[[Any, Any, Any], Any], str]] = {
+    "maps": (lambda k, join, x: k.Flatten()(join([x, x])), "maps: where it makes three channels"),
+    "rows": (lambda k, join, x: k.Flatten()(join([x, x], axis=1)), "along another axis"),
+    "gated": (
+        lambda k, join, x: k.Dense(3)(k.Multiply()([join(pooled(k, x)), join(pooled(k, x))])),
+        "vectors for 'multiply",
+    ),
+    "weighed": (
+        lambda k, join, x: k.Dense(3)(k.Softmax(name="s")(join(pooled(k, x)))),
+        "vectors for 's', which does not work channel by channel: put a Dense layer between them",
+    ),
+    "answers": (lambda k, join, x: join(pooled(k, x)), "the model's answers: make one Dense"),
+    "probabilities": (
+        lambda k, join, x: k.Activation("sigmoid")(join(pooled(k, x))),
+        "the model's answers: make one Dense",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_a_join_that_does_not_come_apart_is_named(name):
+    from keras import layers
+
+    head, said = JOINS[name]
+
+    def join(parts: list[Any], axis: int = -1) -> Any:
+        return layers.Concatenate(axis)(parts)
+
+    message = refusal(network(lambda x: head(layers, join, layers.Conv2D(4, 3)(x)), head=False))
+    assert "layer 'concatenate" in message
+    assert f" joins {said}" in message
+
+
+def test_a_constant_in_a_join_is_refused():
+    from keras import Input, Model, layers, ops
+
+    inputs = Input(batch_shape=(1, *SIZE))
+    vector = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(inputs))
+    joined = ops.concatenate([vector, np.zeros((1, 2), np.float32)], axis=-1)
+    assert "joins a constant" in refusal(Model(inputs, layers.Dense(3)(joined)))
 
 
 def test_another_network_is_refused_by_its_first_foreign_layer():
@@ -111,10 +162,13 @@ def test_a_subclassed_model_is_refused():
 def test_two_inputs_or_outputs_are_refused():
     from keras import Input, Model, layers
 
-    model = network(layers.Conv2D(4, 3))
-    assert "1 inputs and 2 outputs: save a" in refusal(Model(model.inputs, [model.output] * 2))
+    model = network(layers.Conv2D(4, 3, name="inner"))
+    outputs = [layers.Dense(2, name="second")(model.output), model.get_layer("inner").output]
+    message = refusal(Model(model.inputs, outputs, name="mine"))
+    assert "mine has 2 outputs (second, inner): choose one of them by" in message
+    assert "--head NAME" in message
     first, second = Input(SIZE), Input(SIZE)
-    assert "2 inputs and 1 outputs: save a" in refusal(
+    assert "2 inputs: save a model of one" in refusal(
         Model([first, second], layers.Add()([first, second]))
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.graph import INPUT, LOGITS, Dense, Graph, Padding
+from converters.graph import INPUT, LOGITS, Add, Dense, Graph, Padding
 from tests.converters.graphs import Chain
 
 SIDE = st.integers(1, 64)
@@ -86,3 +86,17 @@ def test_vectors_have_one_value_a_channel():
     found = {name for name in graph.shapes if graph.is_vector(name)}
     assert found == {name for name, shape in graph.shapes.items() if np.prod(shape) == shape[-1]}
     assert found
+
+
+def test_the_logits_are_unrounded_and_what_they_alone_are_the_sum_of():
+    assert Chain(8, 8).normalize().head().unrounded == {LOGITS}
+    chain = Chain(8, 8).normalize().pool()
+    read_elsewhere = chain.dense(3).last
+    terms = [chain.dense(3, "relu").last, chain.dense(3).last]
+    chain.plus(terms[0])
+    terms.append(chain.last)
+    graph = chain.plus(read_elsewhere).graph()
+    assert graph.unrounded == {LOGITS, *terms[1:]}
+    adds = [op for op in graph.operators if isinstance(op, Add)]
+    assert [graph.sums_logits(op) for op in adds] == [True, True]
+    assert not any(graph.sums_logits(op) for op in graph.operators if op not in adds)

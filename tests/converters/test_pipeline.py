@@ -345,6 +345,7 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
     "no images": ({"precision": "int8", "calibration_images": 0}, UsageError, "1 or more"),
     "impossible crop": ({"crop_fraction": 1.5}, UsageError, "crop fraction"),
     "too few labels": ({"labels": "two.txt"}, UsageError, f"2 names, the model {CLASSES} classes"),
+    "no such head": ({"head": "other"}, UsageError, "take one of predictions"),
     "wrong size": ({"input_size": 96}, UsageError, "leave --input-size off"),
 }
 

@@ -162,6 +162,49 @@ def test_a_file_of_the_users_own_is_named_by_its_digest(tiny_models, tiny_labels
     assert len(source.labels) == CLASSES
 
 
+@pytest.fixture(scope="module")
+def two_headed(tmp_path_factory) -> Path:
+    """A model that tells the kind of a thing and, of three, its colour."""
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((32, 32, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(layers.Rescaling(1 / 255)(inputs)))
+    heads = [layers.Dense(size, "softmax", name=name)(x) for name, size in HEADS.items()]
+    path = tmp_path_factory.mktemp("model") / "two.keras"
+    keras.Model(inputs, heads, name="things").save(path)
+    return path
+
+
+HEADS = {"kind": 2, "colour": 3}
+
+
+@pytest.mark.parametrize("head", ["colour", "1"])
+def test_one_of_several_outputs_is_taken_by_its_name_or_number(two_headed, head):
+    source = load_source(two_headed, head=head)
+    assert source.description["head"] == head
+    assert (source.model.name, len(source.model.outputs)) == ("things", 1)
+    whole = load_source(two_headed)
+    assert len(whole.model.outputs) == 2
+    assert "head" not in whole.description
+    image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    assert np.array_equal(source.model(image), whole.model(image)[1])
+
+
+@pytest.mark.parametrize("head", ["2", "-1", "texture", ""])
+def test_a_head_that_there_is_not_is_told_those_that_there_are(two_headed, head):
+    with pytest.raises(UsageError, match=f"head '{head}': take one of kind, colour, or a number"):
+        load_source(two_headed, head=head)
+
+
+def test_of_one_output_only_its_name_is_a_head(tiny_models):
+    found = load_source(tiny_models["lite"], head="predictions")
+    assert found.model.output_shape == (None, CLASSES)
+    for head in ("0", "other"):
+        with pytest.raises(UsageError, match=r"take one of predictions$"):
+            load_source(tiny_models["lite"], head=head)
+
+
 @pytest.mark.slow
 def test_a_variant_has_its_published_weights_crop_and_names():
     source = load_source("Lite0")

@@ -23,6 +23,7 @@ from converters.bisection.names import block_of, layer_of, without_export_number
         ("Relu6__5:0", ["const_fold_opt__4", "net/act_1/Relu6;net/conv_1/convolution"], "conv_1"),
         ("Identity", ["net/predictions_1/MatMul", "net/predictions_1/BiasAdd"], "predictions_1"),
         ("model/inner/block1a_dwconv/depthwise", [], "block1a_dwconv"),
+        ("logits", ["predictions/part2/weights", "predictions/part2/scales"], "predictions"),
         ("x", [], "x"),
     ],
 )

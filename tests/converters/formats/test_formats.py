@@ -136,6 +136,10 @@ def tanh(chain: Chain) -> None:
     chain.convolution(8, (3, 3)).activation("tanh")
 
 
+def leaky_relu(chain: Chain) -> None:
+    chain.convolution(8, (3, 3)).leaky_relu(0.3)
+
+
 def unfused_relus(chain: Chain) -> None:
     skip = chain.convolution(8, (3, 3)).last
     chain.convolution(8).plus(skip).activation("relu")
@@ -180,7 +184,7 @@ def inner_softmax(chain: Chain) -> None:
 
 
 PARTS = [
-    *(odd_padding, lonely_pad, tanh, unfused_relus, flattened_map, reshaped_map),
+    *(odd_padding, lonely_pad, tanh, leaky_relu, unfused_relus, flattened_map, reshaped_map),
     *(dead_channels, hidden_affine, quiet_channels, quiet_features, inner_softmax),
 ]
 
@@ -188,8 +192,9 @@ PARTS = [
 def with_all_parts() -> Graph:
     """A network with every operator that a lowering knows."""
     chain = Chain(11, 13, seed=4).normalize()
-    for part in (odd_padding, lonely_pad, tanh, unfused_relus, hidden_affine, quiet_channels):
+    for part in (odd_padding, lonely_pad, tanh, leaky_relu, unfused_relus, hidden_affine):
         part(chain)
+    quiet_channels(chain)
     chain.gate().activation("silu")
     return simplify(chain.head())
 

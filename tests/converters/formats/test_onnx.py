@@ -106,6 +106,17 @@ def test_activations_are_unsigned_and_follow_each_operator(models, precision, dt
     assert LOGITS not in quantized
 
 
+def test_logits_that_are_a_sum_add_up_floats():
+    """Each term is of levels, but none is held in them."""
+    chain = Chain(17, 17).normalize().convolution(32, (3, 3), (2, 2)).activation("silu")
+    graph = simplify(chain.summed_head(64))
+    model = build(graph, "int8", recipe_of(graph, pixels(8, 17, 17)))
+    quantized = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    made = {node.output[0]: node.op_type for node in model.graph.node}
+    assert sorted(made[name] for name in graph.unrounded) == ["Add", "Gemm", "Gemm"]
+    assert graph.unrounded.isdisjoint(quantized)
+
+
 def test_onnx_runtime_computes_in_levels_throughout(models, tmp_path):
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")

@@ -128,6 +128,18 @@ def test_logits_are_products_of_levels_scaled_in_float(files, graph, precision):
     assert f"{LOGITS}/quantized" not in names
 
 
+def test_logits_that_are_a_sum_add_up_floats():
+    """Each term is of levels, but none is held in them."""
+    chain = Chain(17, 17).normalize().convolution(32, (3, 3), (2, 2)).activation("silu")
+    graph = simplify(chain.summed_head(64))
+    opening = opened(build(graph, "int8", recipe_of(graph, pixels(8, 17, 17))))
+    dtypes = {detail["name"]: detail["dtype"] for detail in opening.get_tensor_details()}
+    assert len(graph.unrounded) == 3
+    assert {dtypes[name] for name in graph.unrounded} == {np.float32}
+    assert not any(f"{name}/quantized" in dtypes for name in graph.unrounded)
+    assert left_out(opening) == 0
+
+
 @pytest.mark.parametrize("function", ["relu", "relu6"])
 def test_a_last_layer_with_a_function_has_it_after_its_scales(function):
     chain = Chain(8, 8).normalize().convolution(8, (3, 3))

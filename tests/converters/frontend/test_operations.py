@@ -104,6 +104,22 @@ def activated_by_operations(x: Any) -> Any:
     return classes(ops.relu6(ops.silu(x)) + ops.tanh(x) * ops.sigmoid(x) + ops.relu(x))
 
 
+def leaky_layers(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.LeakyReLU(0.1)(layers.Dense(8)(x))
+    x = layers.ReLU(negative_slope=0.3)(layers.Dense(8)(x))
+    return classes(layers.Dense(8, "leaky_relu")(x))
+
+
+def leaky_functions(x: Any) -> Any:
+    from keras import activations, layers, ops
+
+    x = activations.leaky_relu(layers.Dense(8)(x))
+    x = layers.Activation("leaky_relu")(layers.Dense(8)(x))
+    return classes(ops.leaky_relu(layers.Dense(8)(x), 0.15))
+
+
 def softmax_by_an_operation(x: Any) -> Any:
     from keras import ops
 
@@ -132,6 +148,8 @@ def one_normalized_sigmoid(x: Any) -> Any:
     "head",
     [
         scaled_logits,
+        leaky_layers,
+        leaky_functions,
         activated_by_operations,
         softmax_by_an_operation,
         reshaped_softmax,

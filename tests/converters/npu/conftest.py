@@ -12,9 +12,9 @@ import pytest
 from converters.freeze import freeze
 from converters.quantization.images import Images
 from converters.quantization.quantize import Method, Quantized, quantize
-from tests.networks import Textures, tiny_network
+from tests.networks import Textures, joined_network, tiny_network
 
-Family = Literal["b", "lite"]
+Family = Literal["b", "lite", "joined"]
 Made = Callable[[Family, str, bool], Quantized]
 
 
@@ -27,7 +27,7 @@ def quantized() -> Made:
 
     @cache
     def made(family: Family, precision: str, centre: bool) -> Quantized:
-        graph = freeze(tiny_network(family))
+        graph = freeze(joined_network() if family == "joined" else tiny_network(family))
         return quantize(
             centred(graph) if centre else graph,
             Images(lambda: (image[None].astype(np.uint8) for image in images), len(images)),

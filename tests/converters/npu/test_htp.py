@@ -38,7 +38,7 @@ def between_quantizers(model: onnx.ModelProto) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("family", ["b", "lite"])
+@pytest.mark.parametrize("family", ["b", "lite", "joined"])
 @pytest.mark.parametrize("precision", ["int8", "w8a16"])
 def test_every_operator_is_between_quantizers(quantized, family, precision):
     made = quantized(family, precision, False)
@@ -49,7 +49,7 @@ def test_every_operator_is_between_quantizers(quantized, family, precision):
     assert between_quantizers(plain.build(made.of("onnx"), precision, made.recipe))
 
 
-@pytest.mark.parametrize("family", ["b", "lite"])
+@pytest.mark.parametrize("family", ["b", "lite", "joined"])
 @pytest.mark.parametrize(("precision", "sqnr"), [("int8", 25), ("w8a16", 28)])
 def test_it_answers_as_the_plain_file_does(quantized, family, precision, sqnr):
     made = quantized(family, precision, False)

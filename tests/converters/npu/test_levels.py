@@ -22,7 +22,9 @@ def made(request: pytest.FixtureRequest, quantized):
     return quantized(request.param, "int8", True)
 
 
-def test_the_compiler_gets_integers_alone(made):
+@pytest.mark.parametrize("family", ["b", "lite", "joined"])
+def test_the_compiler_gets_integers_alone(quantized, family):
+    made = quantized(family, "int8", True)
     content = levels.integer_part(made.of("tflite"), "int8", made.recipe)
     graph = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
     kinds = {tensor.type for tensor in graph.tensors}

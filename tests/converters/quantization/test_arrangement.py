@@ -8,8 +8,10 @@ import pytest
 
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
 from converters.graph import INPUT, LOGITS, PROBABILITIES, Linear
+from converters.passes import simplify
 from converters.quantization.arrangement import ARRANGED, held_tensors
-from tests.converters.quantization.networks import quantized, silu_network
+from tests.converters.graphs import Chain
+from tests.converters.quantization.networks import SIZE, quantized, silu_network
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,15 @@ def test_all_that_int8_makes_or_what_weights_read_is_held_but_never_logits(made)
         if arrangement == EVERY_TENSOR:
             wanted = set(graph.shapes) - {INPUT, LOGITS, PROBABILITIES}
         assert set(held_tensors(graph, made.recipe, arrangement)) == wanted
+
+
+def test_the_terms_of_the_logits_are_not_held():
+    chain = Chain(SIZE, SIZE).normalize().convolution(8, (3, 3), (2, 2))
+    summed = quantized(simplify(chain.summed_head()))
+    for arrangement in ARRANGED:
+        held = held_tensors(summed.graph, summed.recipe, arrangement)
+        assert len(summed.graph.unrounded) == 3
+        assert summed.graph.unrounded.isdisjoint(held)
 
 
 def test_what_float_alone_reads_is_not_held(made):

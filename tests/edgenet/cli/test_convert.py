@@ -138,6 +138,7 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
         (["MODEL", "-o", "text.keras"], 2, "name another place with -o"),
         (["MODEL", "--range-rule", "magic"], 2, "take one of by-role"),
         (["MODEL", "--without", "gating,sleep"], 2, "take one of streams, silu, lifting, gating"),
+        (["MODEL", "--head", "other"], 2, "no one head 'other': take one of predictions"),
         (["MODEL", "--effort", "some"], 2, "take one of fast, thorough"),
         (["MODEL", "--int8", "--strict"], 2, "add --max-drop POINTS"),
         (["MODEL", "--int8", "--recipe", "gone.json"], 2, "cannot read the recipe gone.json"),

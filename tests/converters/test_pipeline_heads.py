@@ -1,0 +1,41 @@
+"""Models with heads of all kinds, from a .keras file to a bundle."""
+
+from __future__ import annotations
+
+import pytest
+
+from converters.pipeline import convert
+from edgenet.errors import UnsupportedModelError, UsageError
+from edgenet.runtime import load
+from tests.converters.test_pipeline import headed, quick
+from tests.networks import joined_network
+
+
+def test_a_head_on_mean_and_maximum_is_converted_whole(texture_folder, tmp_path):
+    model = tmp_path / "joined.keras"
+    joined_network().save(model)
+    bundle = convert(
+        model, tmp_path / "b", precision="int8", calibration=texture_folder, effort="fast"
+    )
+    assert bundle.formats == ("tflite", "onnx", "openvino")
+    assert all(artifact.verified.sqnr_db > 12 for artifact in bundle.manifest.artifacts)
+    names = [output.name for output in bundle.manifest.outputs]
+    assert names == ["logits", "probabilities"]
+    with load(bundle) as session, pytest.raises(UsageError, match="no features output"):
+        session.embed(texture_folder / "000.png")
+
+
+def test_one_of_two_heads_is_converted_and_verified(tmp_path):
+    import keras
+    from keras import layers
+
+    body = keras.saving.load_model(headed(tmp_path, layers.Dense(4, "relu")), compile=False)
+    inputs = keras.Input((32, 32, 3))
+    x = body(inputs)
+    heads = [layers.Dense(size, "softmax", name=f"of-{size}")(x) for size in (3, 5)]
+    keras.Model(inputs, heads, name="two").save(tmp_path / "two.keras")
+    with pytest.raises(UnsupportedModelError, match=r"\(of-3, of-5\): choose .* --head NAME"):
+        quick(tmp_path / "two.keras", tmp_path / "b")
+    bundle = quick(tmp_path / "two.keras", tmp_path / "b", head="of-5")
+    assert bundle.manifest.outputs[0].shape == (1, 5)
+    assert bundle.manifest.source["head"] == "of-5"
