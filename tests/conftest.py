@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from tests.networks import CLASSES, Textures, tiny_network
+from tests.published import Published
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -80,6 +81,16 @@ def tiny_float_bundle(
 ) -> Path:
     """The tiny SiLU network in fp32, all formats."""
     return _convert(tmp_path_factory, tiny_models["b"], "fp32", tiny_labels, texture_folder)
+
+
+@pytest.fixture(scope="session")
+def published(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared: Path
+) -> Published:
+    """Lite0 and B0 with their weights, in a folder of all workers."""
+    home = tmp_path_factory.getbasetemp()
+    together = home.parent if hasattr(request.config, "workerinput") else home
+    return Published(together / "published", shared)
 
 
 @pytest.fixture

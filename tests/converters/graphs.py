@@ -65,8 +65,13 @@ def spread_error(reference: Floats, found: Floats) -> float:
 def run_onnx(model: bytes | Path, images: Pixels, outputs: tuple[str, ...]) -> Answers:
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    # More would wait for each other, spinning, and take the cores from the other tests.
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"]
+        model if isinstance(model, bytes) else str(model),
+        options,
+        providers=["CPUExecutionProvider"],
     )
     return _stacked(images, session.get_inputs()[0].shape[0], outputs, _onnx_call(session, outputs))
 

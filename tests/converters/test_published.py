@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.pipeline import convert
 from edgenet.bundle import Bundle
 from edgenet.cli.main import main
 from edgenet.images import ImageFolder
@@ -21,14 +20,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def lite0(shared, tmp_path_factory) -> dict[str, Bundle]:
-    """Lite0 in fp32 and int8, calibrated on ImageNet photographs."""
-    folder = tmp_path_factory.mktemp("lite0")
-    photos = shared / "data" / "calib-1000"
-    return {
-        precision: convert("lite0", folder / precision, precision=precision, calibration=photos)
-        for precision in ("fp32", "int8")
-    }
+def lite0(published) -> dict[str, Bundle]:
+    """Lite0 in fp32 and int8."""
+    return {precision: published.bundle("lite0", precision) for precision in ("fp32", "int8")}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +32,8 @@ def compared(lite0, shared) -> parity.Parity:
     spec = bundle.manifest.input
     photos = ImageFolder.open(shared / "data" / "val-1300")
     whole = type(spec)(**{**vars(spec), "crop_fraction": 1.0})
-    reference = load(bundle, reference=True)
-    sessions = [load(bundle, format) for format in bundle.formats]
+    reference = load(bundle, threads=1, reference=True)
+    sessions = [load(bundle, format, threads=1) for format in bundle.formats]
     return parity.compare(reference, sessions, photos.batches(whole, 32))
 
 
@@ -76,19 +70,6 @@ def test_lite0_fp32_is_keras(lite0):
 
 
 @pytest.fixture(scope="module")
-def b0(shared, tmp_path_factory) -> Path:
-    """B0 with its recovered weights, as a user would have saved it."""
-    import keras
-
-    weights = shared / "weights" / "efficientnetb0.weights.h5"
-    model = keras.applications.EfficientNetB0(weights=None)
-    model.load_weights(weights)
-    path: Path = tmp_path_factory.mktemp("b0") / "b0.keras"
-    model.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def few_photos(shared, tmp_path_factory) -> Path:
     """Every tenth photograph of val-1300."""
     photos = ImageFolder.open(shared / "data" / "val-1300").sample(130)
@@ -103,19 +84,16 @@ def few_photos(shared, tmp_path_factory) -> Path:
 
 def check(capsys: Any, bundle: Bundle, photos: Path) -> tuple[int, Any]:
     capsys.readouterr()
-    code = main(["check", str(bundle.path), "--evaluate", str(photos), "--json"])
+    arguments = ["--evaluate", str(photos), "--threads", "1", "--json"]
+    code = main(["check", str(bundle.path), *arguments])
     return code, json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("precision", "floor"), [("fp32", 1.0), ("fp16", 0.98), ("int8", 0.92)])
 def test_b0_converts_in_every_precision_and_is_checked(
-    capsys, b0, shared, few_photos, tmp_path, precision, floor
+    capsys, published, few_photos, precision, floor
 ):
-    bundle = convert(
-        *(b0, tmp_path / "out"),
-        precision=precision,
-        calibration=shared / "data" / "calib-1000",
-    )
+    bundle = published.bundle("b0", precision)
     code, document = check(capsys, bundle, few_photos)
     assert code == (0 if document["passed"] else 3)
     assert document["reference"]["top1"] > 0.7
@@ -131,13 +109,10 @@ def test_b0_converts_in_every_precision_and_is_checked(
 
 
 @pytest.mark.parametrize("variant", ["lite0", "b0"])
-def test_xnnpack_takes_the_whole_network(lite0, b0, shared, tmp_path, variant):
+def test_xnnpack_takes_the_whole_network(published, variant):
     from ai_edge_litert.interpreter import Interpreter
 
-    bundle = lite0["int8"]
-    if variant == "b0":
-        photos = {"calibration": shared / "data" / "calib-1000", "calibration_images": 16}
-        bundle = convert(b0, tmp_path / "out", precision="int8", formats=("tflite",), **photos)
+    bundle = published.bundle(variant, "int8")
     interpreter = Interpreter(model_path=str(bundle.path / "model.tflite"), num_threads=1)
     interpreter.allocate_tensors()
     assert delegated_fraction(interpreter) == 1

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from converters.pipeline import convert
 from edgenet.runtime import load
+from tests.published import Published
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("numpy<2", "pillow", "tflite-runtime==2.14.0")
@@ -61,11 +61,9 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lite0(published: Published) -> Path:
     """Lite0 with its published weights, in int8."""
-    folder = tmp_path_factory.mktemp("lite0") / "bundle"
-    quick = {"calibration_images": 16, "effort": "fast"}
-    return convert("lite0", folder, precision="int8", formats=["tflite"], **quick).path
+    return published.bundle("lite0", "int8").path
 
 
 def environment() -> dict[str, str]:

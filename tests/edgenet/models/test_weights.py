@@ -238,15 +238,18 @@ def test_published_weights_load_whole(name: str, parameters: int) -> None:
     assert model.input_shape == (None, size, size, 3)
 
 
-def top1(model: keras.Model, shared: Path, step: int) -> float:
-    """Share of val-1300's photos that the model names rightly, of every `step`-th."""
+def top1(model: keras.Model, shared: Path) -> float:
+    """Share of val-1300's photos that the model names rightly, of every fifth.
+
+    Of these Lite0, Lite1, Lite2 and B0 name as many as of all, within 1.1 points.
+    """
     photos = shared / "data" / "val-1300"
     with (photos / "labels.csv").open() as file:
-        rows = list(csv.DictReader(file))[::step]
+        rows = list(csv.DictReader(file))[::5]
     size = model.input_shape[1]
     hits = 0
-    for start in range(0, len(rows), 50):
-        part = rows[start : start + 50]
+    for start in range(0, len(rows), 32):
+        part = rows[start : start + 32]
         batch = [
             np.asarray(
                 Image.open(photos / row["file"]).convert("RGB").resize((size, size), Image.BICUBIC)
@@ -259,17 +262,12 @@ def top1(model: keras.Model, shared: Path, step: int) -> float:
 
 
 @pytest.mark.slow
-def test_lite0_recognizes_photographs(shared: Path) -> None:
-    assert top1(load_model("lite0"), shared, step=2) > 0.80
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["lite1", "lite2"])
-def test_the_larger_lites_recognize_photographs(shared: Path, name: str) -> None:
-    assert top1(load_model(name), shared, step=3) > 0.80
+@pytest.mark.parametrize("name", ["lite0", "lite1", "lite2"])
+def test_the_lites_recognize_photographs(shared: Path, name: str) -> None:
+    assert top1(load_model(name), shared) > 0.80
 
 
 @pytest.mark.slow
 def test_b0_recognizes_photographs(shared: Path) -> None:
     weights = shared / "weights" / "efficientnetb0.weights.h5"
-    assert top1(load_model("b0", weights=weights), shared, step=2) > 0.75
+    assert top1(load_model("b0", weights=weights), shared) > 0.75

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from converters.pipeline import convert
-from edgenet.bundle import Bundle
 from edgenet.cli.main import main
 from edgenet.errors import DeviceError
 from edgenet.images import ImageFolder
@@ -26,6 +23,7 @@ from edgenet.runtime.placement import PartialError
 from edgenet.runtime.probing import examine
 from tests.devices import GPUS, format_of, name_of, require
 from tests.networks import Textures
+from tests.published import Published
 
 PRECISIONS = ("fp32", "fp16", "int8", "w8a16")
 # What the drivers refuse of the tiny network: ONNX Runtime's WebGPU has no kernel that quantizes,
@@ -142,28 +140,6 @@ def test_nothing_but_the_answer_is_on_stdout(
     assert capfd.readouterr().out == ""
 
 
-@pytest.fixture(scope="module")
-def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
-    """Lite0 and B0 with their weights, by variant and precision, each converted once."""
-    folder = tmp_path_factory.mktemp("published")
-    weights = {"b0": str(shared / "weights" / "efficientnetb0.weights.h5")}
-
-    @cache
-    def made(variant: str, precision: str) -> Path:
-        return convert(
-            variant,
-            folder / f"{variant}-{precision}",
-            precision=precision,
-            formats=["tflite", "onnx"],
-            weights=weights.get(variant),
-            calibration=shared / "data" / "calib-1000",
-            calibration_images=16,
-            effort="fast",
-        ).path
-
-    return made
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["lite0", "b0"])
 @pytest.mark.parametrize(
@@ -176,14 +152,14 @@ def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     ],
 )
 def test_published_weights_answer_as_on_the_cpu(
-    published: Callable[[str, str], Path],
+    published: Published,
     shared: Path,
     variant: str,
     delegate: Delegate,
     precision: str,
 ) -> None:
     require(delegate)
-    bundle, format = Bundle.open(published(variant, precision)), format_of(delegate)
+    bundle, format = published.bundle(variant, precision), format_of(delegate)
     photos = ImageFolder.open(shared / "data" / "val-1300").sample(_PHOTOS)
     with on(delegate, bundle.path) as session, load(bundle, format) as cpu:
         found = parity.compare(
