@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -33,6 +33,18 @@ class Images:
         images = self.all()
         while held := list(islice(images, size)):
             yield np.concatenate(held)
+
+    def without(self, places: Collection[int]) -> Images:
+        """All but those at some places."""
+        left = frozenset(places)
+
+        def images() -> Iterator[Image]:
+            return (image for place, image in enumerate(self.all()) if place not in left)
+
+        scenes = None
+        if self.scenes is not None:
+            scenes = [scene for place, scene in enumerate(self.scenes) if place not in left]
+        return Images(images, self.count - len(left), scenes)
 
     def split(self, held: int, aside: bool = True) -> Split:
         """Holds so many of them or up to twice as many, evenly spaced.

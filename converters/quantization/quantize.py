@@ -12,6 +12,7 @@ from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
 from converters.quantization.images import Images, Split
 from converters.quantization.moments import Moments
+from converters.quantization.outliers import without_outliers
 from converters.quantization.parallel import in_order
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
 from converters.quantization.rewrite import (
@@ -34,8 +35,9 @@ ROUNDINGS: Mapping[str, Rounding] = {
     "nearest": lambda operator, moments, paired: operator,
 }
 DEFAULT_ROUNDING = "least-squares"
+_OUTLIERS = "outliers"
 # What can be left out, in the order in which it is done.
-STEPS = ("streams", *REWRITES, "correction")
+STEPS = (_OUTLIERS, "streams", *REWRITES, "correction")
 # With 256 times as many levels there is room for every outlier, and nothing is gained by clipping.
 _WIDE, _RULE_IN_16_BITS = "w8a16", "min-max"
 _PIECES = "piecewise"
@@ -152,6 +154,8 @@ def quantize(
     if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
+    if _OUTLIERS not in method.without:
+        images = without_outliers(graph, images, report)
     # Nothing is chosen by measuring the others.
     split = images.split(EFFORTS[method.effort].held, aside=precision in SEARCHED)
     replayed = method.recipe

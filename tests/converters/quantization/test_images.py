@@ -53,3 +53,15 @@ def test_where_no_two_images_are_known_to_be_alike_every_other_one_judges():
     images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(20)]
     split = Images(lambda: iter(images), 20).split(20)
     assert split.apart() == (split.few[::2], split.few[1::2])
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.data())
+def test_what_is_left_out_takes_its_scene_along(scenes, data):
+    images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(len(scenes))]
+    places = data.draw(st.sets(st.integers(0, len(scenes) - 1), max_size=len(scenes) - 1))
+    found = Images(lambda: iter(images), len(images), scenes).without(places)
+    kept = [int(image.max()) for image in found.all()]
+    assert kept == [place for place in range(len(scenes)) if place not in places]
+    assert found.count == len(kept)
+    assert found.scenes == [scenes[place] for place in kept]
+    assert Images(lambda: iter(images), len(images)).without(places).scenes is None

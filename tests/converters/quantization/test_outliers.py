@@ -1,0 +1,96 @@
+"""Images on which a network explodes set nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converters.graph import Graph, Linear
+from converters.passes import simplify
+from converters.quantization.outliers import without_outliers
+from converters.quantization.quantize import Method, quantize
+from converters.quantization.search import decibels, measure
+from converters.quantization.simulate import Image
+from tests.converters.graphs import Chain
+from tests.converters.quantization.networks import SIZE, batches, images_of
+
+COUNT = 30
+
+
+def in_proportion() -> Graph:
+    """A network as loud as its images are bright."""
+    chain = Chain(SIZE, SIZE).affine(1.0, 0.0).convolution(8, (3, 3), (2, 2)).activation("silu")
+    chain.convolution(kernel=(3, 3), depthwise=True).activation("silu").convolution(12)
+    return simplify(chain.activation("silu").head())
+
+
+GRAPH = in_proportion()
+
+
+def with_bright(places: set[int], count: int = COUNT) -> list[Image]:
+    """Dark images, of which some are fifty times as bright as the others."""
+    images = batches(count)
+    return [image if place in places else image // 50 for place, image in enumerate(images)]
+
+
+def left(graph: Graph, images: list[Image]) -> tuple[list[Image], list[str]]:
+    """What is left of some images, and what was told."""
+    told: list[str] = []
+    found = without_outliers(graph, images_of(images), told.append)
+    kept = list(found.all())
+    assert len(kept) == found.count
+    return kept, told
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sets(st.integers(0, COUNT - 1), min_size=1, max_size=COUNT // 5))
+def test_images_that_a_network_explodes_on_are_left_out(places):
+    images = with_bright(places)
+    kept, told = left(GRAPH, images)
+    assert kept == [image for place, image in enumerate(images) if place not in places]
+    assert f"{len(places)} of {COUNT} images set nothing: the network explodes on them" in told[0]
+
+
+@pytest.mark.parametrize(
+    "places", [set(), set(range(COUNT)), set(range(COUNT // 5 + 1))], ids=["no", "all", "many"]
+)
+def test_where_they_are_none_or_many_all_stay(places):
+    images = with_bright(places)
+    assert left(GRAPH, images) == (images, [])
+
+
+def test_a_dead_network_explodes_on_nothing():
+    dead = GRAPH.with_operators(
+        [
+            replace(op, weights=np.zeros_like(op.weights), bias=np.zeros_like(op.bias))
+            if isinstance(op, Linear)
+            else op
+            for op in GRAPH.operators
+        ]
+    )
+    images = with_bright(set())
+    assert left(dead, images) == (images, [])
+
+
+def test_int8_is_that_of_the_other_images():
+    images, method = with_bright({7, 20}), Method(effort="fast")
+    found = quantize(GRAPH, images_of(images), method)
+    dark = [image for place, image in enumerate(images) if place not in {7, 20}]
+    assert found.images == len(dark)
+    assert found.recipe == quantize(GRAPH, images_of(dark), method).recipe
+
+
+def test_left_in_they_ruin_the_others():
+    images = with_bright({1})
+    kept, ruined = (
+        quantize(GRAPH, images_of(images), Method(effort="fast", without=frozenset(steps)))
+        for steps in ([], ["outliers"])
+    )
+    aside = kept.aside
+    assert len(aside) > 1
+    on_dark = [decibels(measure(replace(made, aside=aside), "tflite")) for made in (kept, ruined)]
+    assert on_dark[0] > on_dark[1] + 6
