@@ -1,4 +1,4 @@
-"""Fine-tunes an EfficientNet as its users do, for the other benchmarks to take.
+"""Fine-tunes an EfficientNet as its users do, or trains one, for the other benchmarks to take.
 
     python -m benchmarks.fine_tuned [VARIANT] --photos DIR --evaluate DIR -o DIR
 
@@ -8,6 +8,10 @@ statistics stay as they are, as Keras's guide to transfer learning has it, or fo
 `--batch-statistics`, whose weights end further from those published. DIR then holds `model.keras`,
 `classes.txt`, and in `photos` and `evaluate` the photos with their new labels. Photos are resized
 as Pillow does it: `benchmarks.peers` takes `--interpolation bilinear` with the model.
+
+A class of keras.applications in a variant's place is trained from nothing, as `EfficientNetV2B0
+--size 64 --epochs 30 --learning-rate 1.5e-3 --batch-statistics`: a network that explodes on some
+photos.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from converters.sources import load_source
 from edgenet.bundle import writing
 from edgenet.errors import UsageError
 from edgenet.images import LABELS_CSV, ImageFolder, prepare
+from edgenet.models.specs import VARIANTS
 
 GROUPS = {
     "fish": (range(7),),
@@ -64,6 +69,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fine_tuned")
     parser.add_argument("variant", metavar="VARIANT", nargs="?", default="lite0")
+    parser.add_argument("--size", type=bounded(int, 32), metavar="N", help="pixels, from nothing")
     parser.add_argument("--weights", metavar="FILE", help="of a variant without published ones")
     parser.add_argument("--photos", metavar="DIR", required=True, help="of ImageNet-1k, to train")
     parser.add_argument("--evaluate", metavar="DIR", required=True, help="others of ImageNet-1k")
@@ -78,7 +84,7 @@ def _model(args: argparse.Namespace) -> Any:
     import keras
 
     keras.utils.set_random_seed(_SEED)
-    whole = load_source(args.variant, weights=args.weights).model
+    whole = _whole(args)
     backbone = keras.Model(whole.inputs, whole.get_layer("avg_pool").output, name="backbone")
     pixels = keras.Input(whole.input_shape[1:])
     augmented = keras.layers.RandomFlip("horizontal")(pixels)
@@ -94,6 +100,18 @@ def _model(args: argparse.Namespace) -> Any:
         metrics=["accuracy"],
     )
     return model
+
+
+def _whole(args: argparse.Namespace) -> Any:
+    """A variant with its published weights, or a network of keras.applications with random ones."""
+    import keras
+
+    if args.variant.lower() in VARIANTS:
+        return load_source(args.variant, weights=args.weights).model
+    build = getattr(keras.applications, args.variant, None)
+    if build is None:
+        raise UsageError(f"keras.applications has no {args.variant}")
+    return build(weights=None, input_shape=args.size and (args.size, args.size, 3))
 
 
 def _relabelled(path: str, home: Path) -> ImageFolder:
