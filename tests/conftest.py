@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,18 @@ def tiny_float_bundle(
 def published(together: Path, shared: Path) -> Published:
     """Lite0 and B0 with their weights."""
     return Published(together, shared)
+
+
+@pytest.fixture(scope="module")
+def ethos_u() -> Iterator[str]:
+    """A target that is all of `ETHOS_U`: one network, compiled for each."""
+    from converters import targets
+    from tests.devices import ETHOS_U
+
+    every = replace(targets.target_named(ETHOS_U[0]), name="ethos-u", devices=ETHOS_U)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "TARGETS", {**targets.TARGETS, every.name: every})
+        yield every.name
 
 
 @pytest.fixture
