@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from PIL import Image
 
 from tests.networks import CLASSES, Textures, tiny_network
 from tests.published import Published
+from tests.sharing import once
 
 ROOT = Path(__file__).resolve().parent.parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
@@ -31,6 +34,13 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers."""
+    home = tmp_path_factory.getbasetemp()
+    return (home.parent if hasattr(request.config, "workerinput") else home) / "together"
+
+
+@pytest.fixture(scope="session")
 def texture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hundred labelled textures as a folder of PNG files with a labels.csv."""
     folder = tmp_path_factory.mktemp("textures")
@@ -44,13 +54,12 @@ def texture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tiny_models(together: Path) -> dict[str, Path]:
     """The tiny networks as .keras files, by family: "b" and "lite"."""
-    folder = tmp_path_factory.mktemp("models")
-    paths = {family: folder / f"tiny-{family}.keras" for family in ("b", "lite")}
-    tiny_network("b").save(paths["b"])
-    tiny_network("lite").save(paths["lite"])
-    return paths
+    return {
+        "b": once(together / "tiny-b.keras", lambda path: tiny_network("b").save(path)),
+        "lite": once(together / "tiny-lite.keras", lambda path: tiny_network("lite").save(path)),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -63,34 +72,36 @@ def tiny_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_models: dict[str, Path],
-    tiny_labels: Path,
-    texture_folder: Path,
+    together: Path, tiny_models: dict[str, Path], tiny_labels: Path, texture_folder: Path
 ) -> Path:
     """The tiny SiLU network in int8, all formats."""
-    return _convert(tmp_path_factory, tiny_models["b"], "int8", tiny_labels, texture_folder)
+    return _converted(together, tiny_models["b"], "int8", tiny_labels, texture_folder)
 
 
 @pytest.fixture(scope="session")
 def tiny_float_bundle(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_models: dict[str, Path],
-    tiny_labels: Path,
-    texture_folder: Path,
+    together: Path, tiny_models: dict[str, Path], tiny_labels: Path, texture_folder: Path
 ) -> Path:
     """The tiny SiLU network in fp32, all formats."""
-    return _convert(tmp_path_factory, tiny_models["b"], "fp32", tiny_labels, texture_folder)
+    return _converted(together, tiny_models["b"], "fp32", tiny_labels, texture_folder)
 
 
 @pytest.fixture(scope="session")
-def published(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shared: Path
-) -> Published:
-    """Lite0 and B0 with their weights, in a folder of all workers."""
-    home = tmp_path_factory.getbasetemp()
-    together = home.parent if hasattr(request.config, "workerinput") else home
-    return Published(together / "published", shared)
+def published(together: Path, shared: Path) -> Published:
+    """Lite0 and B0 with their weights."""
+    return Published(together, shared)
+
+
+@pytest.fixture(scope="module")
+def ethos_u() -> Iterator[str]:
+    """A target that is all of `ETHOS_U`: one network, compiled for each."""
+    from converters import targets
+    from tests.devices import ETHOS_U
+
+    every = replace(targets.target_named(ETHOS_U[0]), name="ethos-u", devices=ETHOS_U)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "TARGETS", {**targets.TARGETS, every.name: every})
+        yield every.name
 
 
 @pytest.fixture
@@ -107,19 +118,14 @@ def without_xnnpack(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _convert(
-    tmp_path_factory: pytest.TempPathFactory,
-    model: Path,
-    precision: str,
-    labels: Path,
-    images: Path,
-) -> Path:
+def _converted(folder: Path, model: Path, precision: str, labels: Path, images: Path) -> Path:
     from converters.pipeline import convert
 
-    output = tmp_path_factory.mktemp("bundles") / precision
-    return convert(
-        model, output, precision=precision, labels=labels, calibration=images, calibration_images=40
-    ).path
+    options = {"labels": labels, "calibration": images, "calibration_images": 40}
+    return once(
+        folder / f"tiny-b-{precision}",
+        lambda path: convert(model, path, precision=precision, **options),
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -15,6 +15,9 @@ GPUS = tuple(d for d in DELEGATES if d.name in ("WebGPU", "WebGpuExecutionProvid
 OTHERS = tuple(d for d in DELEGATES if d.device == "gpu" and d not in GPUS)
 """The GPU by engines that need hardware: a machine may have one of them or none."""
 
+ETHOS_U = ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
+"""One of each of Arm's NPUs, as targets are called."""
+
 
 def require(delegate: Delegate) -> None:
     """Fails in CI, and skips elsewhere, where a delegate that CI has cannot be used."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -58,7 +59,7 @@ def tiny_network(
     keras.utils.set_random_seed(7)
     spec = TinySpec(f"tiny-{family}", family, 0.25, 1, SIZE, dropout=0.0, drop_connect=0.0)
     model = efficientnet(spec, classes=CLASSES, classifier_activation=classifier_activation)
-    images = Textures.make(_FITTED_IMAGES, seed=1).images.astype(np.float32)
+    images = _fitted_to().images.astype(np.float32)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
@@ -68,11 +69,10 @@ def tiny_network(
     return _fitted(model, ridge=1e-2)
 
 
-def joined_network() -> Any:
-    """The SiLU network with a classifier that reads the map's maximum beside its mean."""
+def joined_network(model: Any) -> Any:
+    """A tiny network with a classifier that reads the map's maximum beside its mean."""
     import keras
 
-    model = tiny_network("b")
     maximum = keras.layers.GlobalMaxPooling2D()(model.get_layer("top_activation").output)
     joined = keras.layers.Concatenate()([model.get_layer("avg_pool").output, maximum])
     classifier = keras.layers.Dense(CLASSES, "softmax", name="predictions")
@@ -83,11 +83,16 @@ def _fitted(model: Any, ridge: float) -> Any:
     """The model with its classifier fitted to the textures."""
     import keras
 
-    data = Textures.make(_FITTED_IMAGES, seed=1)
+    data = _fitted_to()
     classifier = model.get_layer("predictions")
     features = keras.Model(model.inputs, classifier.input)(data.images.astype(np.float32))
     classifier.set_weights(_fit(np.asarray(features), data.labels, ridge))
     return model
+
+
+@cache
+def _fitted_to() -> Textures:
+    return Textures.make(_FITTED_IMAGES, seed=1)
 
 
 def _near_identity(kernel: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgenet.bundle import Bundle
+from tests.sharing import once
 
 
 @dataclass(frozen=True)
@@ -20,35 +18,24 @@ class Published:
 
     def bundle(self, variant: str, precision: str) -> Bundle:
         """In all formats, calibrated on ImageNet photographs."""
+        return Bundle.open(
+            once(
+                self.folder / f"{variant}-{precision}",
+                lambda path: self._convert(variant, precision, path),
+            )
+        )
+
+    def _convert(self, variant: str, precision: str, path: Path) -> None:
         from converters.pipeline import convert
 
-        path = self.folder / f"{variant}-{precision}"
-        with _locked(path):
-            if not path.exists():
-                photos = self.shared / "data" / "calib-1000"
-                convert(self._model(variant), path, precision=precision, calibration=photos)
-        return Bundle.open(path)
+        model = once(self.folder / "b0.keras", self._save_b0) if variant == "b0" else variant
+        photos = self.shared / "data" / "calib-1000"
+        convert(model, path, precision=precision, calibration=photos)
 
-    def _model(self, variant: str) -> str | Path:
-        return self._b0() if variant == "b0" else variant
-
-    def _b0(self) -> Path:
+    def _save_b0(self, path: Path) -> None:
         """B0 with its recovered weights, as a user would have saved it."""
         import keras
 
-        path = self.folder / "b0.keras"
-        with _locked(path):
-            if not path.exists():
-                model = keras.applications.EfficientNetB0(weights=None)
-                model.load_weights(self.shared / "weights" / "efficientnetb0.weights.h5")
-                model.save(path)
-        return path
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Others who want to make the same wait."""
-    path.parent.mkdir(exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        model = keras.applications.EfficientNetB0(weights=None)
+        model.load_weights(self.shared / "weights" / "efficientnetb0.weights.h5")
+        model.save(path)

@@ -11,9 +11,11 @@ from tests.converters.test_pipeline import headed, quick
 from tests.networks import joined_network
 
 
-def test_a_head_on_mean_and_maximum_is_converted_whole(texture_folder, tmp_path):
+def test_a_head_on_mean_and_maximum_is_converted_whole(tiny_models, texture_folder, tmp_path):
+    import keras
+
     model = tmp_path / "joined.keras"
-    joined_network().save(model)
+    joined_network(keras.saving.load_model(tiny_models["b"], compile=False)).save(model)
     bundle = convert(
         model, tmp_path / "b", precision="int8", calibration=texture_folder, effort="fast"
     )

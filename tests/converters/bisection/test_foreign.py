@@ -121,14 +121,16 @@ def converted(tiny_models, tmp_path_factory) -> Pair:
 
 @pytest.fixture(scope="module")
 def dynamic(tiny_models, tmp_path_factory) -> Pair:
-    """Of a Keras model as it is: its batch is open, so that the file computes shapes."""
+    """Of a Keras model as it is exported: its batch is open, so that the file computes shapes."""
     import keras
     import tensorflow as tf
 
+    saved, folder = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("dynamic")
     model = keras.saving.load_model(tiny_models["b"], compile=False)
+    model.export(saved, verbose=False)
     return write_both(
-        lambda: tf.lite.TFLiteConverter.from_keras_model(model),
-        tmp_path_factory.mktemp("dynamic"),
+        lambda: tf.lite.TFLiteConverter.from_saved_model(str(saved)),
+        folder,
         inference_input_type=tf.uint8,
         inference_output_type=tf.uint8,
     )

@@ -20,7 +20,6 @@ from converters.formats import LOWERINGS, formats_of, lower
 from converters.freeze import freeze
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Graph, Padding
 from converters.passes import simplify
-from converters.reference import keras_logits
 from converters.scheme.recipe import Recipe
 from edgenet.bundle import PRECISIONS
 from edgenet.measure.accuracy import agreement, sqnr_db
@@ -34,30 +33,11 @@ from tests.converters.graphs import (
     relative_error,
     softmax,
 )
-from tests.networks import Textures
 
 FORMATS = tuple(LOWERINGS)
 FAMILIES = ("b", "lite")
 INFINITE = float("inf")
 ROOT = Path(__file__).resolve().parents[3]
-
-
-class Network:
-    """A tiny fitted network, its graph, what Keras answers, and its ranges."""
-
-    def __init__(self, path: Path) -> None:
-        import keras
-
-        model = keras.saving.load_model(path, compile=False)
-        self.graph = freeze(model)
-        self.images = Textures.make(48, seed=5).images
-        self.keras = keras_logits(model, [self.images])
-        self.recipe = recipe_of(self.graph, Textures.make(40, seed=3).images)
-
-
-@pytest.fixture(scope="module")
-def networks(tiny_models) -> dict[str, Network]:
-    return {family: Network(path) for family, path in tiny_models.items()}
 
 
 @pytest.fixture(scope="module")

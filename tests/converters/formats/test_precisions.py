@@ -21,7 +21,6 @@ from converters.passes import simplify
 from edgenet.bundle import FORMATS, PRECISIONS
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import agreement, sqnr_db
-from tests.converters.formats.test_formats import Network
 from tests.converters.graphs import (
     answers,
     chains,
@@ -37,11 +36,6 @@ INFINITE = float("inf")
 # The SQNR of the logits of the tiny networks in dB, a few below what they keep.
 KEPT = {"w8": 28, "dynamic": 28, "w8a16": 28}
 PAIRS = [(precision, format) for precision in KEPT for format in formats_of(precision)]
-
-
-@pytest.fixture(scope="module")
-def networks(tiny_models) -> dict[str, Network]:
-    return {family: Network(path) for family, path in tiny_models.items()}
 
 
 @pytest.fixture(scope="module")

@@ -88,8 +88,10 @@ def test_the_numbers_are_the_same_whatever_the_number_of_threads(monkeypatch, co
         assert np.array_equal(moments.covariance, together.inputs[name].covariance)
 
 
-def test_images_are_read_once_and_few_at_a_time(monkeypatch):
+def test_images_are_read_once_and_few_at_a_time(request, monkeypatch):
     monkeypatch.setattr(parallel, "processors", lambda: range(2))
+    gc.freeze()  # What was there before need not be looked through for every image.
+    request.addfinalizer(gc.unfreeze)
     graph = Chain(16, 16).normalize().convolution(4).head()
     alive: list[weakref.ref] = []
     most = 0

@@ -30,7 +30,7 @@ from tests.converters.graphs import (
     relative_error,
     run_onnx,
 )
-from tests.networks import Textures, tiny_network
+from tests.networks import Textures
 
 FORMATS = ["tflite", "onnx", "openvino"]
 
@@ -185,9 +185,11 @@ def made(graph: Graph, images: np.ndarray, method: Method) -> Quantized:
 
 
 @pytest.fixture(scope="module", params=["b", "lite"])
-def stressed(request) -> tuple[Graph, dict[str, Quantized]]:
+def stressed(request, tiny_models) -> tuple[Graph, dict[str, Quantized]]:
     """A tiny network, and int8 of it and of its like with rescaled channels."""
-    graph = freeze(tiny_network(request.param))
+    import keras
+
+    graph = freeze(keras.saving.load_model(tiny_models[request.param], compile=False))
     other = rescaled(graph, random_factors(graph, 2))
     images = Textures.make(16, seed=5).images
     return graph, {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -93,6 +93,7 @@ def test_pixels_and_sigmoids_have_scales_of_their_own():
     assert (SIGMOID.low, SIGMOID.high) == (0, 255 / 256)
 
 
+@settings(max_examples=40)
 @given(arrays.arrays(np.float32, 5, elements=st.floats(-(2.0**20), 2.0**20, width=32)))
 def test_constants_are_held_at_least_as_well_as_by_the_range_that_covers_them(values):
     def error(held: Quantization) -> float:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from converters import targets
 from converters.pipeline import convert
-from converters.targets import target_named
 from edgenet.bundle import Bundle
 from edgenet.cli.main import main
 from edgenet.errors import DeviceError
@@ -27,7 +24,7 @@ from edgenet.runtime.children import environment
 from edgenet.runtime.delegates import DELEGATES, Delegate, UnusableError
 from edgenet.runtime.placement import PartialError
 from edgenet.runtime.probing import examine
-from tests.devices import format_of, name_of, require
+from tests.devices import ETHOS_U, format_of, name_of, require
 from tests.networks import Textures
 
 QNN, INTEL, VELA = (
@@ -36,7 +33,6 @@ QNN, INTEL, VELA = (
 )
 NPUS = (QNN, INTEL)
 TARGETS = {QNN: "qualcomm:SM8650", INTEL: "intel-npu"}
-ETHOS_U = ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
 # The emulator takes seconds for a photo.
 _PHOTOS = 2
 
@@ -180,15 +176,6 @@ def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         ).path
 
     return made
-
-
-@pytest.fixture(scope="module")
-def ethos_u() -> Iterator[str]:
-    """A target that is all of `ETHOS_U`: one network, compiled for each."""
-    every = replace(target_named(ETHOS_U[0]), name="ethos-u", devices=ETHOS_U)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets, "TARGETS", {**targets.TARGETS, every.name: every})
-        yield every.name
 
 
 @pytest.mark.slow

@@ -53,12 +53,10 @@ def test_the_engines_agree_on_the_products_of_each_layer(floats):
     assert {"stem_conv", "block1a_dwconv", "block1a_se_reduce", "predictions"} <= set(counted[0])
 
 
-def test_the_head_has_the_models_own_name(floats, tmp_path):
+def test_the_head_has_the_models_own_name(floats, tiny_models, tmp_path):
     import keras
 
-    from tests.networks import tiny_network
-
-    tiny = tiny_network("b")
+    tiny = keras.saving.load_model(tiny_models["b"], compile=False)
     head = keras.layers.Dense(4, activation="softmax", name="dense")
     keras.Model(tiny.input, head(tiny.get_layer("avg_pool").output)).save(tmp_path / "own.keras")
     bundle = convert(tmp_path / "own.keras", tmp_path / "bundle", precision="fp32").path
@@ -94,11 +92,11 @@ def test_narrower_weights_are_no_operators_of_a_run(floats, tiny_models, tmp_pat
     assert layers[0] == layers[1]
 
 
-def test_the_first_convolutions_products_are_counted_right(floats):
+def test_the_first_convolutions_products_are_counted_right(floats, tiny_models):
     """A 3×3 stem of stride 2: height/2 · width/2 · 9 · 3 · channels."""
-    from tests.networks import tiny_network
+    import keras
 
-    stem = tiny_network("b").get_layer("stem_conv")
+    stem = keras.saving.load_model(tiny_models["b"], compile=False).get_layer("stem_conv")
     _, height, width, channels = stem.output.shape
     assert macs(floats["onnx"])["stem_conv"] == height * width * 27 * channels
 
