@@ -59,8 +59,8 @@ def taken_apart(graph: Graph) -> Graph:
             operators.append(operator)
         elif not _comes_apart(graph, operator):
             raise UnsupportedModelError(
-                f"layer {join.layer!r} joins vectors for {operator.name!r}, which does not work "
-                "channel by channel: put a Dense layer between them"
+                f"layer {join.layer!r} joins vectors for {operator.name!r}: only dense layers, "
+                "BatchNormalization and activations other than softmax may read what is joined"
             )
         elif isinstance(operator, Linear):
             operators += _summed(operator, join)
@@ -70,8 +70,8 @@ def taken_apart(graph: Graph) -> Graph:
             joins[operator.output] = replace(join, parts=tuple(part.output for part in parts))
         if operator.output in graph.outputs and operator.output in joins:
             raise UnsupportedModelError(
-                f"layer {joins[operator.output].layer!r} joins the model's answers: make one Dense "
-                "layer of those that it joins, their weights side by side, or save a model of each"
+                f"layer {joins[operator.output].layer!r} joins what the model answers: save a "
+                "model of each part, or one that ends in a Dense layer behind the join"
             )
     return graph.with_operators(operators)
 

@@ -50,7 +50,7 @@ def convert(
     download: bool = False,
     input_size: int | None = None,
     batch: int = 1,
-    head: str | None = None,
+    head: str | int | None = None,
     range_rule: str | None = None,
     rounding: str = DEFAULT_ROUNDING,
     without: Sequence[str] = (),

@@ -44,7 +44,7 @@ class Request:
     method: Method
     strict: bool
     target: Target | None = None
-    head: str | None = None
+    head: str | int | None = None
 
     @property
     def rounds(self) -> bool:

@@ -53,7 +53,7 @@ def load_source(
     weights: str | os.PathLike[str] | None = None,
     download: bool = False,
     labels: str | os.PathLike[str] | None = None,
-    head: str | None = None,
+    head: str | int | None = None,
 ) -> Source:
     """Loads a variant or a saved Keras model; of several outputs the one that `head` names.
 
@@ -70,12 +70,12 @@ def load_source(
         name, weights=None if weights is None else os.fspath(weights), download=download
     )
     if head is not None:
-        keras_model = _with_head(keras_model, head)
+        keras_model = _with_head(keras_model, str(head))
     spec = VARIANTS.get(name.lower())
     if spec is None:
         description = {"file": Path(name).name, "sha256": sha256_of(Path(name))}
         if head is not None:
-            description["head"] = head
+            description["head"] = str(head)
         return Source(keras_model, description, 1.0, "tf-bilinear", names)
     if names is None:
         found = imagenet_labels()
@@ -94,14 +94,23 @@ def _with_head(model: Any, head: str) -> Any:
     import keras
 
     names = output_names(model)
-    if names.count(head) == 1:
-        place = names.index(head)
-    elif len(names) > 1 and head.isdecimal() and int(head) < len(names):
+    alike = [place for place, name in enumerate(names) if name == head]
+    if len(alike) > 1:
+        numbers = " or ".join(map(str, alike))
+        raise UsageError(
+            f"{model.name} has {len(alike)} heads {head!r}: take one by its number, {numbers}"
+        )
+    if not names:
+        # It has no layers that could be read, which freezing tells.
+        return model
+    if alike:
+        (place,) = alike
+    elif head.isdecimal() and int(head) < len(names):
         place = int(head)
     else:
         numbers = f", or a number below {len(names)}" if len(names) > 1 else ""
         raise UsageError(
-            f"{model.name} has no one head {head!r}: take one of {', '.join(names)}{numbers}"
+            f"{model.name} has no head {head!r}: take one of {', '.join(names)}{numbers}"
         )
     if len(names) == 1:
         return model

@@ -165,7 +165,8 @@ def _recipe(rung: Rung) -> Mapping[str, Any] | None:
 def _calibration(frozen: Frozen, rung: Rung) -> Mapping[str, Any] | None:
     if rung.quantized is None:
         return None
-    return {**frozen.calibration.description, "images": rung.quantized.images}
+    seen = {**frozen.calibration.description, "images": rung.quantized.images}
+    return seen | ({"outliers": rung.quantized.outliers} if rung.quantized.outliers else {})
 
 
 def _outputs(graph: Graph) -> list[str]:

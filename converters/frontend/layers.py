@@ -43,6 +43,8 @@ _FUNCTIONS: dict[str, _Named] = {
     "tanh": "tanh",
     "softmax": "softmax",
 }
+# Layers that others may have as their activation.
+_CARRIED = ("Activation", "LeakyReLU", "ReLU", "Softmax")
 # Of `keras.activations.leaky_relu`, where it is asked for by name.
 _SLOPE = 0.2
 # What these do in training they leave undone at inference.
@@ -86,11 +88,21 @@ def passes_on(layer: Any) -> bool:
     kind = type(layer).__name__
     if origin(layer) != "layers":
         return False
-    return kind in _TRAINING_ONLY or (kind == "Activation" and _function(layer) == "linear")
+    return kind in _TRAINING_ONLY or (kind == "Activation" and _is_linear(layer))
+
+
+def _is_linear(layer: Any) -> bool:
+    carried = _carried(layer)
+    return _function(layer) == "linear" if carried is None else passes_on(carried)
+
+
+def _carried(layer: Any) -> Any | None:
+    """The layer that is another's activation, as in `Dense(8, activation=LeakyReLU())`."""
+    return layer.activation if origin(layer.activation) == "layers" else None
 
 
 def _function(layer: Any) -> _Named:
-    name = getattr(layer.activation, "__name__", str(layer.activation))
+    name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
     if name not in _FUNCTIONS:
         raise UnsupportedModelError(
             f"layer {layer.name!r} has the activation {name!r}; {SUPPORTED}"
@@ -100,10 +112,22 @@ def _function(layer: Any) -> _Named:
 
 def _activated(trace: Trace, layer: Any, source: str) -> str:
     """The activation that a convolution or dense layer carries itself."""
-    function = _function(layer)
-    if function == "linear":
+    if _is_linear(layer):
         return source
-    return activate(trace, source, trace.unique(f"{layer.name}_{function}"), function)
+    carried = _carried(layer)
+    name = _function(layer) if carried is None else carried.name
+    return _own_activation(trace, layer, source, trace.unique(f"{layer.name}_{name}"))
+
+
+def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
+    """Emits the activation that a layer has, a function or a layer itself."""
+    carried = _carried(layer)
+    if carried is None:
+        return activate(trace, source, name, _function(layer))
+    kind = type(carried).__name__
+    if kind not in _CARRIED:
+        raise UnsupportedModelError(f"layer {layer.name!r} has the activation {kind}; {SUPPORTED}")
+    return LAYERS[kind](trace, carried, [source], name)
 
 
 def activate(trace: Trace, source: str, name: str, function: _Named) -> str:
@@ -211,7 +235,7 @@ def _padding(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
 
 
 def _activation_layer(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
-    return activate(trace, inputs[0], name, _function(layer))
+    return _own_activation(trace, layer, inputs[0], name)
 
 
 def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:

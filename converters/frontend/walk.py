@@ -75,6 +75,12 @@ def layer_graph(model: Any) -> Any | None:
 
 
 def output_names(model: Any) -> tuple[str, ...]:
-    """What the outputs of a model are called: as the layers that make them are."""
+    """What the outputs of a model are called: by their keys, else as the layers that make them."""
+    import keras
+
     functional = layer_graph(model)
-    return () if functional is None else tuple(functional.output_names)
+    if functional is None:
+        return ()
+    paths = [path for path, _ in keras.tree.flatten_with_path(functional.output)]
+    keys = ["/".join(key for key in path if isinstance(key, str)) for path in paths]
+    return tuple(key or name for key, name in zip(keys, functional.output_names, strict=True))

@@ -105,7 +105,8 @@ class Quantized:
 
     In `lowered`, by format, weights are ready for int8 and biases make up for what the format's
     arrangement shifts, as `few` images tell. `rounded` is the graph before that. So many `images`
-    have been seen; none of `aside` set anything: they are to measure on.
+    have been seen, and so many `outliers` left out; none of `aside` set anything: they are to
+    measure on.
     """
 
     graph: Graph
@@ -115,6 +116,7 @@ class Quantized:
     few: Sequence[Image]
     aside: Sequence[Image]
     images: int
+    outliers: int
 
     def of(self, format: str) -> Graph:
         """What a format lowers."""
@@ -154,6 +156,7 @@ def quantize(
     if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
+    given = images.count
     if _OUTLIERS not in method.without:
         images = without_outliers(graph, images, report)
     # Nothing is chosen by measuring the others.
@@ -188,7 +191,8 @@ def quantize(
     paired = precision in SEARCHED
     rounded = rewritten(_rounded(whole, observations, recipe.rounding, paired), pieces)
     seen = observations.images + images.count - split.count
-    bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen)
+    outliers = given - images.count
+    bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen, outliers)
     return _arranged(bare, recipe, formats)
 
 

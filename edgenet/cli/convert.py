@@ -157,7 +157,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=values,
         metavar="STEP,...",
         default=[],
-        help="of streams, silu, lifting, gating, piecewise, correction: what to leave out",
+        help="of outliers, streams, silu, lifting, gating, piecewise, correction: what to do "
+        "without",
     )
 
 

@@ -47,6 +47,10 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     ),
     "smooth": (lambda k, name: k.Conv2D(6, 3, activation="gelu", name=name), "'gelu'"),
     "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
+    "carried": (
+        lambda k, name: k.Conv2D(6, 3, activation=k.PReLU(), name=name),
+        "the activation PReLU",
+    ),
     "leaky": (
         lambda k, name: k.ReLU(negative_slope=0.1, max_value=6, name=name),
         "neither ReLU nor ReLU6",
@@ -98,12 +102,15 @@ JOINS: dict[str, tuple[Callable[[Any, Any, Any], Any], str]] = {
     ),
     "weighed": (
         lambda k, join, x: k.Dense(3)(k.Softmax(name="s")(join(pooled(k, x)))),
-        "vectors for 's', which does not work channel by channel: put a Dense layer between them",
+        "vectors for 's': only dense layers, BatchNormalization and activations",
     ),
-    "answers": (lambda k, join, x: join(pooled(k, x)), "the model's answers: make one Dense"),
+    "answers": (
+        lambda k, join, x: join(pooled(k, x)),
+        "what the model answers: save a model of each part",
+    ),
     "probabilities": (
         lambda k, join, x: k.Activation("sigmoid")(join(pooled(k, x))),
-        "the model's answers: make one Dense",
+        "what the model answers: save a model of each part",
     ),
 }
 

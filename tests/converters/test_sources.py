@@ -179,10 +179,10 @@ def two_headed(tmp_path_factory) -> Path:
 HEADS = {"kind": 2, "colour": 3}
 
 
-@pytest.mark.parametrize("head", ["colour", "1"])
+@pytest.mark.parametrize("head", ["colour", "1", 1])
 def test_one_of_several_outputs_is_taken_by_its_name_or_number(two_headed, head):
     source = load_source(two_headed, head=head)
-    assert source.description["head"] == head
+    assert source.description["head"] == str(head)
     assert (source.model.name, len(source.model.outputs)) == ("things", 1)
     whole = load_source(two_headed)
     assert len(whole.model.outputs) == 2
@@ -197,12 +197,39 @@ def test_a_head_that_there_is_not_is_told_those_that_there_are(two_headed, head)
         load_source(two_headed, head=head)
 
 
-def test_of_one_output_only_its_name_is_a_head(tiny_models):
-    found = load_source(tiny_models["lite"], head="predictions")
-    assert found.model.output_shape == (None, CLASSES)
-    for head in ("0", "other"):
+def test_of_one_output_there_is_one_head(tiny_models):
+    for head in ("predictions", 0):
+        found = load_source(tiny_models["lite"], head=head)
+        assert found.model.output_shape == (None, CLASSES)
+    for head in ("1", "other"):
         with pytest.raises(UsageError, match=r"take one of predictions$"):
             load_source(tiny_models["lite"], head=head)
+
+
+def test_outputs_in_a_dictionary_are_called_by_their_keys(two_headed, tmp_path):
+    import keras
+
+    model = keras.saving.load_model(two_headed, compile=False)
+    inputs = keras.Input((32, 32, 3))
+    kind, colour = model(inputs)
+    # By the sorted keys the colour comes first, and both come from the layer "things".
+    keras.Model(inputs, {"what": kind, "hue": colour}).save(tmp_path / "named.keras")
+    found = load_source(tmp_path / "named.keras", head="what")
+    assert found.model.output_shape == (None, HEADS["kind"])
+    with pytest.raises(UsageError, match="take one of hue, what, or a number below 2"):
+        load_source(tmp_path / "named.keras", head="things")
+
+
+def test_outputs_of_one_name_are_told_apart_by_number(two_headed, tmp_path):
+    import keras
+
+    model = keras.saving.load_model(two_headed, compile=False)
+    inputs = keras.Input((32, 32, 3))
+    keras.Model(inputs, model(inputs)).save(tmp_path / "nested.keras")
+    with pytest.raises(UsageError, match="2 heads 'things': take one by its number, 0 or 1"):
+        load_source(tmp_path / "nested.keras", head="things")
+    found = load_source(tmp_path / "nested.keras", head="1")
+    assert found.model.output_shape == (None, HEADS["colour"])
 
 
 @pytest.mark.slow

@@ -112,6 +112,15 @@ def leaky_layers(x: Any) -> Any:
     return classes(layers.Dense(8, "leaky_relu")(x))
 
 
+def carried_layers(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.Dense(8, activation=layers.LeakyReLU(0.1))(x)
+    x = layers.Dense(8, activation=layers.ReLU(max_value=6))(x)
+    x = layers.Activation(layers.LeakyReLU(0.2))(layers.Dense(8)(x))
+    return classes(layers.Dense(8, activation=layers.Activation("linear"))(x))
+
+
 def leaky_functions(x: Any) -> Any:
     from keras import activations, layers, ops
 
@@ -150,6 +159,7 @@ def one_normalized_sigmoid(x: Any) -> Any:
         scaled_logits,
         leaky_layers,
         leaky_functions,
+        carried_layers,
         activated_by_operations,
         softmax_by_an_operation,
         reshaped_softmax,

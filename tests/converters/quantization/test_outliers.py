@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from converters.graph import Graph, Linear
 from converters.passes import simplify
 from converters.quantization.outliers import without_outliers
 from converters.quantization.quantize import Method, quantize
 from converters.quantization.search import decibels, measure
-from converters.quantization.simulate import Image
+from converters.quantization.simulate import Image as Batch
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import SIZE, batches, images_of
+from tests.converters.test_pipeline import quick
 
 COUNT = 30
 
@@ -31,13 +33,13 @@ def in_proportion() -> Graph:
 GRAPH = in_proportion()
 
 
-def with_bright(places: set[int], count: int = COUNT) -> list[Image]:
+def with_bright(places: set[int], count: int = COUNT) -> list[Batch]:
     """Dark images, of which some are fifty times as bright as the others."""
     images = batches(count)
     return [image if place in places else image // 50 for place, image in enumerate(images)]
 
 
-def left(graph: Graph, images: list[Image]) -> tuple[list[Image], list[str]]:
+def left(graph: Graph, images: list[Batch]) -> tuple[list[Batch], list[str]]:
     """What is left of some images, and what was told."""
     told: list[str] = []
     found = without_outliers(graph, images_of(images), told.append)
@@ -80,7 +82,7 @@ def test_int8_is_that_of_the_other_images():
     images, method = with_bright({7, 20}), Method(effort="fast")
     found = quantize(GRAPH, images_of(images), method)
     dark = [image for place, image in enumerate(images) if place not in {7, 20}]
-    assert found.images == len(dark)
+    assert (found.images, found.outliers) == (len(dark), 2)
     assert found.recipe == quantize(GRAPH, images_of(dark), method).recipe
 
 
@@ -94,3 +96,24 @@ def test_left_in_they_ruin_the_others():
     assert len(aside) > 1
     on_dark = [decibels(measure(replace(made, aside=aside), "tflite")) for made in (kept, ruined)]
     assert on_dark[0] > on_dark[1] + 6
+
+
+def test_the_manifest_counts_them(tmp_path):
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = layers.Conv2D(8, 3, activation="silu")(layers.Rescaling(1.0)(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="silu")(x))
+    keras.Model(inputs, layers.Dense(3, "softmax")(x)).save(tmp_path / "model.keras")
+    for place, image in enumerate(with_bright({4})):
+        Image.fromarray(image[0]).save(tmp_path / f"{place:02}.png")
+    bundle = quick(
+        *(tmp_path / "model.keras", tmp_path / "bundle"),
+        precision="int8",
+        calibration=tmp_path,
+        calibration_images=COUNT,
+        effort="fast",
+    )
+    assert bundle.manifest.calibration["images"] == COUNT - 1
+    assert bundle.manifest.calibration["outliers"] == 1
