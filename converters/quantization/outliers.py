@@ -18,8 +18,9 @@ from converters.report import Report
 from converters.segments import segments
 
 # An image is left out that is so many times as loud as the median image in this share of the
-# tensors. Of EfficientNet-B0's and Lite0's photos, and of a fine-tuned B0's, none reaches 1.6; an
-# EfficientNetV2-B0 that exploded on one photo in thirty had 5 to 90 there.
+# tensors. Of EfficientNet-B0's and Lite0's photos, and of a fine-tuned B0's, none reaches 1.6, and
+# 3.1 among frames that are grey all over; an EfficientNetV2-B0 that exploded on one photo in thirty
+# had 5 to 90 there.
 _TIMES = 4.0
 _SHARE = 0.25
 # Of more images than this it is what the network does.
