@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Shape = tuple[int, ...]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Function = Literal["linear", "relu", "relu6", "silu", "sigmoid", "tanh", "softmax"]
+Function = Literal["linear", "relu", "relu6", "leaky_relu", "silu", "sigmoid", "tanh", "softmax"]
 
 INPUT = "image"
 LOGITS = "logits"
@@ -211,9 +211,10 @@ def is_silu(operator: Operator) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class LeakyRelu(Operator):
+class LeakyRelu(Activation):
     """What a tensor has above zero, and below it the value times `slope`."""
 
+    function: Function = field(default="leaky_relu", init=False)
     slope: float
 
 

@@ -21,7 +21,6 @@ from converters.graph import (
     Concatenate,
     Convolution,
     Graph,
-    LeakyRelu,
     Linear,
     Operator,
     Reshape,
@@ -95,7 +94,7 @@ def _comes_apart(graph: Graph, operator: Operator) -> bool:
         )
     if isinstance(operator, Convolution):
         return not operator.depthwise
-    return isinstance(operator, Affine | LeakyRelu | Linear)
+    return isinstance(operator, Affine | Linear)
 
 
 def _parts(operator: Operator, join: _Join) -> Iterator[Operator]:

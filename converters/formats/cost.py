@@ -19,7 +19,6 @@ from converters.graph import (
     Affine,
     Convolution,
     Graph,
-    LeakyRelu,
     Lifted,
     Linear,
     Multiply,
@@ -66,7 +65,7 @@ class _Kernels:
         return self.call + multiplied + self.made * values + read
 
     def _value(self, operator: Operator) -> float:
-        if isinstance(operator, Activation | LeakyRelu):
+        if isinstance(operator, Activation):
             return self.silu if is_silu(operator) else self.function
         if isinstance(operator, Multiply):
             return self.multiply

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,7 @@ from converters.graph import (
 )
 from edgenet.errors import UnsupportedModelError
 
-_Named = Function | Literal["leaky_relu"]
-
-_FUNCTIONS: dict[str, _Named] = {
+_FUNCTIONS: dict[str, Function] = {
     "linear": "linear",
     "relu": "relu",
     "relu6": "relu6",
@@ -101,7 +99,7 @@ def _carried(layer: Any) -> Any | None:
     return layer.activation if origin(layer.activation) == "layers" else None
 
 
-def _function(layer: Any) -> _Named:
+def _function(layer: Any) -> Function:
     name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
     if name not in _FUNCTIONS:
         raise UnsupportedModelError(
@@ -130,7 +128,7 @@ def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     return LAYERS[kind](trace, carried, [source], name)
 
 
-def activate(trace: Trace, source: str, name: str, function: _Named) -> str:
+def activate(trace: Trace, source: str, name: str, function: Function) -> str:
     """Emits an activation."""
     if function == "leaky_relu":
         return leaky_relu(trace, source, name, _SLOPE)

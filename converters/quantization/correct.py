@@ -18,16 +18,7 @@ import onnx
 from numpy.typing import NDArray
 
 from converters.formats.onnx import build
-from converters.graph import (
-    INPUT,
-    Activation,
-    Doubles,
-    Floats,
-    Graph,
-    LeakyRelu,
-    Linear,
-    Operator,
-)
+from converters.graph import INPUT, Activation, Doubles, Floats, Graph, Linear, Operator
 from converters.quantization.parallel import in_order
 from converters.quantization.simulate import Image, runner, simulated
 from converters.scheme.parameters import Quantization
@@ -84,7 +75,7 @@ def _has_means(graph: Graph, operator: Operator) -> bool:
 def _tap(graph: Graph, operator: Operator) -> str:
     """Where an operator's mean is measured."""
     readers = graph.consumers[operator.output]
-    if len(readers) == 1 and isinstance(readers[0], Activation | LeakyRelu):
+    if len(readers) == 1 and isinstance(readers[0], Activation):
         return readers[0].output
     return operator.output
 

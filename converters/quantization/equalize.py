@@ -21,7 +21,6 @@ from converters.graph import (
     Floats,
     GlobalPool,
     Graph,
-    LeakyRelu,
     Linear,
     Operator,
     Pad,
@@ -108,10 +107,10 @@ def _joins(graph: Graph, operator: Operator) -> bool:
         source, target = graph.shapes[operator.inputs[0]], graph.shapes[operator.output]
         return source[-1] == target[-1]
     if isinstance(operator, Activation):
-        return operator.function == "relu"
+        return operator.function in ("relu", "leaky_relu")
     if isinstance(operator, Add):
         return len({graph.shapes[name][-1] for name in operator.inputs}) == 1
-    return isinstance(operator, GlobalPool | LeakyRelu | Pad)
+    return isinstance(operator, Pad | GlobalPool)
 
 
 def _takes_factors(operator: Operator) -> bool:

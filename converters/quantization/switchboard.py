@@ -18,17 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.formats.cost import in_float
 from converters.formats.onnx_nodes import channels_first
-from converters.graph import (
-    INPUT,
-    LOGITS,
-    Activation,
-    Excess,
-    Floats,
-    Graph,
-    LeakyRelu,
-    Unscaled,
-    is_silu,
-)
+from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, Unscaled, is_silu
 from converters.quantization.parallel import in_order
 from converters.quantization.simulate import (
     Image,
@@ -106,8 +96,7 @@ class Switchboard:
 
 def _is_made_up_for(graph: Graph, tensor: str) -> bool:
     """Whether biases make up for a tensor's means: not for vectors, nor where a curve follows."""
-    curves = Activation | Excess | LeakyRelu | Unscaled
-    curved = any(isinstance(reader, curves) for reader in graph.consumers[tensor])
+    curved = any(isinstance(op, Activation | Unscaled | Excess) for op in graph.consumers[tensor])
     return not curved and not graph.is_vector(tensor)
 
 
