@@ -69,7 +69,9 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fine_tuned")
     parser.add_argument("variant", metavar="VARIANT", nargs="?", default="lite0")
-    parser.add_argument("--size", type=bounded(int, 32), metavar="N", help="pixels, from nothing")
+    parser.add_argument(
+        "--size", type=bounded(int, 32), metavar="N", help="pixels, of one trained from nothing"
+    )
     parser.add_argument("--weights", metavar="FILE", help="of a variant without published ones")
     parser.add_argument("--photos", metavar="DIR", required=True, help="of ImageNet-1k, to train")
     parser.add_argument("--evaluate", metavar="DIR", required=True, help="others of ImageNet-1k")
@@ -107,6 +109,8 @@ def _whole(args: argparse.Namespace) -> Any:
     import keras
 
     if args.variant.lower() in VARIANTS:
+        if args.size is not None:
+            raise UsageError(f"{args.variant} has weights for its own size: leave --size off")
         return load_source(args.variant, weights=args.weights).model
     build = getattr(keras.applications, args.variant, None)
     if build is None:

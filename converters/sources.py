@@ -94,15 +94,15 @@ def _with_head(model: Any, head: str) -> Any:
     import keras
 
     names = output_names(model)
+    if not names:
+        # It has no layers that could be read, which freezing tells.
+        return model
     alike = [place for place, name in enumerate(names) if name == head]
     if len(alike) > 1:
         numbers = " or ".join(map(str, alike))
         raise UsageError(
             f"{model.name} has {len(alike)} heads {head!r}: take one by its number, {numbers}"
         )
-    if not names:
-        # It has no layers that could be read, which freezing tells.
-        return model
     if alike:
         (place,) = alike
     elif head.isdecimal() and int(head) < len(names):

@@ -153,6 +153,9 @@ def quantize(
             precision.
     """
     method.require()
+    replayed = method.recipe
+    if replayed is not None:
+        _require_replayable(replayed, precision)
     if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
@@ -161,11 +164,9 @@ def quantize(
         images = without_outliers(graph, images, report)
     # Nothing is chosen by measuring the others.
     split = images.split(EFFORTS[method.effort].held, aside=precision in SEARCHED)
-    replayed = method.recipe
     if replayed is None:
         rewrites = _find_rewrites(graph, split, method, rule, report)
     else:
-        _require_replayable(replayed, precision)
         rewrites = replayed.rewrites
     # The pieces of a map meet the same weights, rounded for the whole.
     pieces = {name: made for name, made in rewrites.items() if name == _PIECES}
