@@ -19,7 +19,19 @@ from numpy.typing import NDArray
 Shape = tuple[int, ...]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Function = Literal["linear", "relu", "relu6", "leaky_relu", "silu", "sigmoid", "tanh", "softmax"]
+Function = Literal[
+    "linear",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "sigmoid",
+    "tanh",
+    "softmax",
+]
 
 INPUT = "image"
 LOGITS = "logits"
@@ -200,7 +212,10 @@ class Dense(Linear):
 
 @dataclass(frozen=True, eq=False)
 class Activation(Operator):
-    """A function of each value (softmax: of each vector of classes)."""
+    """A function of each value (softmax: of each vector of classes).
+
+    `gelu_tanh` is GELU by its authors' approximation with tanh, Hendrycks and Gimpel 2016.
+    """
 
     function: Function
 

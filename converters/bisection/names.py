@@ -9,8 +9,8 @@ from itertools import pairwise
 # What exporters put behind a layer's path: TensorFlow's operators, and this project's own suffixes.
 _LINEAR = "convolution|depthwise|Conv2D|DepthwiseConv2dNative|MatMul|BiasAdd"
 _OTHERS = (
-    "Relu|Relu6|LeakyRelu|Sigmoid|Softmax|Tanh|Mean|Max|MaxPool|Mul|Add|AddV2|Sub|Pad|Reshape|Cast|"
-    "batchnorm|add|mul|sub|truediv|FusedBatchNormV3|Squeeze|swish|Shape|"
+    "Relu|Relu6|LeakyRelu|Elu|Gelu|Sigmoid|Softmax|Tanh|Mean|Max|MaxPool|Mul|Add|AddV2|Sub|Pad|"
+    "Reshape|Cast|batchnorm|add|mul|sub|truediv|FusedBatchNormV3|Squeeze|swish|Shape|"
     "weights|bias|offset|factor|scale|scaled|sigmoid|axes|pads|padded|shape|values|float|quantized|"
     "linear|levels|group|groups|ungroup|pooled|product|biased|beta|reshaped|channels_last|"
     "transposed|order|unscaled|lifted|lower|upper|total|part|slope|shifted|most|products|scales"

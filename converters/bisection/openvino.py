@@ -41,7 +41,8 @@ _LINEAR = {
 }
 _FUNCTIONS = {"Relu": "relu", "Clamp": "relu6"}
 _POOLS = ("MaxPool", "ReduceMax", "ReduceMean")
-_OTHERS = ("Add", "Multiply", "Pad", "PRelu", *_POOLS, "Sigmoid", "Softmax", "Swish", "Tanh")
+_ACTIVATIONS = ("Elu", "Gelu", "PRelu", "Sigmoid", "Softmax", "Swish", "Tanh")
+_OTHERS = ("Add", "Multiply", "Pad", *_ACTIVATIONS, *_POOLS)
 _FAKE = "FakeQuantize"
 _FOLDED = ("Convert", "Multiply", "Reshape")
 

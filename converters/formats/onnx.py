@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16, channels_first
+from converters.formats.onnx_nodes import WITH_16_BITS, WITH_GELU, channels_first
 from converters.formats.onnx_weights import Weights
 from converters.formats.pixel_groups import with_pixel_groups
 from converters.graph import (
@@ -49,7 +49,14 @@ from converters.scheme.parameters import (
 )
 from converters.scheme.recipe import Recipe, exact_shift
 
-_FUNCTIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softmax": "Softmax"}
+_FUNCTIONS = {
+    "relu": "Relu",
+    "elu": "Elu",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "softmax": "Softmax",
+}
+_GELUS = {"gelu": "none", "gelu_tanh": "tanh"}
 
 
 def lower(graph: Graph, precision: str, recipe: Recipe | None, folder: Path) -> tuple[Path, ...]:
@@ -84,7 +91,7 @@ class Builder(Weights):
         self.unrounded = graph.unrounded
         self.wide = recipe is not None and recipe.activation_bits == 16
         if self.wide:
-            self.opset, self.ir_version = OPSET_16, IR_VERSION_16
+            self.need(*WITH_16_BITS)
         self.take_pixels()
 
     def take_pixels(self) -> None:
@@ -238,6 +245,10 @@ class Builder(Weights):
     def _(self, operator: Activation) -> None:
         source, tensor = self.read(operator), operator.output
         quantized = self.quantized(operator)
+        if operator.function in _GELUS:
+            self.need(*WITH_GELU)
+            self.emit("Gelu", [source], tensor, quantized, approximate=_GELUS[operator.function])
+            return
         if operator.function != "silu":
             self._clip(operator.function, source, tensor, quantized)
             return

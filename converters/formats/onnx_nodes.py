@@ -13,8 +13,9 @@ from converters.scheme.parameters import Quantization
 
 # Opset 17 and IR version 8 are what ONNX Runtime 1.13 (2022) reads.
 OPSET, IR_VERSION = 17, 8
-# The first that quantize to 16 bits: ONNX 1.16 (2024).
-OPSET_16, IR_VERSION_16 = 21, 10
+# The first with Gelu, ONNX 1.15 (2023), and the first that quantize to 16 bits, ONNX 1.16 (2024).
+WITH_GELU = 20, 9
+WITH_16_BITS = 21, 10
 
 
 def channels_first(shape: Sequence[int]) -> list[int]:
@@ -31,6 +32,10 @@ class Nodes:
         self.constants: dict[str, onnx.TensorProto] = {}
         # The tensors that went through levels under their own name.
         self.held: set[str] = set()
+
+    def need(self, opset: int, ir_version: int) -> None:
+        """Asks for versions no older than these."""
+        self.opset, self.ir_version = max(self.opset, opset), max(self.ir_version, ir_version)
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Appends a node, named as what it makes; returns that name."""

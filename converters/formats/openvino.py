@@ -52,6 +52,9 @@ _COMPRESSED = ("fp16", "bf16")
 _FUNCTIONS = {
     "relu": ops.relu,
     "relu6": lambda x: ops.clamp(x, 0.0, 6.0),
+    "elu": lambda x: ops.elu(x, 1.0),
+    "gelu": lambda x: ops.gelu(x, "ERF"),
+    "gelu_tanh": lambda x: ops.gelu(x, "TANH"),
     "sigmoid": ops.sigmoid,
     "tanh": ops.tanh,
     "softmax": lambda x: ops.softmax(x, axis=-1),

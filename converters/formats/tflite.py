@@ -61,6 +61,7 @@ _FUSED = {
 _FUNCTIONS: dict[Function, int] = {
     "relu": _Codes.RELU,
     "relu6": _Codes.RELU6,
+    "elu": _Codes.ELU,
     "sigmoid": _Codes.LOGISTIC,
     "tanh": _Codes.TANH,
 }
@@ -265,6 +266,10 @@ class Builder(Tensors):
             self.emit(
                 _Codes.SOFTMAX, [source], self.made(operator), options, _Options.SoftmaxOptions
             )
+            return
+        if operator.function in ("gelu", "gelu_tanh"):
+            options = schema.GeluOptionsT(approximate=operator.function == "gelu_tanh")
+            self.emit(_Codes.GELU, [source], self.made(operator), options, _Options.GeluOptions)
             return
         if operator.function != "silu":
             self.emit(_FUNCTIONS[operator.function], [source], self.made(operator))

@@ -29,6 +29,8 @@ from converters.scheme.parameters import (
 from converters.scheme.recipe import Recipe
 
 _Codes = schema.BuiltinOperator
+# The functions whose kernels read no int16.
+_NARROW = ("elu", "gelu", "gelu_tanh")
 
 
 class Tensors:
@@ -59,12 +61,16 @@ class Tensors:
             operator.output in self.quantizations
             and operator.name not in self.float_operators
             and operator.inputs[0] != INPUT
+            and not (self._wide(operator) and getattr(operator, "function", None) in _NARROW)
             and not (self.graph.sums_logits(operator) and self.may_leave_levels(operator))
         )
 
+    def _wide(self, operator: Operator) -> bool:
+        return self.quantizations[operator.output].bits == 16
+
     def may_leave_levels(self, operator: Operator) -> bool:
         """Whether what an operator of int8 makes can be floats."""
-        return not self.integers and self.quantizations[operator.output].bits == 8
+        return not self.integers and not self._wide(operator)
 
     def read(self, operator: Operator, which: int = 0) -> int:
         """A tensor in the form in which its reader computes."""

@@ -20,6 +20,7 @@ _BY_TYPE: dict[int, tuple[int, dict[int, int]]] = {
         {
             _Codes.CONV_2D: 3,
             _Codes.DEPTHWISE_CONV_2D: 3,
+            _Codes.ELU: 1,
             _Codes.FULLY_CONNECTED: 4,
             _Codes.LEAKY_RELU: 1,
             _Codes.RESHAPE: 1,

@@ -35,14 +35,16 @@ _FUNCTIONS: dict[str, Function] = {
     "relu": "relu",
     "relu6": "relu6",
     "leaky_relu": "leaky_relu",
+    "elu": "elu",
     "silu": "silu",
     "swish": "silu",
+    "gelu": "gelu",
     "sigmoid": "sigmoid",
     "tanh": "tanh",
     "softmax": "softmax",
 }
 # Layers that others may have as their activation.
-_CARRIED = ("Activation", "LeakyReLU", "ReLU", "Softmax")
+_CARRIED = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
 # Of `keras.activations.leaky_relu`, where it is asked for by name.
 _SLOPE = 0.2
 # What these do in training they leave undone at inference.
@@ -140,6 +142,15 @@ def activate(trace: Trace, source: str, name: str, function: Function) -> str:
 def leaky_relu(trace: Trace, source: str, name: str, slope: float) -> str:
     """Emits a ReLU that leaks."""
     return trace.emit(LeakyRelu(name, (source,), name, float(slope)))
+
+
+def elu(trace: Trace, source: str, name: str, alpha: float) -> str:
+    """Emits an ELU, of the one alpha that every format has."""
+    if alpha != 1:
+        raise UnsupportedModelError(
+            f"layer {name!r} is ELU with alpha {alpha:g}, not 1; {SUPPORTED}"
+        )
+    return activate(trace, source, name, "elu")
 
 
 def _array(variable: Any) -> Floats:
@@ -247,6 +258,10 @@ def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
 
 def _leaky_relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     return leaky_relu(trace, inputs[0], name, layer.negative_slope)
+
+
+def _elu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
+    return elu(trace, inputs[0], name, layer.alpha)
 
 
 def _softmax(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
@@ -360,6 +375,7 @@ LAYERS: dict[str, Handler] = {
     "Activation": _activation_layer,
     "ReLU": _relu,
     "LeakyReLU": _leaky_relu,
+    "ELU": _elu,
     "Softmax": _softmax,
     "GlobalAveragePooling2D": partial(_global_pool, GlobalAverage),
     "GlobalMaxPooling2D": partial(_global_pool, GlobalMaximum),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.layers import activate, affine, fold_pairs, join, leaky_relu, reshape
+from converters.frontend.layers import activate, affine, elu, fold_pairs, join, leaky_relu, reshape
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
@@ -91,6 +91,14 @@ def _leaky_relu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     return leaky_relu(trace, inputs[0], name, node.operation.negative_slope)
 
 
+def _elu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return elu(trace, inputs[0], name, node.operation.alpha)
+
+
+def _gelu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return activate(trace, inputs[0], name, "gelu_tanh" if node.operation.approximate else "gelu")
+
+
 def _pooled(kind: type[GlobalPool], trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     axes = node.operation.axis
     rank = len(trace.shapes[inputs[0]])
@@ -129,6 +137,8 @@ OPERATIONS: dict[str, Handler] = {
     "Relu": partial(_activation, "relu"),
     "Relu6": partial(_activation, "relu6"),
     "LeakyRelu": _leaky_relu,
+    "Elu": _elu,
+    "Gelu": _gelu,
     "Silu": partial(_activation, "silu"),
     "Sigmoid": partial(_activation, "sigmoid"),
     "Tanh": partial(_activation, "tanh"),

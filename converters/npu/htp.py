@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from converters.formats import onnx as plain
-from converters.formats.onnx_nodes import IR_VERSION_16, OPSET_16
+from converters.formats.onnx_nodes import WITH_16_BITS
 from converters.graph import (
     INPUT,
     Affine,
@@ -69,7 +69,7 @@ class _Builder(plain.Builder):
 
     def __init__(self, graph: Graph, precision: str, recipe: Recipe) -> None:
         super().__init__(graph, precision, recipe)
-        self.opset, self.ir_version = OPSET_16, IR_VERSION_16
+        self.need(*WITH_16_BITS)
         read = {name for tensor in graph.unrounded for name in graph.producers[tensor].inputs}
         self.widened = {
             name: Quantization.covering(*recipe.ranges[name], 16) for name in read | graph.unrounded

@@ -33,6 +33,7 @@ from converters.segments import segments
 
 # Each holds the weights of all that comes after it.
 _STAGES = 4
+_ALL_BUT_CHANNELS = "all-but-channels"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +123,13 @@ def _watched(
             yield helper.make_node("Mul", factors, [source])
         yield from rounding(name, source, rounded)
         yield helper.make_node("Sub", [exact, rounded], [lost])
-        yield helper.make_node("ReduceMean", [lost], [f"{name}/shift"], axes=[0, 2, 3], keepdims=1)
+        yield helper.make_node("ReduceMean", [lost, _ALL_BUT_CHANNELS], [f"{name}/shift"])
 
     model = replaced(graph, {name: held[name] for name in shifted}, make, outputs)
+    # The first in which axes are an input.
+    model.opset_import[0].version = max(model.opset_import[0].version, 18)
+    axes = np.array([0, 2, 3], np.int64)
+    model.graph.initializer.append(numpy_helper.from_array(axes, _ALL_BUT_CHANNELS))
     for name in shifted:
         shift = helper.make_tensor_value_info(f"{name}/shift", TensorProto.FLOAT, None)
         model.graph.output.append(shift)

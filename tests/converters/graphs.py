@@ -294,7 +294,7 @@ def _convolve(chain: Chain, draw: st.DrawFn) -> None:
     chain.convolution(
         draw(st.integers(1, 6)), kernel, strides, depthwise=draw(st.booleans())
     ).affine()
-    function = draw(st.sampled_from([None, "relu", "relu6", "silu", "tanh", "leaky_relu"]))
+    function = draw(st.sampled_from([None, "relu", "relu6", "silu", "gelu", "tanh", "leaky_relu"]))
     if function == "leaky_relu":
         chain.leaky_relu()
     elif function is not None:

@@ -45,7 +45,8 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
         lambda k, name: k.DepthwiseConv2D(3, depth_multiplier=2, name=name),
         "depth multiplier",
     ),
-    "smooth": (lambda k, name: k.Conv2D(6, 3, activation="gelu", name=name), "'gelu'"),
+    "smooth": (lambda k, name: k.Conv2D(6, 3, activation="mish", name=name), "'mish'"),
+    "elu": (lambda k, name: k.ELU(alpha=0.5, name=name), "alpha 0.5, not 1"),
     "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
     "carried": (
         lambda k, name: k.Conv2D(6, 3, activation=k.PReLU(), name=name),

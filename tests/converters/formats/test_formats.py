@@ -116,6 +116,11 @@ def tanh(chain: Chain) -> None:
     chain.convolution(8, (3, 3)).activation("tanh")
 
 
+def smooth(chain: Chain) -> None:
+    for function in ("elu", "gelu", "gelu_tanh"):
+        chain.convolution(8, (3, 3)).activation(function)
+
+
 def leaky_relu(chain: Chain) -> None:
     chain.convolution(8, (3, 3)).leaky_relu(0.3)
 
@@ -164,7 +169,16 @@ def inner_softmax(chain: Chain) -> None:
 
 
 PARTS = [
-    *(odd_padding, lonely_pad, tanh, leaky_relu, unfused_relus, flattened_map, reshaped_map),
+    *(
+        odd_padding,
+        lonely_pad,
+        tanh,
+        smooth,
+        leaky_relu,
+        unfused_relus,
+        flattened_map,
+        reshaped_map,
+    ),
     *(dead_channels, hidden_affine, quiet_channels, quiet_features, inner_softmax),
 ]
 
@@ -172,7 +186,7 @@ PARTS = [
 def with_all_parts() -> Graph:
     """A network with every operator that a lowering knows."""
     chain = Chain(11, 13, seed=4).normalize()
-    for part in (odd_padding, lonely_pad, tanh, leaky_relu, unfused_relus, hidden_affine):
+    for part in (odd_padding, lonely_pad, tanh, smooth, leaky_relu, unfused_relus, hidden_affine):
         part(chain)
     quiet_channels(chain)
     chain.gate().activation("silu")

@@ -13,13 +13,7 @@ import pytest
 from hypothesis import given, settings
 
 from converters.formats.onnx import build
-from converters.formats.onnx_nodes import (
-    IR_VERSION,
-    IR_VERSION_16,
-    OPSET,
-    OPSET_16,
-    channels_first,
-)
+from converters.formats.onnx_nodes import channels_first
 from converters.graph import INPUT, LOGITS, Graph, Linear
 from converters.passes import simplify
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
@@ -49,10 +43,17 @@ def initializers(model: onnx.ModelProto) -> dict[str, Any]:
 def test_the_model_is_valid_and_of_opset_17_if_it_can(models, precision):
     model = models[precision]
     onnx.checker.check_model(model, full_check=True)
-    opset, version = (OPSET_16, IR_VERSION_16) if precision == "w8a16" else (17, 8)
+    opset, version = (21, 10) if precision == "w8a16" else (17, 8)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", opset)]
     assert model.ir_version == version
-    assert (OPSET, IR_VERSION, OPSET_16, IR_VERSION_16) == (17, 8, 21, 10)
+
+
+@pytest.mark.parametrize("function", ["gelu", "gelu_tanh"])
+def test_gelu_asks_for_the_opset_that_has_it(function):
+    graph = simplify(Chain(9, 9).normalize().convolution(4).activation(function).head())
+    model = build(graph, "fp32")
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.opset_import[0].version, model.ir_version) == (20, 9)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

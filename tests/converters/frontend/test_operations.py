@@ -129,6 +129,21 @@ def leaky_functions(x: Any) -> Any:
     return classes(ops.leaky_relu(layers.Dense(8)(x), 0.15))
 
 
+def smooth_layers(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.ELU()(layers.Dense(8, "gelu")(x))
+    return classes(layers.Dense(8, "elu")(x))
+
+
+def smooth_functions(x: Any) -> Any:
+    from keras import activations, layers, ops
+
+    x = activations.gelu(activations.elu(layers.Dense(8)(x)))
+    x = layers.Activation("gelu")(layers.Dense(8)(x))
+    return classes(ops.gelu(layers.Dense(8)(x)) + ops.gelu(x, approximate=False) + ops.elu(x))
+
+
 def softmax_by_an_operation(x: Any) -> Any:
     from keras import ops
 
@@ -159,6 +174,8 @@ def one_normalized_sigmoid(x: Any) -> Any:
         scaled_logits,
         leaky_layers,
         leaky_functions,
+        smooth_layers,
+        smooth_functions,
         carried_layers,
         activated_by_operations,
         softmax_by_an_operation,

@@ -10,6 +10,7 @@ import pytest
 
 from converters.formats import lower
 from converters.graph import LOGITS, Graph, Linear
+from converters.passes import simplify
 from converters.quantization.quantize import (
     ROUNDINGS,
     STEPS,
@@ -119,6 +120,21 @@ def test_every_rounding_answers_in_every_format(graph, tmp_path, rounding, forma
     expected = float_answers(graph, images)[LOGITS]
     got = answers(found.of(format), format, "int8", found.recipe, images, tmp_path)[LOGITS]
     assert sqnr_db(expected, got) > 25
+
+
+@pytest.mark.parametrize("precision", ["int8", "w8a16"])
+@pytest.mark.parametrize("function", ["elu", "gelu", "gelu_tanh"])
+def test_a_hidden_layer_of_any_function(tmp_path, function, precision):
+    chain = Chain(SIZE, SIZE).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")
+    graph = simplify(chain.convolution(16).pool().dense(24).activation(function).dense(8).graph())
+    found = quantize(graph, images_of(batches(24)), Method(), precision)
+    images = pixels(16, SIZE, SIZE, seed=1)
+    expected = float_answers(graph, images)[LOGITS]
+    for format in FORMATS:
+        (tmp_path / format).mkdir()
+        lowered = found.of(format), format, precision, found.recipe, images, tmp_path / format
+        got = answers(*lowered)[LOGITS]
+        assert sqnr_db(expected, got) > (25 if precision == "int8" else 35)
 
 
 @pytest.mark.parametrize("format", FORMATS)
