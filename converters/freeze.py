@@ -97,7 +97,8 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
         raise UnsupportedModelError(
             f"{model.name} takes {shape}, not RGB images (height, width, 3); {SUPPORTED}"
         )
-    own = resized_to(model) or (input_size, input_size)
+    resized = resized_to(model) if None in shape[1:3] else None
+    own = resized or (input_size, input_size)
     height, width = (size if n is None else n for n, size in zip(shape[1:3], own, strict=True))
     if height is None or width is None:
         raise UsageError(f"{model.name} leaves its input size open: add --input-size PIXELS")
@@ -254,6 +255,24 @@ def _named_outputs(graph: Graph) -> Graph:
     cuts = {segment.result for segment in segments(graph)}
     pools = (op for op in graph.operators if isinstance(op, GlobalPool) and not op.keep)
     pooled = [pool.output for pool in pools if pool.output in cuts]
-    if pooled and pooled[-1] not in names:
+    if pooled and pooled[-1] == logits:
+        graph = _handed_out_twice(graph, logits)
+        names[FEATURES] = FEATURES
+    elif pooled:
         names[pooled[-1]] = FEATURES
     return graph.renamed(names, outputs=tuple(names.values()))
+
+
+def _handed_out_twice(graph: Graph, pooled: str) -> Graph:
+    """Features that are the answer themselves, as the logits and under their own name."""
+    pool = graph.producers[pooled]
+    copy = Reshape(f"{pool.name}/copy", (FEATURES,), pooled, graph.shapes[pooled][1:])
+    place = graph.operators.index(pool)
+    return graph.with_operators(
+        [
+            *graph.operators[:place],
+            replace(pool, output=FEATURES),
+            copy,
+            *graph.operators[place + 1 :],
+        ]
+    )

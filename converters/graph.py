@@ -234,13 +234,21 @@ class LeakyRelu(Activation):
 
 
 @dataclass(frozen=True, eq=False)
-class Add(Operator):
-    """The sum of two tensors: each size of the second is the first's, or 1."""
+class Pairwise(Operator):
+    """What is made of two tensors value by value; of each size they have the same, or one has 1."""
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return tuple(max(sizes) for sizes in zip(*inputs, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
-class Multiply(Operator):
-    """A map times a gate: the second input has the first's shape, or height and width 1."""
+class Add(Pairwise):
+    """The sum of two tensors, the larger one first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Pairwise):
+    """A map times a gate: by channel, by position or by both."""
 
 
 @dataclass(frozen=True, eq=False)

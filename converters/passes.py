@@ -1,12 +1,13 @@
 """Rewrites of the frozen graph that leave its function alone and make it cheaper.
 
 Each pass takes a graph and returns one; where two operators become one, the result keeps the name
-of the operator with the weights and the output tensor of the last.
+of the operator with the weights and the output tensor of the last. A head of convolutions becomes
+one of dense layers, whose logits leave int8 as floats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,16 +17,18 @@ from converters.graph import (
     Affine,
     Convolution,
     Dense,
+    GlobalAverage,
     GlobalPool,
     Graph,
     Linear,
     Operator,
     Pad,
+    Padding,
     Reshape,
 )
 from converters.joins import taken_apart
 
-Merge = Callable[[Operator, Operator], "Operator | None"]
+Merge = Callable[[Operator, Operator], "Operator | tuple[Operator, Operator] | None"]
 
 
 def simplify(graph: Graph) -> Graph:
@@ -34,31 +37,39 @@ def simplify(graph: Graph) -> Graph:
     Raises:
         UnsupportedModelError: Vectors are joined that do not come apart again.
     """
+    affines: list[Merge] = [merge_affines, fold_affine_into_producer, fold_affine_into_dense]
+    heads: list[Merge] = [average_first, flatten_first]
+    shapes: list[Merge] = [keep_pooled_dimensions, drop_reshape]
     # BatchNorm behind a dense layer goes into it while that is one, not a sum.
-    affines = merge_affines, fold_affine_into_producer, fold_affine_into_dense
-    others = fuse_activation, fold_padding, keep_pooled_dimensions, drop_reshape
-    for merge in affines:
-        graph = merge_pairs(graph, merge)
-    graph = taken_apart(graph)
-    for merge in (*affines, *others):
-        graph = merge_pairs(graph, merge)
+    graph = taken_apart(_merged(graph, affines))
+    graph = _merged(graph, [*affines, fuse_activation, fold_padding, *heads, *shapes])
     return fold_input_scale(graph)
 
 
+def _merged(graph: Graph, merges: Sequence[Merge]) -> Graph:
+    for merge in merges:
+        graph = merge_pairs(graph, merge)
+    return graph
+
+
 def merge_pairs(graph: Graph, merge: Merge) -> Graph:
-    """Offers each operator with its only consumer to `merge`, which returns their union or None."""
+    """Offers each operator with its only consumer to `merge`.
+
+    That returns what takes their place, their union or two others, or None.
+    """
     operators = list(graph.operators)
     position = 0
     while position < len(operators):
         first = operators[position]
         readers = graph.consumers[first.output]
-        union = None
+        merged = None
         if len(readers) == 1 and len(readers[0].inputs) == 1 and first.output not in graph.outputs:
-            union = merge(first, readers[0])
-        if union is None:
+            merged = merge(first, readers[0])
+        if merged is None:
             position += 1
             continue
-        operators[operators.index(readers[0])] = union
+        place = operators.index(readers[0])
+        operators[place : place + 1] = merged if isinstance(merged, tuple) else [merged]
         del operators[position]
         graph = graph.with_operators(operators)
     return graph
@@ -112,6 +123,48 @@ def fold_padding(first: Operator, second: Operator) -> Operator | None:
     if not (isinstance(first, Pad) and isinstance(second, Convolution)):
         return None
     return _joined(replace(second, padding=first.padding + second.padding), first, second)
+
+
+def average_first(first: Operator, second: Operator) -> tuple[Operator, Operator] | None:
+    """The mean of what a 1x1 convolution makes is what it makes of the mean."""
+    if not (isinstance(first, Convolution) and isinstance(second, GlobalAverage)):
+        return None
+    if first.function != "linear" or first.depthwise or not _covers(first, 1, 1):
+        return None
+    pooled = replace(second, inputs=first.inputs, output=f"{second.output}/mean")
+    if second.keep:
+        return pooled, replace(first, inputs=(pooled.output,), output=second.output)
+    return pooled, _as_dense(first, pooled.output, second.output)
+
+
+def flatten_first(first: Operator, second: Operator) -> tuple[Operator, Operator] | None:
+    """A convolution of the whole map at once is a dense layer."""
+    if not (isinstance(first, Convolution) and isinstance(second, Reshape)):
+        return None
+    *kernel, _, channels = first.weights.shape
+    if first.depthwise or second.target != (channels,) or not _covers(first, *kernel):
+        return None
+    flat = Reshape(
+        second.name, first.inputs, f"{second.output}/vector", (first.weights.size // channels,)
+    )
+    return flat, _as_dense(first, flat.output, second.output)
+
+
+def _covers(convolution: Convolution, height: int, width: int) -> bool:
+    """Whether each value is made of one window of that size, side by side and without zeros."""
+    return (
+        convolution.weights.shape[:2] == (height, width)
+        and convolution.strides == (1, 1)
+        and convolution.padding == Padding()
+    )
+
+
+def _as_dense(convolution: Convolution, source: str, output: str) -> Dense:
+    """What a convolution makes of one window, whose values lie in a row."""
+    weights = convolution.weights.reshape(-1, convolution.weights.shape[3])
+    return Dense(
+        convolution.name, (source,), output, weights, convolution.bias, convolution.function
+    )
 
 
 def keep_pooled_dimensions(first: Operator, second: Operator) -> Operator | None:

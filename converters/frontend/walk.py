@@ -48,7 +48,11 @@ class Walk(Trace):
 
 
 def resized_to(model: Any) -> tuple[int, int] | None:
-    """The height and width that a model brings its images to before all else, if it does."""
+    """The height and width that a model brings its images to before all else, if it does.
+
+    Raises:
+        UnsupportedModelError: It does so otherwise than photos are resized for it.
+    """
     functional = layer_graph(model)
     if functional is None:
         return None
@@ -58,8 +62,25 @@ def resized_to(model: Any) -> tuple[int, int] | None:
         return None
     (first,) = readers
     if origin(first) == "layers" and type(first).__name__ == "Resizing":
+        _require_plain(first)
         return first.height, first.width
     return resized_to(first)
+
+
+def _require_plain(resizing: Any) -> None:
+    asked = {
+        "interpolation": resizing.interpolation != "bilinear" and resizing.interpolation,
+        "antialias": resizing.antialias,
+        "crop_to_aspect_ratio": resizing.crop_to_aspect_ratio,
+        "pad_to_aspect_ratio": resizing.pad_to_aspect_ratio,
+    }
+    told = ", ".join(f"{option}={value!r}" for option, value in asked.items() if value)
+    if told:
+        raise UnsupportedModelError(
+            f"layer {resizing.name!r} resizes with {told}, which photos would not be: save "
+            f"keras.Model(model.get_layer({resizing.name!r}).output, model.output), and say by "
+            "--interpolation and --crop-fraction how edgenet is to resize them"
+        )
 
 
 def calls(functional: Any) -> Iterator[Any]:

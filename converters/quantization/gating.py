@@ -22,7 +22,7 @@ def candidates(graph: Graph) -> tuple[str, ...]:
         for operator in graph.operators
         if isinstance(operator, Multiply)
         and not isinstance(operator, Capped)
-        and graph.shapes[operator.inputs[1]][1:3] == (1, 1)
+        and graph.shapes[operator.inputs[1]][1:] == (1, 1, graph.shapes[operator.output][-1])
         and operator.output not in graph.outputs
         and all(isinstance(reader, Convolution) for reader in graph.consumers[operator.output])
     )

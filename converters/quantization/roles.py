@@ -11,6 +11,7 @@ from converters.graph import (
     Convolution,
     Excess,
     GlobalMaximum,
+    GlobalPool,
     Graph,
     Lifted,
     Linear,
@@ -65,11 +66,11 @@ def role_of(graph: Graph, tensor: str) -> Role:
 
 
 def _gives_maxima(graph: Graph, tensor: str) -> bool:
-    """Whether the largest values of a map, or of its SiLU, become features."""
-    readers = graph.consumers[tensor]
-    activated = [reader.output for reader in readers if is_silu(reader)]
-    return any(isinstance(reader, GlobalMaximum) for reader in readers) or any(
-        _gives_maxima(graph, name) for name in activated
+    """Whether the largest values of a map become features, as they are, activated or gated."""
+    return any(
+        isinstance(reader, GlobalMaximum)
+        or (not isinstance(reader, Linear | GlobalPool) and _gives_maxima(graph, reader.output))
+        for reader in graph.consumers[tensor]
     )
 
 

@@ -240,6 +240,11 @@ class Chain:
         name = self.name()
         return self.add(Add(name, (self.last, other), name))
 
+    def times(self, feature_map: str) -> Chain:
+        """A map times the last tensor, its gate."""
+        name = self.name()
+        return self.add(Multiply(name, (feature_map, self.last), name))
+
     def join(self, *others: str) -> Chain:
         """The last vector, and others beside it."""
         name = self.name()
@@ -250,8 +255,7 @@ class Chain:
         source, channels = self.last, self.channels
         self.pool().reshape(1, 1, channels)
         self.convolution(2).activation("silu").convolution(channels).activation("sigmoid")
-        name = self.name()
-        return self.add(Multiply(name, (source, self.last), name))
+        return self.times(source)
 
     def head(self, classes: int = 5, pool: type[GlobalPool] = GlobalAverage) -> Graph:
         """Pools, classifies and ends the graph."""

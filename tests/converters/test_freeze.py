@@ -12,6 +12,7 @@ from converters.freeze import freeze
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Affine, Convolution, Graph, Operator
 from converters.preprocessing import NAMES, Preprocessing
 from converters.reference import keras_logits
+from edgenet.errors import UnsupportedModelError
 from edgenet.models.efficientnet import efficientnet
 from edgenet.models.specs import VariantSpec
 from tests.converters.graphs import (
@@ -376,6 +377,38 @@ def test_a_model_that_resizes_its_images_takes_them_in_that_size(body, nested):
     x = body((Sequential([first]) if nested else first)(inputs))
     model = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
     assert assert_frozen(model).input_shape == (1, 64, 64, 3)
+
+
+RESIZED_OTHERWISE = {
+    "interpolation": "bicubic",
+    "antialias": True,
+    "crop_to_aspect_ratio": True,
+    "pad_to_aspect_ratio": True,
+}
+
+
+@pytest.mark.parametrize("option", RESIZED_OTHERWISE)
+def test_a_model_that_resizes_otherwise_than_photos_are(body, option):
+    from keras import Input, Model, layers
+
+    def resizing(size: int | None) -> Any:
+        inputs = Input((size, size, 3))
+        first = layers.Resizing(64, 64, name="first", **{option: RESIZED_OTHERWISE[option]})
+        x = layers.GlobalAveragePooling2D()(body(first(inputs)))
+        return Model(inputs, layers.Dense(3, "softmax")(x))
+
+    with pytest.raises(UnsupportedModelError, match=f"'first' resizes with {option}=.* save keras"):
+        freeze(resizing(None))
+    assert_frozen(resizing(64))
+
+
+def test_a_model_that_ends_in_its_features_hands_them_out_under_both_names(body):
+    from keras import Model, layers
+
+    graph = assert_frozen(Model(body.inputs, layers.GlobalAveragePooling2D()(body.output)))
+    assert graph.outputs == (LOGITS, PROBABILITIES, FEATURES)
+    answers = float_answers(graph, pixels(2))
+    assert np.array_equal(answers[LOGITS], answers[FEATURES])
 
 
 def test_pixels_may_be_whole_numbers_until_they_are_cast(body):

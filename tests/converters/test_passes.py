@@ -16,6 +16,7 @@ from converters.graph import (
     Convolution,
     Dense,
     GlobalAverage,
+    GlobalMaximum,
     Graph,
     Operator,
     Pad,
@@ -30,6 +31,8 @@ MERGES = [
     passes.fold_affine_into_dense,
     passes.fuse_activation,
     passes.fold_padding,
+    passes.average_first,
+    passes.flatten_first,
     passes.keep_pooled_dimensions,
     passes.drop_reshape,
 ]
@@ -131,6 +134,55 @@ def test_flatten_after_pooling_goes():
     simple = passes.simplify(graph)
     assert not any(isinstance(op, Reshape) for op in simple.operators)
     assert_same_function(graph, simple)
+
+
+def a_map() -> Chain:
+    return Chain(7, 9).normalize().convolution(4, (3, 3), (2, 2)).activation("silu")
+
+
+HEADS = {
+    "mean of a convolution": (a_map().convolution(5).pool(), ["GlobalAverage", "Dense"]),
+    "convolution of a mean": (
+        a_map().pool(keep=True).convolution(5).reshape(5),
+        ["GlobalAverage", "Dense"],
+    ),
+    "kept mean of a convolution": (
+        a_map().convolution(5).pool(keep=True).reshape(5),
+        ["GlobalAverage", "Dense"],
+    ),
+    "convolution of all": (
+        a_map().convolution(5, (4, 5), padding=Padding()).reshape(5),
+        ["Reshape", "Dense"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_of_convolutions_becomes_one_of_dense_layers(name):
+    chain, expected = HEADS[name]
+    graph = chain.graph()
+    simple = passes.simplify(graph)
+    assert kinds(simple) == ["Affine", "Convolution", "Activation", *expected, "Activation"]
+    assert isinstance(simple.producers[LOGITS], Dense)
+    assert_same_function(graph, simple)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        a_map().convolution(5, function="relu").pool(),
+        a_map().convolution(5, (3, 3)).pool(),
+        a_map().convolution(5, strides=(2, 2)).pool(),
+        a_map().convolution(5, padding=Padding(1, 1, 1, 1)).pool(),
+        a_map().convolution(depthwise=True).pool(),
+        a_map().convolution(5).pool(kind=GlobalMaximum),
+        a_map().convolution(1).reshape(20),
+    ],
+)
+def test_other_convolutions_stay(chain):
+    graph = chain.graph()
+    assert kinds(passes.simplify(graph)).count("Convolution") == 2
+    assert_same_function(graph, passes.simplify(graph))
 
 
 def test_batch_norm_before_a_dense_layer_goes_into_it():

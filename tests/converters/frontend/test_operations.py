@@ -68,6 +68,22 @@ def gated_by_a_reshaped_vector(x: Any) -> Any:
     return classes(layers.GlobalAveragePooling2D()(product), "softmax")
 
 
+def gated_by_channel_and_position(x: Any) -> Any:
+    """Of both at once, as bottleneck attention (BAM, Park et al. 2018) has it."""
+    from keras import layers
+
+    by_channel = layers.Reshape((1, 1, CHANNELS))(gate(x))
+    both = layers.Add()([by_channel, layers.Conv2D(1, 1)(x)])
+    both = layers.Activation("sigmoid")(layers.BatchNormalization()(both))
+    return classes(layers.Flatten()(layers.Multiply()([x, both])))
+
+
+def mean_of_a_convolution(x: Any) -> Any:
+    from keras import layers
+
+    return layers.GlobalAveragePooling2D()(layers.Conv2D(5, 1)(x))
+
+
 def softmax_of_a_convolution(x: Any) -> Any:
     from keras import layers
 
@@ -86,6 +102,8 @@ def pooled_by_operations(x: Any) -> Any:
     [
         gated_by_a_vector,
         gated_by_a_reshaped_vector,
+        gated_by_channel_and_position,
+        mean_of_a_convolution,
         softmax_of_a_convolution,
         pooled_by_operations,
     ],

@@ -47,6 +47,14 @@ def test_without_a_site_nothing_changes():
     assert gated(graph, {}).operators == graph.operators
 
 
+def test_a_gate_of_one_channel_has_no_gains():
+    """It multiplies all channels alike."""
+    chain = Chain(8, 8).normalize().convolution(4).activation("silu")
+    source = chain.last
+    chain.pool(keep=True).convolution(1).activation("sigmoid").times(source)
+    assert candidates(chain.convolution(3, (3, 3)).head()) == ()
+
+
 def test_maps_that_convolutions_alone_read_are_candidates():
     def gate() -> Chain:
         return Chain(8, 8).normalize().convolution(4).activation("silu").gate()

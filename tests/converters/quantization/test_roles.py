@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from converters.graph import PROBABILITIES, GlobalMaximum
+from converters.graph import PROBABILITIES, GlobalMaximum, Padding, is_silu
 from converters.quantization import gating, lifting, piecewise, silu
 from converters.quantization.gating import gated
 from converters.quantization.piecewise import cut
@@ -60,6 +61,24 @@ def test_roles_of_a_map_in_pieces():
     assert {role_of(graph, name) for name in pieces} == {Role.PIECE}
     sums = (f"{reader.output}/lower", f"{reader.output}/upper", reader.output)
     assert {role_of(graph, name) for name in sums} == {Role.LINEAR}
+
+
+@pytest.mark.parametrize("step", ["gate", "pad", "leaky", "sum"])
+def test_nor_what_comes_before_on_the_way_to_the_maxima(step):
+    chain = Chain(8, 8).normalize().convolution(4, (3, 3)).activation("silu").convolution(4, (3, 3))
+    skip = chain.last
+    if step == "gate":
+        chain.gate()
+    elif step == "pad":
+        chain.pad(Padding(1, 1, 1, 1))
+    elif step == "leaky":
+        chain.leaky_relu()
+    else:
+        chain.activation("tanh").plus(skip)
+    graph = chain.head(pool=GlobalMaximum)
+    assert role_of(graph, skip) is Role.VECTOR
+    earlier, *_ = (op.output for op in graph.operators if is_silu(op))
+    assert role_of(graph, earlier) is Role.SILU
 
 
 def test_what_maxima_are_taken_of_is_not_clipped():
