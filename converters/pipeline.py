@@ -138,6 +138,8 @@ def convert(
     )
     request.require()
     with writing(request.output) as folder:
+        if request.output.exists():
+            report(f"{request.output} is there: it is replaced when all is done")
         frozen = frozen_of(request, report)
         if place is not None and precision is None:
             request = replace(request, precision=place.precision_for(frozen.graph))

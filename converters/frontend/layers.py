@@ -371,6 +371,7 @@ LAYERS: dict[str, Handler] = {
     "Normalization": _normalization,
     "Resizing": _resizing,
     "CenterCrop": _resizing,
+    "RandomCrop": _resizing,
     "ZeroPadding2D": _padding,
     "Activation": _activation_layer,
     "ReLU": _relu,

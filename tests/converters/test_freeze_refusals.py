@@ -76,6 +76,7 @@ def test_a_layer_outside_the_family_is_named(name):
     ("layer", "options", "advice"),
     [
         ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
+        ("RandomCrop", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
         ("CenterCrop", (16, 16), "model.get_layer('mine').output, model.output)"),
         ("UnitNormalization", (), "save the model that ends before it"),
     ],

@@ -177,9 +177,13 @@ def test_preprocessing_that_is_told_is_kept_in_the_manifest(place):
 
 
 def test_an_older_bundle_is_replaced_and_other_things_are_not(tiny_models, place):
-    quick(tiny_models["lite"], place / "out")
+    lines: list[str] = []
+    told = f"{place / 'out'} is there: it is replaced when all is done"
+    quick(tiny_models["lite"], place / "out", report=lines.append)
     before = (place / "out" / MANIFEST).read_text()
-    quick(tiny_models["b"], place / "out", formats=("tflite",))
+    assert told not in lines
+    quick(tiny_models["b"], place / "out", formats=("tflite",), report=lines.append)
+    assert told in lines
     assert listing(place) == ["out", "out/manifest.json", "out/model.tflite"]
     assert (place / "out" / MANIFEST).read_text() != before
     (place / "thesis").mkdir()

@@ -89,13 +89,13 @@ def check(capsys: Any, bundle: Bundle, photos: Path) -> tuple[int, Any]:
     return code, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize(("precision", "floor"), [("fp32", 1.0), ("fp16", 0.98), ("int8", 0.92)])
+@pytest.mark.parametrize(("precision", "floor"), [("fp32", 1.0), ("fp16", 0.98), ("int8", 0.94)])
 def test_b0_converts_in_every_precision_and_is_checked(
     capsys, published, few_photos, precision, floor
 ):
     bundle = published.bundle("b0", precision)
     code, document = check(capsys, bundle, few_photos)
-    assert code == (0 if document["passed"] else 3)
+    assert (code, document["passed"]) == (0, True)
     assert document["reference"]["top1"] > 0.7
     for result, artifact in zip(document["results"], bundle.manifest.artifacts, strict=True):
         assert result["agreement"] >= floor
@@ -105,7 +105,8 @@ def test_b0_converts_in_every_precision_and_is_checked(
             assert artifact.verified.sqnr_db > 35
         if precision == "int8":
             assert result["sqnr_db"] >= 16.5
-    assert document["passed"] or precision != "fp32"
+            assert result["drop_points"] < 1
+            assert result["mcnemar_p"] > 0.05
 
 
 @pytest.mark.parametrize("variant", ["lite0", "b0"])
