@@ -319,6 +319,10 @@ class Bundle:
                 return artifact
         raise UsageError(f"{self.path} holds no {format} file; it has {', '.join(self.formats)}")
 
+    def holds(self, artifact: Artifact) -> bool:
+        """Whether the folder has an artifact's files, whatever is in them."""
+        return all((self.path / file.path).is_file() for file in artifact.files)
+
     def vouched(self, record: FileRecord) -> Path:
         """The path of a file, once its bytes have been found to be those that `convert` wrote.
 

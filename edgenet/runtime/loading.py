@@ -62,8 +62,8 @@ def load(
 
     Args:
         bundle: The folder, or one already open.
-        format: "tflite", "onnx" or "openvino"; None takes the first whose engine is installed and
-            reaches the device.
+        format: "tflite", "onnx" or "openvino"; None takes the first that the folder holds and
+            whose engine is installed and reaches the device.
         device: "cpu", "gpu" or "npu": all of the model runs there, or this is an error. "auto"
             takes a GPU or NPU if it is hardware and runs all of the model, else the CPU.
         threads: For the engine, 1 or more; None takes one for each physical core that this process
@@ -111,13 +111,19 @@ def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Ar
     if format is not None and format not in FORMATS:
         raise UsageError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
     if not reference:
-        return bundle.manifest.artifacts if format is None else (bundle.artifact(format),)
+        return _files_at_hand(bundle) if format is None else (bundle.artifact(format),)
     found = bundle.manifest.reference
     if found is None:
         raise BundleError(f"{bundle.path} has no fp32 reference: name a bundle that has one")
     if format not in (None, found.format):
         raise UsageError(f"the reference of {bundle.path} is a {found.format} file, not {format}")
     return (found,)
+
+
+def _files_at_hand(bundle: Bundle) -> tuple[Artifact, ...]:
+    """A device may have been given the files of its own engine alone."""
+    every = bundle.manifest.artifacts
+    return tuple(artifact for artifact in every if bundle.holds(artifact)) or every
 
 
 def _open(

@@ -36,6 +36,18 @@ def test_the_first_format_is_the_default(tiny_bundle: Path) -> None:
         assert session.info.format == Bundle.open(tiny_bundle).formats[0]
 
 
+def test_files_that_were_left_behind_are_passed_over(copy: Path) -> None:
+    (copy / "model.tflite").unlink()
+    (copy / "model.bin").unlink()
+    with load(copy) as session:
+        assert session.info.format == "onnx"
+    with pytest.raises(BundleError, match=r"model\.bin cannot be read"):
+        load(copy, "openvino")
+    (copy / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"model\.tflite cannot be read"):
+        load(copy)
+
+
 def test_an_open_bundle_and_a_text_path_load_too(tiny_bundle: Path) -> None:
     for bundle in (str(tiny_bundle), Bundle.open(tiny_bundle)):
         load(bundle, "onnx").close()
