@@ -41,7 +41,7 @@ EXIT_CODES = {
     2: "usage: a path, an option or a value is wrong",
     3: "the accuracy gate: more was lost than allowed",
     4: "the device asked for was not used in full",
-    5: "an extra is missing; the message ends with how to install it",
+    5: "an extra is missing; the message says how to install it",
 }
 
 # Between two collections; the default is 700 to 2,000, by Python's version.
