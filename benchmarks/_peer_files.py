@@ -10,10 +10,13 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,12 +26,28 @@ from benchmarks._peer_model import Affine, Body, Floats, take_apart
 from converters.pipeline import convert
 from converters.quantization.quantize import DEFAULT_EFFORT, EFFORTS
 from converters.sources import load_source
-from edgenet.bundle import MANIFEST, Bundle
+from edgenet import __version__
+from edgenet.bundle import MANIFEST, Bundle, sha256_of
 from edgenet.errors import EdgenetError, MissingExtraError, UsageError
 from edgenet.images import ImageFolder
 
 OURS = "ours"
+PACKAGES = (
+    *("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "nncf", "openvino"),
+    *("ai-edge-litert", "numpy", "Pillow"),
+)
+"""The distributions that make the peers' files and ours."""
 
+_PEERS = {
+    "tflite": ("TFLiteConverter",),
+    "onnx": ("quantize_static",),
+    "openvino": ("NNCF PERFORMANCE", "NNCF MIXED"),
+}
+# What the peers' own guides advise where int8 products are added in 16 bits.
+_REMEDIES = {
+    "onnx": ("quantize_static reduce_range",),
+    "openvino": ("NNCF PERFORMANCE overflow_fix", "NNCF MIXED overflow_fix"),
+}
 _BODY = "body"
 _RECORD = "made.json"
 _OPSET = "17"
@@ -38,7 +57,9 @@ _OPSET = "17"
 class Order:
     """What all files are made from, and the folder that they go into.
 
-    `stripped` gives the peers the model without its preprocessing layers; `max_drop` is for ours.
+    `stripped` gives the peers the model without its preprocessing layers, `remedies` has them make
+    files for CPUs that add int8 products in 16 bits besides; `max_drop` is for ours, whose folder
+    is named by it.
     """
 
     model: str
@@ -48,29 +69,53 @@ class Order:
     stripped: bool
     max_drop: float | None = None
     interpolation: str | None = None
+    remedies: bool = False
 
     @property
     def ours(self) -> Path:
         """The folder of our bundle."""
         return self.work / (OURS if self.max_drop is None else f"{OURS}-{self.max_drop:g}")
 
+    def peers(self, format: str) -> tuple[str, ...]:
+        """The peers' files of a format."""
+        return (*_PEERS[format], *(_REMEDIES.get(format, ()) if self.remedies else ()))
+
     @property
-    def sources(self) -> list[str | None]:
+    def steps(self) -> set[str]:
+        """What the peers' files take to make."""
+        return {step for format in _PEERS for name in self.peers(format) for step in _way(name)}
+
+    @cached_property
+    def sources(self) -> dict[str, Any]:
         """What must be the same for the files of an earlier run to be used again."""
-        return [self.model, self.weights, str(Path(self.calibration).resolve())]
+        return {
+            "model": _identity(self.model),
+            "weights": self.weights and _identity(self.weights),
+            "calibration": ImageFolder.open(self.calibration).digest(),
+            "calibration images": EFFORTS[DEFAULT_EFFORT].images,
+            "stripped": self.stripped,
+            "interpolation": self.interpolation,
+            "edgenet": __version__,
+            **{package: version(package) for package in PACKAGES},
+        }
 
 
 @dataclass
 class Made:
     """What is known of the files: the seconds of each step, and what the peers' inputs need."""
 
-    sources: list[str | None]
+    sources: dict[str, Any]
     seconds: dict[str, float] = field(default_factory=dict)
     affine: Affine | None = None
 
-    def total(self, name: str) -> float:
-        """Seconds from the Keras model to a file, with each step on the way to it."""
-        return sum(self.seconds[step] for step in _way(name))
+    def total(self, *names: str) -> float:
+        """Seconds from the Keras model to one file or several: a step shared counts once."""
+        return sum(self.seconds[step] for step in {step for name in names for step in _way(name)})
+
+    def cheapest(self, choices: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], float]:
+        """One file of each choice, those that take the least together, and their seconds."""
+        names = min(product(*choices), key=lambda names: self.total(*names))
+        return names, self.total(*names)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -83,6 +128,12 @@ class Made:
     def save(self, work: Path) -> None:
         """Writes it beside the files."""
         (work / _RECORD).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def _identity(source: str) -> str:
+    """A file by what it holds, anything else by its name."""
+    path = Path(source)
+    return sha256_of(path) if path.is_file() else source
 
 
 Maker = Callable[[Path, Body, list[Floats]], None]
@@ -101,13 +152,18 @@ def made_by_child(order: Order) -> Made:
     """Makes the files in a fresh process, whose progress goes to stderr.
 
     Raises:
+        MissingExtraError: A peer is not installed.
         EdgenetError: It failed, and said why on stderr.
     """
     command = [sys.executable, "-m", "benchmarks._peer_files", order.model, order.calibration]
     command += [str(order.work), *([order.weights] if order.weights else [])]
     command += ["--stripped"] if order.stripped else []
+    command += ["--remedies"] if order.remedies else []
     command += [] if order.max_drop is None else ["--max-drop", str(order.max_drop)]
     command += [] if order.interpolation is None else ["--interpolation", order.interpolation]
+    for module in ("nncf", "tensorflow", "tf2onnx"):
+        if find_spec(module) is None:
+            raise MissingExtraError("making the peers' files", "all,benchmarks")
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         raise EdgenetError("the files to compare could not be made: see above")
     return _read(order)
@@ -120,6 +176,7 @@ def main() -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("weights", nargs="?")
     parser.add_argument("--stripped", action="store_true")
+    parser.add_argument("--remedies", action="store_true")
     parser.add_argument("--max-drop", type=float)
     parser.add_argument("--interpolation")
     make(Order(**vars(parser.parse_args())))
@@ -130,13 +187,9 @@ def make(order: Order) -> None:
     """Makes what is not in the folder yet; a file that was deleted is made anew.
 
     Raises:
-        UsageError: The folder holds the files of another model or of other images.
-        MissingExtraError: A peer is not installed.
+        UsageError: The folder holds files that were made otherwise.
         EdgenetError: As `converters.pipeline.convert`, or a peer failed.
     """
-    for module in ("nncf", "tensorflow", "tf2onnx"):
-        if find_spec(module) is None:
-            raise MissingExtraError("making the peers' files", "convert,benchmarks")
     order.work.mkdir(parents=True, exist_ok=True)
     made = _read(order)
     if order.ours.name not in made.seconds or not (order.ours / MANIFEST).exists():
@@ -144,7 +197,8 @@ def make(order: Order) -> None:
     missing = [
         name
         for name, step in STEPS.items()
-        if name not in made.seconds or not (order.work / step.file).exists()
+        if name in order.steps
+        and (name not in made.seconds or not (order.work / step.file).exists())
     ]
     if missing:
         _make_peers(order, made, missing)
@@ -155,16 +209,24 @@ def _read(order: Order) -> Made:
     if not path.exists():
         return Made(order.sources)
     document = json.loads(path.read_text())
-    if document["sources"] != order.sources:
-        raise UsageError(
-            f"{order.work} holds the files of {document['sources']}: "
-            f"name another folder with --work"
-        )
+    _require_same(order, document["sources"])
     affine = document["affine"]
     return Made(
         order.sources,
         document["seconds"],
         affine and Affine(tuple(affine["scale"]), tuple(affine["offset"])),
+    )
+
+
+def _require_same(order: Order, earlier: Any) -> None:
+    if earlier == order.sources:
+        return
+    # Once it was a list of fewer things.
+    kept = earlier if isinstance(earlier, dict) else {}
+    others = [name for name, value in order.sources.items() if kept.get(name) != value]
+    raise UsageError(
+        f"{order.work} holds files that were made otherwise ({', '.join(others)}): "
+        "name another folder with --work"
     )
 
 
@@ -197,7 +259,7 @@ def _make_peers(order: Order, made: Made, missing: list[str]) -> None:
     made.affine = body.affine
     for name in missing:
         with made.timed(name):
-            STEPS[name].make(order.work, body, images)
+            STEPS[name].make(order.work / STEPS[name].file, body, images)
         made.save(order.work)
 
 
@@ -208,14 +270,14 @@ def _way(name: str) -> Iterator[str]:
         yield from (_BODY,) if needs is None else _way(needs)
 
 
-def _float_tflite(work: Path, body: Body, images: list[Floats]) -> None:
+def _float_tflite(target: Path, body: Body, images: list[Floats]) -> None:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([body.function])
-    (work / STEPS["float TFLite"].file).write_bytes(converter.convert())
+    target.write_bytes(converter.convert())
 
 
-def _int8_tflite(work: Path, body: Body, images: list[Floats]) -> None:
+def _int8_tflite(target: Path, body: Body, images: list[Floats]) -> None:
     """Full integer quantization, as TensorFlow's guide to post-training quantization has it."""
     import tensorflow as tf
 
@@ -224,20 +286,26 @@ def _int8_tflite(work: Path, body: Body, images: list[Floats]) -> None:
     converter.representative_dataset = lambda: ([image] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
-    (work / STEPS["TFLiteConverter"].file).write_bytes(converter.convert())
+    target.write_bytes(converter.convert())
 
 
-def _float_onnx(work: Path, body: Body, images: list[Floats]) -> None:
+def _float_onnx(target: Path, body: Body, images: list[Floats]) -> None:
     """From the TFLite file, which holds the graph frozen."""
-    paths = ["--tflite", STEPS["float TFLite"].file, "--output", STEPS["float ONNX"].file]
+    paths = ["--tflite", STEPS["float TFLite"].file, "--output", target.name]
     command = [sys.executable, "-m", "tf2onnx.convert", *paths, "--opset", _OPSET]
-    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=target.parent, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EdgenetError(f"tf2onnx failed: {done.stderr.strip().splitlines()[-1]}")
 
 
-def _int8_onnx(work: Path, body: Body, images: list[Floats]) -> None:
-    """Per channel, QDQ; unsigned activations, the peer's fast ones on x86."""
+def _int8_onnx(
+    target: Path, body: Body, images: list[Floats], *, reduce_range: bool = False
+) -> None:
+    """Per channel, QDQ; unsigned activations, the peer's fast ones on x86.
+
+    `reduce_range` gives weights 7 bits, as ONNX Runtime's guide ("Quantize ONNX models") advises
+    for AVX2 and AVX-512 without VNNI.
+    """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationDataReader
@@ -250,34 +318,51 @@ def _int8_onnx(work: Path, body: Body, images: list[Floats]) -> None:
         def get_next(self) -> Any:
             return next(self._feeds, None)
 
-    source, prepared = work / STEPS["float ONNX"].file, work / "float.prepared.onnx"
+    source = target.with_name(STEPS["float ONNX"].file)
+    prepared = target.with_name("float.prepared.onnx")
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     quantize_static(
         str(prepared),
-        str(work / STEPS["quantize_static"].file),
+        str(target),
         Reader(onnx.load(str(source)).graph.input[0].name),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
+        reduce_range=reduce_range,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
 
 
-def _nncf(preset: str) -> Maker:
-    def make(work: Path, body: Body, images: list[Floats]) -> None:
-        import nncf  # type: ignore[import-not-found, import-untyped]
-        import openvino
+def _nncf(
+    target: Path, body: Body, images: list[Floats], *, preset: str, overflow_fix: str
+) -> None:
+    """Post-training quantization.
 
-        model = openvino.convert_model(work / STEPS["float TFLite"].file)
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset(images),
-            preset=getattr(nncf.QuantizationPreset, preset),
-            subset_size=len(images),
-        )
-        openvino.save_model(quantized, work / STEPS[f"NNCF {preset}"].file)
+    `overflow_fix` halves the range of weights in the first layer, which is NNCF's default, or with
+    ENABLE in all, which `nncf.OverflowFix` advises for AVX2 and AVX-512 where that is too little.
+    """
+    import nncf  # type: ignore[import-not-found, import-untyped]
+    import openvino
 
-    return make
+    quantized = nncf.quantize(
+        openvino.convert_model(target.with_name(STEPS["float TFLite"].file)),
+        nncf.Dataset(images),
+        preset=getattr(nncf.QuantizationPreset, preset),
+        subset_size=len(images),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=getattr(nncf.OverflowFix, overflow_fix)
+        ),
+    )
+    openvino.save_model(quantized, target)
+
+
+def _nncf_step(preset: str, overflow_fix: str = "FIRST_LAYER") -> Step:
+    suffix = "" if overflow_fix == "FIRST_LAYER" else "_overflow_fix"
+    return Step(
+        f"nncf_{preset.lower()}{suffix}.xml",
+        partial(_nncf, preset=preset, overflow_fix=overflow_fix),
+        needs="float TFLite",
+    )
 
 
 # In an order in which each finds what it needs.
@@ -286,8 +371,15 @@ STEPS = {
     "TFLiteConverter": Step("tflite_converter.tflite", _int8_tflite),
     "float ONNX": Step("float.onnx", _float_onnx, needs="float TFLite"),
     "quantize_static": Step("quantize_static.onnx", _int8_onnx, needs="float ONNX"),
-    "NNCF PERFORMANCE": Step("nncf_performance.xml", _nncf("PERFORMANCE"), needs="float TFLite"),
-    "NNCF MIXED": Step("nncf_mixed.xml", _nncf("MIXED"), needs="float TFLite"),
+    "quantize_static reduce_range": Step(
+        "quantize_static_reduce_range.onnx",
+        partial(_int8_onnx, reduce_range=True),
+        needs="float ONNX",
+    ),
+    "NNCF PERFORMANCE": _nncf_step("PERFORMANCE"),
+    "NNCF MIXED": _nncf_step("MIXED"),
+    "NNCF PERFORMANCE overflow_fix": _nncf_step("PERFORMANCE", "ENABLE"),
+    "NNCF MIXED overflow_fix": _nncf_step("MIXED", "ENABLE"),
 }
 
 

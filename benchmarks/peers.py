@@ -25,23 +25,16 @@ from numpy.typing import NDArray
 
 import edgenet
 from benchmarks._common import REPEATS, Ratio, bounded, end, made_up_photo, p50s, ratio
-from benchmarks._peer_files import OURS, STEPS, Made, Order, made_by_child
+from benchmarks._peer_files import OURS, PACKAGES, STEPS, Made, Order, made_by_child
 from benchmarks._peer_model import Floats
 from benchmarks._peer_runs import Opened, open_ours, open_peer
 from edgenet.bundle import Bundle, InputSpec
 from edgenet.images import Batch, ImageFolder
 from edgenet.measure.fidelity import Fidelity
-from edgenet.measure.machine import describe
+from edgenet.measure.machine import adds_in_16_bits, describe
 from edgenet.report.cells import number, percent
 from edgenet.report.table import render
 
-PEERS = {
-    "tflite": ("TFLiteConverter",),
-    "onnx": ("quantize_static",),
-    "openvino": ("NNCF PERFORMANCE", "NNCF MIXED"),
-}
-
-_PACKAGES = ("tensorflow", "tf2onnx", "onnxruntime", "nncf", "openvino", "ai-edge-litert")
 _BATCH = 32
 _RUNS = 100
 _MIN_TIME = 0.5
@@ -60,6 +53,11 @@ class Job:
     spec: InputSpec
     threads: tuple[int, ...]
     repeats: int
+    machine: dict[str, Any]
+
+    def names(self, format: str) -> tuple[str, ...]:
+        """The files of a format, ours first."""
+        return (OURS, *self.order.peers(format))
 
     def batches(self) -> Iterator[Batch]:
         """The evaluation photos."""
@@ -96,6 +94,15 @@ class Result:
     timings: tuple[Timed, ...]
 
 
+@dataclass(frozen=True)
+class Making:
+    """Seconds to all of our files, and to one of the peers' for each engine, the cheapest."""
+
+    ours_s: float
+    peers_s: float
+    peers: tuple[str, ...]
+
+
 def main() -> int:
     args = _parser().parse_args()
     job = _job(args)
@@ -121,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         help="give the peers the model without its preprocessing layers, for free",
     )
     parser.add_argument(
+        "--remedies",
+        action="store_true",
+        help="add what the peers advise for CPUs without VNNI (default: on such a CPU)",
+    )
+    parser.add_argument(
         "--max-drop", type=float, metavar="POINTS", help="of ours: what `edgenet convert` allows"
     )
     parser.add_argument(
@@ -134,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _job(args: argparse.Namespace) -> Job:
+    machine = describe()
     folder = ImageFolder.open(args.evaluate)
     kind = "stripped" if args.stripped else "whole"
     work = args.work or Path("build", "peers", f"{Path(args.model).stem}-{kind}")
@@ -145,6 +158,7 @@ def _job(args: argparse.Namespace) -> Job:
         args.stripped,
         args.max_drop,
         args.interpolation,
+        args.remedies or adds_in_16_bits(machine["isa"]),
     )
     made = made_by_child(order)
     bundle = Bundle.open(order.ours)
@@ -153,7 +167,7 @@ def _job(args: argparse.Namespace) -> Job:
         spec = replace(spec, crop_fraction=args.crop_fraction)
     if args.images is not None:
         folder = folder.sample(args.images)
-    return Job(order, made, bundle, folder, spec, tuple(args.threads), args.repeats)
+    return Job(order, made, bundle, folder, spec, tuple(args.threads), args.repeats, machine)
 
 
 def _truth(job: Job) -> Truth:
@@ -165,7 +179,7 @@ def _truth(job: Job) -> Truth:
 
 def _compare(job: Job, format: str, truth: Truth) -> list[Result]:
     """Times and evaluates all files of one format."""
-    names = (OURS, *PEERS[format])
+    names = job.names(format)
     timings: list[list[Timed]] = []
     for threads in job.threads:
         with ExitStack() as stack:
@@ -216,6 +230,11 @@ def _answers(job: Job, opened: Sequence[Opened]) -> list[Floats]:
     return [np.concatenate(kept) for kept in rows]
 
 
+def _making(job: Job) -> Making:
+    names, seconds = job.made.cheapest(job.names(format)[1:] for format in job.bundle.formats)
+    return Making(job.made.total(job.order.ours.name), seconds, names)
+
+
 def _bytes(job: Job, format: str, name: str) -> int:
     if name == OURS:
         return job.bundle.artifact(format).bytes
@@ -226,10 +245,11 @@ def _bytes(job: Job, format: str, name: str) -> int:
 
 def _json(job: Job, results: list[Result]) -> str:
     document = {
-        "machine": describe(),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "machine": job.machine,
+        "versions": {package: version(package) for package in PACKAGES},
         "model": job.order.model,
         "images": len(job.folder),
+        "making": asdict(_making(job)),
         "results": [_entry(result) for result in results],
     }
     return json.dumps(document, indent=1, allow_nan=False)
@@ -243,7 +263,7 @@ def _entry(result: Result) -> dict[str, Any]:
 
 
 def _text(job: Job, results: list[Result]) -> str:
-    machine = describe()
+    machine = job.machine
     title = (
         f"{job.order.model} int8 on {machine['cpu']}, {machine['cores']} cores; "
         f"{len(job.folder)} photos against fp32; p50 in ms; ours/it below 1: ours is faster [95 %]"
@@ -252,7 +272,13 @@ def _text(job: Job, results: list[Result]) -> str:
     for threads in job.threads:
         headers += [f"p50 at {threads}", "ours/it"]
     rows = [_row(result) for result in results]
-    return f"{title}\n{render(headers, rows, '<<<' + '>' * (len(headers) - 3))}"
+    table = render(headers, rows, "<<<" + ">" * (len(headers) - 3))
+    making = _making(job)
+    return (
+        f"{title}\n{table}\n"
+        f"all of ours made in {making.ours_s:.1f} s; a peer's for each engine in "
+        f"{making.peers_s:.1f} s, a step that several need once: {', '.join(making.peers)}"
+    )
 
 
 def _row(result: Result) -> list[str]:

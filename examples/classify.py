@@ -5,9 +5,11 @@ python examples/classify.py BUNDLE PHOTO
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import edgenet
+from edgenet.errors import EdgenetError
 
 
 def main(bundle: str, photo: str) -> None:
@@ -18,6 +20,10 @@ def main(bundle: str, photo: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python examples/classify.py BUNDLE PHOTO")
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle")
+    parser.add_argument("photo")
+    try:
+        main(**vars(parser.parse_args()))
+    except EdgenetError as error:
+        sys.exit(str(error))

@@ -9,12 +9,14 @@ weights are random, so the answer means nothing: put your fine-tuned model in pl
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 import keras
 
 import edgenet
+from edgenet.errors import EdgenetError
 
 CLASSES = ("cat", "dog", "hedgehog")
 
@@ -28,11 +30,12 @@ def build(size: int) -> keras.Model:
     return keras.Sequential([body, keras.layers.Dropout(0.2), head])
 
 
-def main(photo: str, folder: str, size: str = "224") -> None:
-    model, labels = Path(folder, "own.keras"), Path(folder, "classes.txt")
-    build(int(size)).save(model)
+def main(photo: str, folder: Path, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    model, labels = folder / "own.keras", folder / "classes.txt"
+    build(size).save(model)
     labels.write_text("\n".join(CLASSES) + "\n")
-    bundle = edgenet.convert(model, Path(folder, "own-int8"), precision="int8", labels=labels)
+    bundle = edgenet.convert(model, folder / "own-int8", precision="int8", labels=labels)
     print(f"{bundle.path}: {', '.join(bundle.formats)}")
     with edgenet.load(bundle) as session:
         for guess in session.classify(photo, top=len(CLASSES)):
@@ -40,4 +43,11 @@ def main(photo: str, folder: str, size: str = "224") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photo")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("size", type=int, nargs="?", default=224)
+    try:
+        main(**vars(parser.parse_args()))
+    except EdgenetError as error:
+        sys.exit(str(error))

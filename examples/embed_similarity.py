@@ -5,19 +5,28 @@ python examples/embed_similarity.py BUNDLE PHOTO PHOTO
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
 
 import edgenet
+from edgenet.errors import EdgenetError
 
 
-def main(bundle: str, first: str, second: str) -> None:
+def main(bundle: str, first: str, other: str) -> None:
     with edgenet.load(bundle) as session:
-        one, other = session.embed(first), session.embed(second)
-    cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+        a, b = session.embed(first), session.embed(other)
+    cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
     print(f"cosine {cosine:.4f}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle")
+    parser.add_argument("first")
+    parser.add_argument("other")
+    try:
+        main(**vars(parser.parse_args()))
+    except EdgenetError as error:
+        sys.exit(str(error))

@@ -16,9 +16,13 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def run(name: str, *arguments: object) -> list[str]:
+def started(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def run(name: str, *arguments: object) -> list[str]:
+    done = started(name, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -37,8 +41,26 @@ def similarity(bundle: Path, first: Path, second: Path) -> float:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_short_and_names_its_command(path: Path) -> None:
     text = path.read_text()
-    assert len(text.splitlines()) < 50
+    assert len(text.splitlines()) < 60
     assert f"\npython examples/{path.name} " in text
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_a_wrong_call_is_told_how_to_be_right(path: Path) -> None:
+    done = started(path.name)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"{path.name}: error: the following arguments")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("classify.py", ("gone", "a.jpg")), ("embed_similarity.py", ("gone", "a.jpg", "b.jpg"))],
+)
+def test_a_wrong_path_is_one_line(name: str, arguments: tuple[str, ...]) -> None:
+    done = started(name, *arguments)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "gone" in line
 
 
 def test_classify_names_the_right_stripes(tiny_bundle: Path, texture_folder: Path) -> None:
@@ -59,9 +81,11 @@ def test_similarity_is_one_with_itself_and_highest_within_a_class(
 
 @pytest.mark.slow
 def test_an_own_model_is_converted_and_answers(tmp_path: Path, texture_folder: Path) -> None:
-    first, *lines = run("convert_own_model.py", texture_folder / "003.png", tmp_path, 96)
+    first, *lines = run(
+        "convert_own_model.py", texture_folder / "003.png", tmp_path / "a" / "b", 96
+    )
     assert first.endswith("own-int8: tflite, onnx, openvino")
     found = guesses(lines)
     assert set(found) == {"cat", "dog", "hedgehog"}
     assert sum(found.values()) == pytest.approx(100, abs=0.5)
-    assert Bundle.open(tmp_path / "own-int8").manifest.precision == "int8"
+    assert Bundle.open(tmp_path / "a" / "b" / "own-int8").manifest.precision == "int8"

@@ -58,6 +58,35 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert first_block[1].splitlines() == ["make demo", "make test"]
 
 
+PYTHON = """#!/bin/sh
+exec {python} -c 'import sys
+sys.version_info = {version}
+if "ensurepip" in sys.argv[2]: sys.exit(1)
+exec(sys.argv[2])' "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ((3, 9, 18), "converting needs Python 3.10 to 3.13: make demo PYTHON=python3.12"),
+        ((3, 10, 0), "this Python has no venv module: apt install python3-venv"),
+        ((3, 13, 5), "this Python has no venv module: apt install python3-venv"),
+        ((3, 14, 0), "converting needs Python 3.10 to 3.13: make demo PYTHON=python3.12"),
+    ],
+)
+def test_make_refuses_a_python_that_cannot_convert(
+    tmp_path: Path, version: tuple[int, ...], told: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(PYTHON.format(python=sys.executable, version=version))
+    python.chmod(0o755)
+    command = ["make", "--directory", ROOT, "demo", f"PYTHON={python}", f"VENV={tmp_path}/venv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == told
+
+
 def test_the_lock_pins_all_that_pyproject_asks_for() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))

@@ -34,6 +34,16 @@ COMMANDS = {
     "summary": "show a model stage by stage: operators, shapes, parameters, MACs",
 }
 
+# Those of `edgenet.errors`, which says them too.
+EXIT_CODES = {
+    0: "done",
+    1: "failed",
+    2: "usage: a path, an option or a value is wrong",
+    3: "the accuracy gate: more was lost than allowed",
+    4: "the device asked for was not used in full",
+    5: "an extra is missing; the message says how to install it",
+}
+
 # Between two collections; the default is 700 to 2,000, by Python's version.
 _OBJECTS = 50_000
 _INTERRUPTED = 128 + signal.SIGINT
@@ -131,11 +141,12 @@ def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 def _top_parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:9} {text}" for name, text in COMMANDS.items())
+    codes = "\n".join(f"  {code}  {text}" for code, text in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="edgenet",
         description="Takes a Keras EfficientNet to every edge runtime in int8, and proves that it "
         "still works.",
-        epilog=f"commands:\n{listed}\n\nedgenet COMMAND --help tells more.",
+        epilog=f"commands:\n{listed}\n\nexit codes:\n{codes}\n\nedgenet COMMAND --help tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"edgenet {__version__}")

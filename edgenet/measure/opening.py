@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from edgenet.bundle import Bundle
 from edgenet.errors import DeviceError, EdgenetError, MissingExtraError, UsageError
 from edgenet.runtime import Session, load, load_artifact
+from edgenet.runtime.engines import ENGINES
 from edgenet.runtime.loading import FixedBatchError, Reach
 from edgenet.runtime.placement import PartialError, RefusedError
 
@@ -87,6 +88,7 @@ def open_reference(
 
     Raises:
         UsageError: There is no float model in the bundle, or it was left off this device.
+        MissingExtraError: Its engine is not installed; the message names what serves instead.
         EdgenetError: As `edgenet.load`.
     """
     giver = reference_giver(bundle, other)
@@ -104,9 +106,19 @@ def open_reference(
         return stack.enter_context(load(giver, threads=threads, reference=artifact is not None))
     except MissingExtraError as error:
         raise MissingExtraError(
-            f"running the fp32 reference of {giver.path}, where --reference BUNDLE names no other,",
+            f"running the fp32 reference of {giver.path}",
             error.extra,
+            f"{error.install}{_another_reference()}",
         ) from error
+
+
+def _another_reference() -> str:
+    """How to make one for the engine that is here, as the end of a message."""
+    format = next((engine.format for engine in ENGINES if engine.installed), None)
+    if format is None:
+        return ""
+    made = f"edgenet convert MODEL --precision fp32 --to {format}"
+    return f", or --reference BUNDLE with the bundle of {made}"
 
 
 def reference_giver(bundle: Bundle, other: str | None = None) -> Bundle:

@@ -25,6 +25,7 @@ class Engine:
         package: The distribution that its extra installs; others may bring the same module.
         module: What to import to use it.
         extra: The extra of edgenet that installs it.
+        python: The Python versions that its wheels are for, where that is not all.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Engine:
     package: str
     module: str
     extra: str
+    python: str = ""
 
     @property
     def installed(self) -> bool:
@@ -49,6 +51,11 @@ class Engine:
         """The command that installs it."""
         return f"pip install 'edgenet[{self.extra}]'"
 
+    @property
+    def install(self) -> str:
+        """That command, and the Python that it needs: with another it installs nothing."""
+        return self.install_line + (f" (it needs {self.python})" if self.python else "")
+
 
 # In order of preference within a format.
 ENGINES = (
@@ -65,6 +72,7 @@ ENGINES = (
         package="tflite-runtime",
         module="tflite_runtime.interpreter",
         extra="tflite-runtime",
+        python="Python 3.10 or 3.11",
     ),
     Engine(
         "onnxruntime",
@@ -147,7 +155,9 @@ def installed(formats: tuple[str, ...], engine: str | None = None) -> tuple[Engi
     if found:
         return found
     first = able[0]
-    raise MissingExtraError(f"running {first.format} files in {first.name}", first.extra)
+    raise MissingExtraError(
+        f"running {first.format} files in {first.name}", first.extra, first.install
+    )
 
 
 def known(name: str) -> Engine:

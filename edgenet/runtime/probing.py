@@ -59,7 +59,7 @@ def _examine(delegate: Delegate, options: tuple[tuple[str, str], ...]) -> Findin
 def _lacking(delegate: Delegate) -> tuple[str, str] | None:
     engine = by_name(delegate.engine)
     if engine is not None and not engine.installed:
-        return "not installed", engine.install_line
+        return "not installed", delegate.install or engine.install
     if not delegate.installed:
         return "not installed", delegate.install
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +36,17 @@ def test_another_file_is_taken_where_the_first_lacks_a_package(
     twin = str(tiny_float_bundle / "model.onnx")
     pair = open_bundle(Bundle.open(tiny_bundle), None, twin)
     assert (pair.format, pair.passed_over) == ("onnx", ("tflite",))
+
+
+def test_an_fp32_bundle_for_the_engine_that_is_here_is_the_twin(
+    tiny_bundle, tiny_float_bundle, without, tmp_path
+):
+    without("ai_edge_litert")
+    shutil.copytree(tiny_float_bundle, tmp_path / "twin")
+    bundle = Bundle.open(tmp_path / "twin")
+    manifest = replace(bundle.manifest, artifacts=(bundle.artifact("onnx"),))
+    (bundle.path / "manifest.json").write_text(manifest.to_json())
+    assert open_bundle(Bundle.open(tiny_bundle), None, str(bundle.path)).format == "onnx"
 
 
 def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):

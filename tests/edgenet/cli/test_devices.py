@@ -24,4 +24,4 @@ def test_the_table_tells_how_to_mend_what_is_lacking(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     for engine in ENGINES:
         assert engine.name in out
-        assert engine.installed or engine.install_line in out
+        assert engine.installed or engine.install in out

@@ -13,7 +13,7 @@ import pytest
 import edgenet
 from edgenet.cli import main as cli
 from edgenet.cli import models
-from edgenet.errors import DeviceError
+from edgenet.errors import DeviceError, EdgenetError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,6 +34,17 @@ def test_no_command_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> No
     assert cli.main([]) == 0
     out = capsys.readouterr().out
     assert all(f"  {name}" in out for name in cli.COMMANDS)
+
+
+def test_help_and_readme_tell_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [EdgenetError, *EdgenetError.__subclasses__()]
+    assert {kind.exit_code for kind in kinds} | {0} == cli.EXIT_CODES.keys()
+    assert cli.main([]) == 0
+    out = capsys.readouterr().out
+    readme = (ROOT / "README.md").read_text()
+    for code, text in cli.EXIT_CODES.items():
+        assert f"  {code}  {text}\n" in out
+        assert f"\n| {code} | {text}" in readme
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,7 @@ def test_a_broken_image_does_not_stop_the_rest(
         (["x.jpg", "--device", "npu", "--delegate", "no.so", "--delegate-option", "x"], 2, "K=V"),
         (["x.jpg", "--device", "npu", "--delegate", "no.so", "--format", "tflite"], 4, "no.so"),
         (["x.jpg", "--device", "gpu", "--delegate", "OpenCL"], 2, "no delegate 'OpenCL'"),
-        (["x.jpg", "--engine", "tflite-runtime"], 5, "pip install 'edgenet[tflite-runtime]'"),
+        (["x.jpg", "--engine", "tflite-runtime"], 5, "' (it needs Python 3.10 or 3.11)"),
     ],
 )
 def test_mistakes_are_one_line_and_a_code(

@@ -167,3 +167,22 @@ def test_a_reference_left_off_the_device_asks_for_one(stack, tiny_bundle, tmp_pa
     shutil.rmtree(copy / "reference")
     with pytest.raises(UsageError, match=r"has no reference/.* here.*--reference BUNDLE"):
         open_reference(stack, Bundle.open(copy))
+
+
+@pytest.mark.usefixtures("no_litert")
+def test_a_reference_that_no_engine_runs_names_one_for_the_engine_that_is_here(stack, tiny_bundle):
+    with pytest.raises(MissingExtraError) as caught:
+        open_reference(stack, Bundle.open(tiny_bundle))
+    assert str(caught.value) == (
+        f"running the fp32 reference of {tiny_bundle} needs a package that is not here: "
+        "pip install 'edgenet[tflite]', or --reference BUNDLE with the bundle of "
+        "edgenet convert MODEL --precision fp32 --to onnx"
+    )
+
+
+@pytest.mark.usefixtures("no_litert")
+def test_an_fp32_bundle_for_the_engine_that_is_here_gives_the_reference(
+    stack, tiny_bundle, tiny_float_bundle
+):
+    session = open_reference(stack, Bundle.open(tiny_bundle), str(tiny_float_bundle))
+    assert (session.info.engine, session.info.precision) == ("onnxruntime", "fp32")

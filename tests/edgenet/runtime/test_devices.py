@@ -38,7 +38,7 @@ def test_a_cpu_is_usable_where_its_engine_is_installed() -> None:
         if row.usable:
             assert (row.kind, row.name) == ("hardware", cpu_name())
         else:
-            assert (row.reason, row.fix) == ("not installed", engine.install_line)
+            assert (row.reason, row.fix) == ("not installed", engine.install)
 
 
 def test_there_are_no_more_cores_than_processors() -> None:

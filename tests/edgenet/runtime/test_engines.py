@@ -46,8 +46,11 @@ def test_an_unknown_engine_is_refused() -> None:
 def test_an_engine_that_is_not_installed_names_its_extra() -> None:
     engine = absent("tflite-runtime")
     assert engine.version is None
-    with pytest.raises(MissingExtraError, match=r"pip install 'edgenet\[tflite-runtime\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"pip install 'edgenet\[tflite-runtime\]' \(it"
+    ) as e:
         choose(("tflite",), "tflite-runtime")
+    assert str(e.value).endswith("(it needs Python 3.10 or 3.11)")
 
 
 def test_the_version_is_that_of_the_distribution_that_brings_the_module(

@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from edgenet.runtime.engines import ENGINES
 from tests.drivers import CRASH, EXIT, HANG, LEAVE, vulkan_driver
 
 WEBGPU = next(d for d in DELEGATES if d.name == "WebGPU")
+INTEL = next(d for d in DELEGATES if d.name == "IntelOpenVINO")
 CPU = DELEGATES[0]
 
 pytestmark = pytest.mark.skipif(
@@ -96,6 +98,19 @@ def test_a_package_that_is_missing_needs_no_process() -> None:
     assert probing.examine(absent) == probing.Finding(
         False, "hardware", "Nothing", "not installed", "pip install it"
     )
+
+
+@pytest.mark.parametrize(
+    ("delegate", "fix"),
+    [
+        (INTEL, "pip install 'edgenet[npu-intel]'"),
+        (CPU, "pip install 'edgenet[tflite-runtime]' (it needs Python 3.10 or 3.11)"),
+    ],
+)
+def test_without_its_engine_a_delegate_names_what_brings_both(delegate: Delegate, fix: str) -> None:
+    absent = replace(delegate, engine="tflite-runtime")
+    found = probing.examine(absent)
+    assert (found.reason, found.fix) == ("not installed", fix)
 
 
 def test_a_probe_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
