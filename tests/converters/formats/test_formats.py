@@ -125,6 +125,17 @@ def leaky_relu(chain: Chain) -> None:
     chain.convolution(8, (3, 3)).leaky_relu(0.3)
 
 
+def attention(chain: Chain) -> None:
+    """Gates by position, by channel and position, and by one number for the whole map."""
+    source = chain.convolution(8, (3, 3)).activation("silu").last
+    chain.convolution(1, (3, 3)).activation("sigmoid").times(source)
+    by_position = chain.convolution(1, (3, 3)).last
+    chain.last = source
+    chain.pool(keep=True).convolution(8).plus(by_position).activation("sigmoid").times(source)
+    source = chain.convolution(8, (3, 3)).last
+    chain.pool(keep=True).convolution(1).activation("sigmoid").times(source)
+
+
 def unfused_relus(chain: Chain) -> None:
     skip = chain.convolution(8, (3, 3)).last
     chain.convolution(8).plus(skip).activation("relu")
@@ -169,17 +180,9 @@ def inner_softmax(chain: Chain) -> None:
 
 
 PARTS = [
-    *(
-        odd_padding,
-        lonely_pad,
-        tanh,
-        smooth,
-        leaky_relu,
-        unfused_relus,
-        flattened_map,
-        reshaped_map,
-    ),
-    *(dead_channels, hidden_affine, quiet_channels, quiet_features, inner_softmax),
+    *(odd_padding, lonely_pad, tanh, smooth, leaky_relu, attention, unfused_relus),
+    *(flattened_map, reshaped_map, inner_softmax),
+    *(dead_channels, hidden_affine, quiet_channels, quiet_features),
 ]
 
 
