@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edgenet.errors import BundleError, UsageError
@@ -34,7 +34,10 @@ _LOGITS = "logits"
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file of a bundle: its path relative to the bundle, its size in bytes and its sha256."""
+    """One file of a bundle: its size in bytes, its sha256, and its path.
+
+    The path is relative to the bundle, its parts joined by "/", and leads nowhere out of it.
+    """
 
     path: str
     bytes: int
@@ -196,7 +199,19 @@ def _checked(manifest: Manifest) -> Manifest:
         raise ValueError("a value is not one that it can have")
     if not any(o.name == _LOGITS and len(o.shape) == 2 for o in manifest.outputs):
         raise ValueError(f"there is no output {_LOGITS}, images × classes")
+    records = [*filter(None, (manifest.labels,)), *(c.file for c in manifest.compiled)]
+    for record in (*records, *(file for artifact in artifacts for file in artifact.files)):
+        if not _stays_inside(record.path):
+            raise ValueError(f"{record.path!r} is no path of a file in the bundle")
     return manifest
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a path names something in the folder that it is joined to, on any system."""
+    kinds = (PurePosixPath(path), PureWindowsPath(path))
+    inside = all(kind.parts and not kind.anchor and ".." not in kind.parts for kind in kinds)
+    # No system takes a zero in a name, nor half of a surrogate pair.
+    return inside and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in path)
 
 
 def _record(document: Mapping[str, Any]) -> FileRecord:

@@ -31,7 +31,8 @@ from tests.bundles import CONTENT, write
 
 names = st.text("abcdefghij.-_äß", min_size=1, max_size=12)
 counts = st.integers(1, 10**9)
-records = st.builds(FileRecord, path=names, bytes=counts, sha256=st.just("0" * 64))
+paths = names.filter(lambda name: name not in (".", ".."))
+records = st.builds(FileRecord, path=paths, bytes=counts, sha256=st.just("0" * 64))
 finite = st.floats(allow_nan=False, allow_infinity=False)
 verifications = st.builds(
     Verification,
@@ -245,6 +246,9 @@ def test_a_damaged_manifest_names_its_bundle(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
+OUTSIDE = ("", ".", "..", "a/../../b", "/etc/passwd", "C:/b", "a\\..\\b", "a\0b", "\ud800")
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
@@ -267,13 +271,19 @@ def test_a_damaged_manifest_names_its_bundle(tmp_path: Path) -> None:
         (("artifacts", 0, "files", 0, "bytes"), "5 MB"),
         (("input", "shape"), [1, 8, 8]),
         (("input", "crop_fraction"), None),
+        *((("artifacts", 0, "files", 0, "path"), path) for path in OUTSIDE),
+        (("labels", "path"), "../labels.txt"),
+        (("reference", "files", 0, "path"), "../model.tflite"),
+        (("compiled", 0, "file", "path"), "../npu.bin"),
     ],
 )
 def test_a_manifest_with_other_values_is_damaged(
     tmp_path: Path, place: tuple[str | int, ...], value: object
 ) -> None:
-    bundle = write(tmp_path / "bundle", CONTENT)
-    document = json.loads((bundle.path / MANIFEST).read_text())
+    manifest = write(tmp_path / "bundle", CONTENT).manifest
+    made = Compiled("soc", "tflite", "compiler 1", manifest.artifacts[0].files[0], {})
+    manifest = replace(manifest, reference=manifest.artifacts[0], target={}, compiled=(made,))
+    document = json.loads(manifest.to_json())
     inner = document
     for key in place[:-1]:
         inner = inner[key]
