@@ -207,10 +207,14 @@ def cpu_threads(asked: int | None) -> int:
     """
     if asked is None:
         return physical_cores()
-    most = max(_MOST_THREADS, 2 * len(processors()))
-    if not 1 <= asked <= most:
-        raise UsageError(f"cannot run on {asked} threads: ask for 1 to {most}")
+    if not 1 <= asked <= most_threads():
+        raise UsageError(f"cannot run on {asked} threads: ask for 1 to {most_threads()}")
     return asked
+
+
+def most_threads() -> int:
+    """The threads that engines bear here, of one session or of several that run at once."""
+    return max(_MOST_THREADS, 2 * len(processors()))
 
 
 def physical_cores(root: Path = _ROOT) -> int:
