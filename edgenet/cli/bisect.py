@@ -133,6 +133,8 @@ def _require_sane(args: argparse.Namespace) -> None:
         )
     if args.crop_fraction is not None and args.images is None:
         raise UsageError("--crop-fraction is for the photos of --images DIR: name the folder too")
+    if args.skip_damaged and args.images is None:
+        raise UsageError("--skip-damaged is for the photos of --images DIR: name the folder too")
 
 
 def _opened(args: argparse.Namespace) -> Pair:

@@ -178,7 +178,11 @@ def test_another_bundle_can_be_the_reference(capsys, tiny_bundle, tiny_float_bun
         (["{bundle}", "--goal-sqnr", "nan"], "--goal-sqnr nan"),
         (["{bundle}", "--goal-sqnr", "inf"], "--goal-sqnr inf"),
         (["{bundle}", "--goal-sqnr=-inf"], "--goal-sqnr -inf"),
-        (["{bundle}", "--crop-fraction", "1.0"], "--images DIR"),
+        (
+            ["{bundle}", "--crop-fraction", "1.0"],
+            "--crop-fraction is for the photos of --images DIR",
+        ),
+        (["{bundle}", "--skip-damaged"], "--skip-damaged is for the photos of --images DIR"),
         (["{bundle}", "--images", "{tmp}", "--crop-fraction", "nan"], "--crop-fraction nan"),
         (["{bundle}", "--images", "{tmp}", "--crop-fraction", "0"], "--crop-fraction 0"),
         (["{bundle}", "--images", "{tmp}", "--crop-fraction", "1.5"], "--crop-fraction 1.5"),
