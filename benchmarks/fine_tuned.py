@@ -28,10 +28,10 @@ import numpy as np
 
 from benchmarks._common import bounded, end
 from converters.sources import load_source
-from edgenet.bundle import writing
 from edgenet.errors import UsageError
 from edgenet.images import LABELS_CSV, ImageFolder, prepare
 from edgenet.models.specs import VARIANTS
+from edgenet.staging import writing
 
 GROUPS = {
     "fish": (range(7),),

@@ -26,8 +26,9 @@ from converters.scheme.recipe import CALIBRATED, SEARCHED, read_recipe
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
-from edgenet.bundle import PRECISIONS, Bundle, writing
+from edgenet.bundle import PRECISIONS, Bundle
 from edgenet.errors import AccuracyError, UsageError
+from edgenet.staging import writing
 
 
 def convert(

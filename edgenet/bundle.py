@@ -8,7 +8,7 @@ Layout::
     BUNDLE/reference/model.tflite        the fp32 twin, so that `check` needs no TensorFlow
     BUNDLE/compiled/SM8650.onnx          what a vendor's compiler made of the model, for a target
 
-A bundle appears whole or not at all: it is written beside its place and renamed.
+A bundle appears whole or not at all: `edgenet.staging` writes it beside its place and renames it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edgenet.errors import BundleError, UsageError
@@ -33,12 +30,14 @@ FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-mixed", "w8a16", "w8", "dynamic")
 
 _LOGITS = "logits"
-_OLDER = "-older"
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One file of a bundle: its path relative to the bundle, its size in bytes and its sha256."""
+    """One file of a bundle: its size in bytes, its sha256, and its path.
+
+    The path is relative to the bundle, its parts joined by "/", and leads nowhere out of it.
+    """
 
     path: str
     bytes: int
@@ -200,7 +199,19 @@ def _checked(manifest: Manifest) -> Manifest:
         raise ValueError("a value is not one that it can have")
     if not any(o.name == _LOGITS and len(o.shape) == 2 for o in manifest.outputs):
         raise ValueError(f"there is no output {_LOGITS}, images × classes")
+    records = [*filter(None, (manifest.labels,)), *(c.file for c in manifest.compiled)]
+    for record in (*records, *(file for artifact in artifacts for file in artifact.files)):
+        if not _stays_inside(record.path):
+            raise ValueError(f"{record.path!r} is no path of a file in the bundle")
     return manifest
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a path names something in the folder that it is joined to, on any system."""
+    kinds = (PurePosixPath(path), PureWindowsPath(path))
+    inside = all(kind.parts and not kind.anchor and ".." not in kind.parts for kind in kinds)
+    # No system takes a zero in a name, nor half of a surrogate pair.
+    return inside and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in path)
 
 
 def _record(document: Mapping[str, Any]) -> FileRecord:
@@ -388,108 +399,3 @@ def sha256_of(path: Path) -> str:
 def record_of(folder: Path, path: Path) -> FileRecord:
     """The record of a file that lies in a bundle's folder."""
     return FileRecord(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
-
-
-@contextmanager
-def writing(target: Path) -> Iterator[Path]:
-    """A folder to write a bundle into, which takes the place of `target` when the block ends well.
-
-    When it does not, the folder goes, and so do the parents made for it. What a killed process left
-    of an earlier try is mended first. An older bundle in the same place stays until the new one is
-    whole.
-
-    Raises:
-        UsageError: `target` is there and is no bundle, or holds more than one: it is not edgenet's
-            to replace. Or it cannot be renamed.
-    """
-    # Of a link, the folder behind it is replaced.
-    target = target.resolve()
-    _refuse_foreign(target)
-    made = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _mend(target)
-    staging = target.parent / f".{target.name}.partial-{os.getpid()}"
-    staging.mkdir()
-    try:
-        yield staging
-        _replace(target, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in made:
-            with suppress(OSError):  # Not empty: the bundle is there, or something else by now.
-                parent.rmdir()
-
-
-def _refuse_foreign(target: Path) -> None:
-    if target == Path.cwd() or target.is_mount():
-        raise UsageError(f"{target} cannot be replaced: name a folder in it, as in -o BUNDLE")
-    if not target.is_dir():
-        if target.exists():
-            raise UsageError(f"{target} is a file: name another place with -o")
-        return
-    foreign = _foreign(target)
-    if foreign:
-        raise UsageError(
-            f"{target} is a folder with other things in it ({foreign[0]}): name another place with "
-            "-o"
-        )
-
-
-def _foreign(folder: Path) -> list[str]:
-    """What lies in a folder that no manifest of edgenet's speaks for, by name."""
-    try:
-        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        ours = {MANIFEST} if "schema_version" in document and "artifacts" in document else set()
-    except (OSError, ValueError, TypeError, RecursionError):
-        document, ours = None, set()
-    ours.update(_paths(document) if ours else ())
-    files = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted({path.relative_to(folder).as_posix() for path in files} - ours)
-
-
-def _paths(document: Any) -> Iterator[str]:
-    """Every `path` in a manifest, of whatever schema."""
-    if isinstance(document, dict):
-        if isinstance(document.get("path"), str):
-            yield document["path"]
-        document = list(document.values())
-    for part in document if isinstance(document, list) else ():
-        yield from _paths(part)
-
-
-def _mend(target: Path) -> None:
-    """Removes what a killed process left, and puts back the bundle that it was about to replace."""
-    pattern = re.compile(re.escape(f".{target.name}.partial-") + rf"(\d+)({_OLDER})?")
-    for entry in target.parent.iterdir():
-        match = pattern.fullmatch(entry.name)
-        if match is None or _alive(int(match.group(1))):
-            continue
-        if match.group(2) and not target.exists():
-            entry.rename(target)
-        else:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
-
-
-def _replace(target: Path, staging: Path) -> None:
-    """Puts `staging` in the place of `target`; rename(2) replaces empty folders only."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    older = staging.with_name(staging.name + _OLDER)
-    target.rename(older)
-    try:
-        staging.rename(target)
-    except OSError:
-        older.rename(target)
-        raise
-    shutil.rmtree(older, ignore_errors=True)

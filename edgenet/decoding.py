@@ -41,10 +41,17 @@ _WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, Permiss
 # Pillow's own errors have no number; a place that a damaged file points to may lie before its
 # start, which the system finds invalid.
 _OF_DAMAGE = (None, errno.EINVAL)
+# Where Pillow has 16-bit grey in 32 bits: always of PPM, whose full scale it brings to 65535, and
+# before its version 10.3 of PNG.
+_DEEP_GREY = ("PNG", "PPM")
 
 
 class ImageError(EdgenetError):
-    """A file that is no image, a damaged one, or one too large for Pillow (exit code 1)."""
+    """A file that is no image, a damaged one, or one that is not for us to read (exit code 1)."""
+
+
+class _RangeError(ValueError):
+    """Pixels of which nothing tells what black is, and what white."""
 
 
 def decode(source: ImageSource) -> Image.Image:
@@ -59,8 +66,8 @@ def decode(source: ImageSource) -> Image.Image:
 
     Raises:
         UsageError: There is no such file, or an array of another dtype or shape.
-        ImageError: What was read is no image, a damaged one, or one of more pixels than Pillow
-            reads; the message names the file.
+        ImageError: What was read is no image, a damaged one, one of more pixels than Pillow reads,
+            or one of 32-bit values, whose range is not known; the message names the file.
         EdgenetError: The system did not let it be read to its end, or memory ran out.
     """
     from PIL import Image
@@ -75,10 +82,10 @@ def decode(source: ImageSource) -> Image.Image:
         )
     with pillow_reads(_name(source)):
         if isinstance(file, Image.Image):
-            return _to_rgb(_upright(file))
+            return _to_rgb(_upright(file), file.format)
         # Else a file of several frames stays open for the others.
         with Image.open(file) as opened:
-            return _to_rgb(_upright(opened))
+            return _to_rgb(_upright(opened), opened.format)
 
 
 @contextmanager
@@ -101,6 +108,10 @@ def pillow_reads(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         told, *_ = str(error).split(",")
         raise ImageError(f"{name} is more than Pillow reads ({told}): shrink it") from error
+    except _RangeError as error:
+        raise ImageError(
+            f"{name} has {error} pixels, whose range is not known: scale them to 0..255, in 8 bits"
+        ) from error
     except MemoryError as error:
         raise EdgenetError(f"{unread}: memory ran out") from error
     # Pillow's parsers let through whatever a damaged file makes them meet: OSError, SyntaxError,
@@ -201,7 +212,8 @@ def _orientation(image: Image.Image) -> Any:
         return None
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, format: str | None = None) -> Image.Image:
+    """In 8-bit RGB; `format` is the file's, which Pillow does not tell of an image turned."""
     from PIL import Image
 
     image.load()
@@ -210,7 +222,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and not isinstance(clear, tuple):
         return image
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
+        raise _RangeError("floating-point")
+    if image.mode == "I" and format not in _DEEP_GREY:
+        raise _RangeError("32-bit integer")
     if image.mode.startswith("I"):
         # convert() would clip 16-bit values at 255 instead of scaling them.
         deep = np.asarray(image)

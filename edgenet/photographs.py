@@ -8,7 +8,7 @@ files, take nearly whole photographs, which have an answer.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,9 +40,15 @@ def crops(count: int, height: int, width: int, smallest: float = WHOLE) -> Itera
         smallest: The shortest side of a crop, as a share of the photograph's short side.
 
     Raises:
-        MissingExtraError: scikit-image is not installed.
+        MissingExtraError: scikit-image is not installed; raised by the call, before the first crop.
     """
-    photographs = [decode(path) for path in _paths()]
+    return _crops(_paths(), count, height, width, smallest)
+
+
+def _crops(
+    paths: Iterable[Path], count: int, height: int, width: int, smallest: float
+) -> Iterator[Pixels]:
+    photographs = [decode(path) for path in paths]
     for which, (photograph, share) in enumerate(zip(photographs, _shares(count), strict=True)):
         for square in cut(photograph, share, smallest, which):
             yield prepare(square, height, width, 1.0, "bicubic")

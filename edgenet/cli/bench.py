@@ -118,11 +118,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _request(args: argparse.Namespace) -> Request:
     from edgenet.measure.candidates import Request
+    from edgenet.runtime.devices import most_threads
 
     if not (math.isfinite(args.min_time) and args.min_time >= 0):
         raise UsageError(f"--min-time {args.min_time}: it is a number of seconds, from 0")
-    if args.streams is not None and args.streams < 1:
-        raise UsageError(f"--streams {args.streams}: at least one stream is needed")
+    if args.streams is not None and not 1 <= args.streams <= most_threads():
+        raise UsageError(f"--streams {args.streams}: ask for 1 to {most_threads()}")
     if args.streams is not None and args.device in ("gpu", "npu"):
         raise UsageError(f"--streams measures the CPU only: leave --device {args.device} off")
     if args.end_to_end and args.image is None:

@@ -133,6 +133,8 @@ def _require_sane(args: argparse.Namespace) -> None:
         )
     if args.crop_fraction is not None and args.images is None:
         raise UsageError("--crop-fraction is for the photos of --images DIR: name the folder too")
+    if args.skip_damaged and args.images is None:
+        raise UsageError("--skip-damaged is for the photos of --images DIR: name the folder too")
 
 
 def _opened(args: argparse.Namespace) -> Pair:
@@ -288,10 +290,11 @@ def _overflow(findings: Findings) -> list[str]:
     count = sum(row.overflows for row in findings.rows)
     if not count:
         return []
-    here = "as this one does" if adds_in_16_bits(describe()["isa"]) else "unlike this one"
+    isa = describe()["isa"]
+    here = ", as this one does" if adds_in_16_bits(isa) else ", unlike this one" if isa else ""
     return [
         f"in {count} operators neighbouring weights are so large that two products overflow 16 "
-        f"bits: an x86 CPU without VNNI cuts them off, {here}. edgenet convert makes no such "
+        f"bits: an x86 CPU without VNNI cuts them off{here}. edgenet convert makes no such "
         "weights; ONNX Runtime's quantize_static makes none with reduce_range=True, nor does NNCF "
         "with OverflowFix.ENABLE"
     ]

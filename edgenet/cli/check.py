@@ -161,6 +161,8 @@ def _require_sane(args: argparse.Namespace) -> None:
         raise UsageError(f"--min-sqnr {args.min_sqnr}: it is a number of decibels, as in 20")
     if args.crop_fraction is not None and args.evaluate is None:
         raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
+    if args.skip_damaged and args.evaluate is None:
+        raise UsageError("--skip-damaged is for the images of --evaluate DIR: name the folder too")
 
 
 def _open(

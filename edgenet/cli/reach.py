@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         metavar="D",
         default="cpu",
-        help="cpu, gpu, npu, or auto: a GPU or NPU that runs all of the model, else the CPU "
-        "(default: %(default)s)",
+        help="cpu, gpu, npu, or auto: a GPU or NPU that runs all of the model, else, without "
+        "--delegate, the CPU (default: %(default)s)",
     )
     group.add_argument(
         "--delegate",

@@ -6,12 +6,15 @@ that it compiles to the first cores, so that such sessions share a core while th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from edgenet.errors import EdgenetError
 from edgenet.images import Pixels
 from edgenet.measure.candidates import Candidate
 from edgenet.runtime.openvino import cpu_properties
@@ -23,14 +26,28 @@ NAME = "AsyncInferQueue"
 _REQUESTS_A_STREAM = 2
 
 
+@contextmanager
+def _telling(what: str) -> Iterator[None]:
+    """Makes one error of ours of whatever the engine raises, RuntimeError and others."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EdgenetError(f"openvino {what}: {reason}") from error
+
+
 class AsyncQueue:
     """A file in so many streams; `answer` is the batch of logits that was read back last.
 
     `count` is how many streams the engine took: no more than there are cores.
+
+    Raises:
+        EdgenetError: The engine refuses the file in so many streams.
     """
 
     answer: Floats | None = None
 
+    @_telling("opens no queue of requests")
     def __init__(self, candidate: Candidate, count: int) -> None:
         info = candidate.session.info
         library = import_module("openvino")
@@ -45,11 +62,12 @@ class AsyncQueue:
         self._queue.set_callback(self._read)
         self._inputs = [request.get_input_tensor(0).data for request in self._queue]
 
+    @_telling("fails in a queue of requests")
     def serve(self, images: Pixels, ends: float) -> int:
         """Starts batches until `ends`, on `perf_counter`'s clock; returns how many were answered.
 
         Raises:
-            RuntimeError: The engine fails.
+            EdgenetError: The engine fails.
         """
         runs = 0
         while perf_counter() < ends:

@@ -190,7 +190,7 @@ def _histogram(samples: Samples) -> Document:
 
 
 def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
-    """Every other bundle against the first, in the same format with equal threads and batch."""
+    """Every other bundle against the first, where their settings are the same."""
     bases = {
         candidate.setting: sampled
         for candidate, sampled in zip(candidates, samples, strict=True)

@@ -18,6 +18,8 @@ from edgenet.measure.opening import open_formats
 from edgenet.runtime import Session
 from edgenet.runtime.loading import FixedBatchError, Reach
 
+Setting = tuple[str, str, int, int, tuple[str, str]]
+
 _SEED = 20
 
 
@@ -73,10 +75,10 @@ class Candidate:
         return self.bundle.artifact(self.session.info.format)
 
     @property
-    def setting(self) -> tuple[str, str, int, int]:
-        """What two files must share to be compared: format, engine, threads and batch."""
+    def setting(self) -> Setting:
+        """What two files must share to be compared: format, engine, threads, batch and place."""
         info = self.session.info
-        return info.format, info.engine, info.threads, info.batch
+        return info.format, info.engine, info.threads, info.batch, info.place
 
     @property
     def resized(self) -> bool:
@@ -92,7 +94,7 @@ class Candidate:
 
 def turns(candidates: Sequence[Candidate]) -> list[int]:
     """The order in which candidates take turns, as indices: what is compared stands together."""
-    settings: dict[tuple[str, str, int, int], list[int]] = {}
+    settings: dict[Setting, list[int]] = {}
     for index, candidate in enumerate(candidates):
         settings.setdefault(candidate.setting, []).append(index)
     return [index for alike in settings.values() for index in alike]

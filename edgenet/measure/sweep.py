@@ -14,7 +14,7 @@ _Timed = tuple[Candidate, Samples]
 
 
 def batches(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
-    """Every file that ran on hardware with several batches, the smallest batch first.
+    """Every file that ran on one device, of hardware, with several batches, the smallest first.
 
     `speedup` is the throughput over that at the smallest batch, from turns taken in the same
     rounds; `interval` is its 95 % interval.
@@ -23,7 +23,7 @@ def batches(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list
     for candidate, sampled in zip(candidates, samples, strict=True):
         info = candidate.session.info
         if info.tells_speed:
-            key = candidate.path, info.format, info.engine, info.threads
+            key = candidate.path, info.format, info.engine, info.threads, info.place
             files.setdefault(key, []).append((candidate, sampled))
     return [row for timed in files.values() if len(timed) > 1 for row in _rows(timed)]
 

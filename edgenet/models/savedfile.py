@@ -16,6 +16,8 @@ Config = dict[str, Any]
 OWN_MODELS = ("Functional", "Model", "Sequential")
 """The classes of Keras's own that a model may be of."""
 
+_ZIP = (".keras",)
+_HDF5 = (".h5", ".hdf5")
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -78,15 +80,24 @@ def check_container(path: Path) -> None:
         )
     if path.is_dir():
         raise UsageError(f"{path}: a folder: save the model as one file with model.save('m.keras')")
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
+    if path.suffix.lower() not in (*_ZIP, *_HDF5):
         raise UsageError(f"{path}: not a Keras model: give a .keras or .h5 file")
-    if path.suffix == ".keras" and is_hdf5(path):
-        raise UsageError(f"{path}: an HDF5 file: rename it to {path.with_suffix('.h5').name}")
-    readable = zipfile.is_zipfile(path) or (path.suffix != ".keras" and is_hdf5(path))
-    if not readable:
+    if is_hdf5(path):
+        _check_suffix(path, "an HDF5 file", _HDF5)
+    elif zipfile.is_zipfile(path):
+        _check_suffix(path, "a zip archive, as Keras 3 saves", _ZIP)
+    else:
         raise UsageError(
             f"{path}: not a Keras model, or cut short: save it again with model.save('{path.name}')"
         )
+
+
+def _check_suffix(path: Path, what: str, suffixes: tuple[str, ...]) -> None:
+    """Keras goes by the suffix alone, and only by one in small letters."""
+    if path.suffix in suffixes:
+        return
+    suffix = path.suffix.lower() if path.suffix.lower() in suffixes else suffixes[0]
+    raise UsageError(f"{path}: {what}: rename it to {path.with_suffix(suffix).name}")
 
 
 def is_hdf5(path: Path) -> bool:

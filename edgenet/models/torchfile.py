@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 import pickle
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -49,7 +51,12 @@ _UNREADABLE = (
     ValueError,
     OverflowError,
     MemoryError,
+    # An entry of a zip that does not unpack, or is encrypted.
+    zlib.error,
+    RuntimeError,
 )
+# Those that PyTorch's own reader, miniz, unpacks; torch.save stores.
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,8 @@ def _read_exactly(file: BinaryIO, count: int, size: int) -> bytes:
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
+        if any(entry.compress_type not in _PACKINGS for entry in archive.infolist()):
+            raise pickle.UnpicklingError("it is compressed in a way that PyTorch does not read")
         names = archive.namelist()
         pickled = next((name for name in names if name.endswith("/data.pkl")), None)
         if pickled is None:
@@ -160,8 +169,8 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
         root = pickled.removesuffix("data.pkl")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise pickle.UnpicklingError("it was written on a big-endian machine")
-        with archive.open(pickled) as file:
-            tensors = _tensors(_StateDictUnpickler(file).load())
+        # Read whole, for its checksum.
+        tensors = _tensors(_StateDictUnpickler(BytesIO(archive.read(pickled))).load())
         storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
         buffers = {
             key: np.frombuffer(archive.read(f"{root}data/{key}"), storage.dtype)

@@ -104,7 +104,7 @@ def resolve(
     found = {delegate: examine(delegate, options) for delegate in able}
     usable = [d for d, finding in found.items() if finding.usable and finding.kind in _RANKS]
     if not usable:
-        raise _refusal(device, engines, found)
+        raise _refusal(device, engines, found, name)
     return min(usable, key=lambda delegate: _RANKS[found[delegate].kind])
 
 
@@ -129,6 +129,28 @@ def hardware(
         found = examine(delegate, options)
         if found.usable and found.kind == "hardware":
             yield delegate
+
+
+def no_hardware(
+    engines: Sequence[Engine], name: str, options: Mapping[str, str] | None = None
+) -> DeviceError:
+    """Why "auto" runs nothing with the delegate of that name, where `hardware` found none.
+
+    Args:
+        engines: As for `hardware`.
+        name: As for `hardware`.
+        options: As for `hardware`.
+    """
+    found = {delegate: examine(delegate, options) for delegate in _accelerators(engines, name)}
+    for delegate, finding in found.items():
+        if finding.usable:
+            return DeviceError(
+                f"{delegate.name} reaches no hardware here ({finding.kind}: {finding.name}), and "
+                f"--device auto takes nothing else: add --device {delegate.device}, or leave "
+                "--delegate off"
+            )
+    devices = dict.fromkeys(delegate.device for delegate in found)
+    return _refusal(" or ".join(devices), engines, found, name)
 
 
 def _accelerators(engines: Sequence[Engine], name: str | None) -> list[Delegate]:
@@ -158,7 +180,10 @@ def _able(device: str, engines: Sequence[Engine], name: str | None) -> list[Dele
 
 
 def _refusal(
-    device: str, engines: Sequence[Engine], found: Mapping[Delegate, Finding]
+    device: str,
+    engines: Sequence[Engine],
+    found: Mapping[Delegate, Finding],
+    name: str | None,
 ) -> DeviceError:
     """The last delegate of the table is the one with the most general way to get it."""
     names = " and ".join(engine.name for engine in engines)
@@ -167,9 +192,10 @@ def _refusal(
             f"{names} cannot reach a {device}: use --device cpu, or see edgenet devices"
         )
     delegate, finding = list(found.items())[-1]
+    without = "" if name is None else " without --delegate"
     return DeviceError(
         f"{delegate.engine} cannot use the {device} ({delegate.name}): {finding.reason}; "
-        f"{finding.fix}; or use --device cpu (edgenet devices lists all)"
+        f"{finding.fix}; or use --device cpu{without} (edgenet devices lists all)"
     )
 
 
@@ -181,10 +207,14 @@ def cpu_threads(asked: int | None) -> int:
     """
     if asked is None:
         return physical_cores()
-    most = max(_MOST_THREADS, 2 * len(processors()))
-    if not 1 <= asked <= most:
-        raise UsageError(f"cannot run on {asked} threads: ask for 1 to {most}")
+    if not 1 <= asked <= most_threads():
+        raise UsageError(f"cannot run on {asked} threads: ask for 1 to {most_threads()}")
     return asked
+
+
+def most_threads() -> int:
+    """The threads that engines bear here, of one session or of several that run at once."""
+    return max(_MOST_THREADS, 2 * len(processors()))
 
 
 def physical_cores(root: Path = _ROOT) -> int:

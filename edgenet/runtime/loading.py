@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 
 from edgenet.bundle import FORMATS, Artifact, Bundle
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime.delegates import Delegate
-from edgenet.runtime.devices import cpu_threads, hardware, resolve
+from edgenet.runtime.devices import cpu_threads, hardware, no_hardware, resolve
 from edgenet.runtime.engines import Engine, installed, known
 from edgenet.runtime.session import Plan, Session
 
@@ -65,7 +64,8 @@ def load(
         format: "tflite", "onnx" or "openvino"; None takes the first that the folder holds and
             whose engine is installed and reaches the device.
         device: "cpu", "gpu" or "npu": all of the model runs there, or this is an error. "auto"
-            takes a GPU or NPU if it is hardware and runs all of the model, else the CPU.
+            takes a GPU or NPU if it is hardware and runs all of the model, else the CPU; of a
+            delegate that is named, that is its device or this is an error.
         threads: For the engine, 1 or more; None takes one for each physical core that this process
             may use.
         engine: "litert", "tflite-runtime", "onnxruntime" or "openvino"; None takes the first that
@@ -139,9 +139,14 @@ def _open(
     if place.device != "auto":
         delegate = resolve(place.device, engines, name, options)
         return _open_with(bundle, candidates, place, delegate)
+    refusal: EdgenetError | None = None
     for delegate in hardware(engines, name, options):
-        with suppress(DeviceError, FixedBatchError):
+        try:
             return _open_with(bundle, candidates, place, delegate)
+        except (DeviceError, FixedBatchError) as error:
+            refusal = error
+    if name is not None:
+        raise refusal or no_hardware(engines, name, options)
     return _open_with(bundle, candidates, place, resolve("cpu", engines))
 
 

@@ -121,6 +121,17 @@ class SessionInfo:
         """Whether a time taken here is one of hardware."""
         return self.kind == "hardware"
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The device, and the delegate to it: what two times need to share to be compared.
+
+        What a file leaves to the CPU is its own doing, there included: XNNPACK may take none of it.
+        """
+        if self.device_used == "cpu":
+            return self.device_used, ""
+        parts = (part for part in self.delegate.split(",") if part != "CPU")
+        return self.device_used, ",".join(parts)
+
 
 @dataclass(frozen=True)
 class Prediction:

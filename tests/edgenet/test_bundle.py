@@ -1,10 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
@@ -29,13 +25,14 @@ from edgenet.bundle import (
     Verification,
     record_of,
     summary,
-    writing,
 )
 from edgenet.errors import BundleError, UsageError
+from tests.bundles import CONTENT, write
 
 names = st.text("abcdefghij.-_äß", min_size=1, max_size=12)
 counts = st.integers(1, 10**9)
-records = st.builds(FileRecord, path=names, bytes=counts, sha256=st.just("0" * 64))
+paths = names.filter(lambda name: name not in (".", ".."))
+records = st.builds(FileRecord, path=paths, bytes=counts, sha256=st.just("0" * 64))
 finite = st.floats(allow_nan=False, allow_infinity=False)
 verifications = st.builds(
     Verification,
@@ -160,36 +157,6 @@ def test_other_json_is_refused(text: str) -> None:
         Manifest.from_json(text)
 
 
-def write(folder: Path, content: bytes) -> Bundle:
-    """A bundle of one file; what is in it is no model."""
-    with writing(folder) as staging:
-        (staging / "model.tflite").write_bytes(content)
-        (staging / "labels.txt").write_text("cat\ndog\n")
-        manifest = Manifest(
-            source={},
-            precision="fp32",
-            input=InputSpec("image", (1, 8, 8, 3), "uint8", "NHWC", "none", 1.0, "bilinear"),
-            outputs=(OutputSpec("logits", (1, 2)),),
-            labels=record_of(staging, staging / "labels.txt"),
-            recipe=None,
-            calibration=None,
-            artifacts=(
-                Artifact(
-                    "tflite",
-                    "fp32",
-                    (record_of(staging, staging / "model.tflite"),),
-                    Verification(1, 1.0, None, 0.0),
-                ),
-            ),
-            reference=None,
-        )
-        (staging / MANIFEST).write_text(manifest.to_json())
-    return Bundle.open(folder)
-
-
-CONTENT = bytes(range(256))
-
-
 @pytest.mark.parametrize("position", [0, 100, 255])
 def test_a_compiled_file_is_vouched_for_to_the_last_byte(tmp_path: Path, position: int) -> None:
     bundle = write(tmp_path / "bundle", CONTENT)
@@ -279,104 +246,7 @@ def test_a_damaged_manifest_names_its_bundle(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
-def fail_to_write(folder: Path) -> None:
-    with writing(folder) as staging:
-        (staging / "half").write_text("half")
-        raise ZeroDivisionError
-
-
-def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        fail_to_write(tmp_path / "bundle")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_keeps_the_older_bundle(tmp_path: Path) -> None:
-    write(tmp_path / "bundle", CONTENT)
-    with pytest.raises(ZeroDivisionError):
-        fail_to_write(tmp_path / "bundle")
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    assert (tmp_path / "bundle" / "model.tflite").read_bytes() == CONTENT
-
-
-def test_a_newer_bundle_takes_the_place_of_the_older(tmp_path: Path) -> None:
-    write(tmp_path / "bundle", CONTENT)
-    bundle = write(tmp_path / "bundle", b"newer")
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == b"newer"
-
-
-def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "only-copy.jpg").write_text("precious")
-    (tmp_path / "file").write_text("precious")
-    for name in ("photos", "file"):
-        with pytest.raises(UsageError), writing(tmp_path / name):
-            pass
-    assert (tmp_path / "photos" / "only-copy.jpg").read_text() == "precious"
-
-
-def test_the_next_write_sweeps_up_after_a_killed_one(tmp_path: Path) -> None:
-    script = (
-        "import os, signal, sys; from pathlib import Path; from edgenet.bundle import writing\n"
-        "with writing(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "bundle")]
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert not (tmp_path / "bundle").exists()
-    assert list(tmp_path.iterdir()) != []
-    write(tmp_path / "bundle", CONTENT)
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-
-
-def test_a_bundle_set_aside_by_a_killed_write_comes_back(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True
-    )
-    dead = int(done.stdout)
-    write(tmp_path / "bundle", CONTENT)
-    (tmp_path / "bundle").rename(tmp_path / f".bundle.partial-{dead}-older")
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "bundle"):
-        raise ZeroDivisionError
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    bundle = Bundle.open(tmp_path / "bundle")
-    assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == CONTENT
-
-
-def test_a_failed_write_leaves_no_parents(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "new" / "deeper" / "bundle"):
-        raise ZeroDivisionError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_folder_that_one_is_in_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The shell would go on in a folder that is no more."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="name a folder in it"), writing(Path()):
-        pass
-
-
-@pytest.mark.parametrize("manifest", ['{"manifest_version": 3}', "[]", "{", "[" * 100_000])
-def test_a_manifest_of_something_else_makes_no_bundle(tmp_path: Path, manifest: str) -> None:
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web" / MANIFEST).write_text(manifest)
-    (tmp_path / "web" / "app.js").write_text("precious")
-    with pytest.raises(UsageError, match="other things in it"), writing(tmp_path / "web"):
-        pass
-    assert (tmp_path / "web" / "app.js").read_text() == "precious"
-
-
-def test_what_was_put_into_a_bundle_is_not_lost(tmp_path: Path) -> None:
-    bundle = write(tmp_path / "bundle", CONTENT)
-    (bundle.path / "photos").mkdir()
-    (bundle.path / "photos" / "only-copy.jpg").write_text("precious")
-    with pytest.raises(UsageError, match=r"\(photos/only-copy\.jpg\)"), writing(bundle.path):
-        pass
-    assert (bundle.path / "photos" / "only-copy.jpg").read_text() == "precious"
+OUTSIDE = ("", ".", "..", "a/../../b", "/etc/passwd", "C:/b", "a\\..\\b", "a\0b", "\ud800")
 
 
 @pytest.mark.parametrize(
@@ -401,25 +271,22 @@ def test_what_was_put_into_a_bundle_is_not_lost(tmp_path: Path) -> None:
         (("artifacts", 0, "files", 0, "bytes"), "5 MB"),
         (("input", "shape"), [1, 8, 8]),
         (("input", "crop_fraction"), None),
+        *((("artifacts", 0, "files", 0, "path"), path) for path in OUTSIDE),
+        (("labels", "path"), "../labels.txt"),
+        (("reference", "files", 0, "path"), "../model.tflite"),
+        (("compiled", 0, "file", "path"), "../npu.bin"),
     ],
 )
 def test_a_manifest_with_other_values_is_damaged(
     tmp_path: Path, place: tuple[str | int, ...], value: object
 ) -> None:
-    bundle = write(tmp_path / "bundle", CONTENT)
-    document = json.loads((bundle.path / MANIFEST).read_text())
+    manifest = write(tmp_path / "bundle", CONTENT).manifest
+    made = Compiled("soc", "tflite", "compiler 1", manifest.artifacts[0].files[0], {})
+    manifest = replace(manifest, reference=manifest.artifacts[0], target={}, compiled=(made,))
+    document = json.loads(manifest.to_json())
     inner = document
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
     with pytest.raises(BundleError, match="manifest is damaged"):
         Manifest.from_json(json.dumps(document))
-
-
-def test_behind_a_link_the_bundle_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
-    write(tmp_path / "bundle", CONTENT)
-    (tmp_path / "link").symlink_to("bundle")
-    write(tmp_path / "link", b"newer")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "link"]
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "bundle" / "model.tflite").read_bytes() == b"newer"

@@ -38,7 +38,7 @@ def test_the_exif_orientation_is_honoured() -> None:
     assert decode(encoded(image, "JPEG", exif=exif)).size == (10, 20)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I", "I;16"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     assert decode(Image.new(mode, (4, 3))).mode == "RGB"
 
@@ -52,6 +52,39 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     deep = np.array([[0, 0x80FF, 0xFFFF]], np.uint16)
     grey = np.asarray(decode(encoded(Image.fromarray(deep))))[0, :, 0]
     assert grey.tolist() == [0, 0x80, 0xFF]
+
+
+@pytest.mark.parametrize("turn", [None, 3])
+def test_sixteen_bits_of_a_pixmap_are_scaled(turn: int | None) -> None:
+    """Pillow holds them in 32 bits, brought to a full scale of 65535."""
+    deep = Image.open(io.BytesIO(b"P5 3 1 4095\n" + bytes((0, 0, 8, 0, 15, 255))))
+    assert deep.mode == "I"
+    if turn is not None:
+        deep.getexif()[0x0112] = turn
+    grey = np.asarray(decode(deep))[0, :, 0].tolist()
+    assert grey == ([0, 0x80, 0xFF] if turn is None else [0xFF, 0x80, 0])
+
+
+def test_sixteen_bits_of_a_png_are_scaled_where_pillow_has_them_in_32() -> None:
+    """As before Pillow 10.3."""
+    deep = Image.fromarray(np.array([[0, 0x80FF, 0xFFFF]], np.int32))
+    deep.format = "PNG"
+    assert np.asarray(decode(deep))[0, :, 0].tolist() == [0, 0x80, 0xFF]
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I", "32-bit integer"), ("F", "floating-point")])
+@pytest.mark.parametrize("saved", [False, True])
+def test_pixels_of_no_known_range_are_refused(
+    tmp_path: Path, mode: str, kind: str, saved: bool
+) -> None:
+    image = photo().convert("L").convert(mode)
+    source: Any = image
+    if saved:
+        source = tmp_path / "deep.tiff"
+        image.save(source)
+    named = r"deep\.tiff" if saved else "^the image in memory"
+    with pytest.raises(ImageError, match=f"{named} has {kind} pixels, .*: scale them to 0..255"):
+        decode(source)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -79,6 +79,6 @@ def test_without_scikit_image_a_folder_is_asked_for_and_that_package_alone(monke
     monkeypatch.setattr(photographs, "find_spec", lambda name: None)
     told = r"^name a folder of images, as in check --evaluate DIR.*: pip install scikit-image$"
     with pytest.raises(MissingExtraError, match=told):
-        list(crops(1, 8, 8))
+        crops(1, 8, 8)
     with pytest.raises(MissingExtraError):
         digest()

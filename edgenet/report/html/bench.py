@@ -83,11 +83,11 @@ def _highlights(results: list[Document]) -> list[tuple[str, str, str]]:
 
 
 def _smallest_batches(results: list[Document]) -> list[Document]:
-    """Of a sweep over batches one result a file: eight images a run are not a slower file."""
+    """Of a sweep over batches one result a file and place: eight images are not a slower file."""
+    keys = ("bundle", "format", "engine", "threads", "device_used", "delegate")
     files: dict[tuple[Any, ...], Document] = {}
     for result in sorted(results, key=lambda result: int(result["batch"])):
-        key = tuple(result[name] for name in ("bundle", "format", "engine", "threads"))
-        files.setdefault(key, result)
+        files.setdefault(tuple(result[key] for key in keys), result)
     return list(files.values())
 
 

@@ -194,6 +194,14 @@ def test_without_a_folder_it_takes_crops_of_photographs(capsys, tiny_float_bundl
     assert out.startswith("4 images of crops of scikit-image's photographs")
 
 
+def test_without_photographs_no_session_is_opened(capsys, monkeypatch, tiny_float_bundle):
+    monkeypatch.setattr("edgenet.photographs.find_spec", lambda name: None)
+    monkeypatch.setattr("edgenet.measure.opening.open_formats", None)
+    code, _, err = check(capsys, tiny_float_bundle)
+    assert code == 5
+    assert err.rstrip().endswith("pip install scikit-image")
+
+
 def test_the_images_worst_hit_come_with_both_answers(capsys, tiny_bundle, labelled):
     arguments = [tiny_bundle, "--evaluate", labelled, "--min-agreement", 0, "--max-drop", 100]
     _, document = check_json(capsys, *arguments)
@@ -343,7 +351,8 @@ def test_names_that_are_no_text_are_shown_with_escapes(
         (["--evaluate", "{photos}", "--reference", "{tmp}/none"], 2, "no such bundle"),
         (["--evaluate", "{photos}", "--threads", "0"], 2, "threads"),
         (["--evaluate", "{photos}", "--crop-fraction", "1.5"], 2, "crop fraction"),
-        (["--crop-fraction", "1.0"], 2, "--evaluate DIR"),
+        (["--crop-fraction", "1.0"], 2, "--crop-fraction is for the images of --evaluate DIR"),
+        (["--skip-damaged"], 2, "--skip-damaged is for the images of --evaluate DIR"),
         (["--max-drop", "0.5"], 2, "crops of scikit-image's photographs have none"),
         (["--evaluate", "{photos}", "--max-drop", "0.5"], 2, "--max-drop needs labels"),
         (["--evaluate", "{photos}", "--threads", "10000"], 2, "ask for 1 to 64"),

@@ -135,7 +135,7 @@ def test_a_full_disk_is_one_line() -> None:
 
 def test_sigterm_lets_the_clean_up_run(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from edgenet.bundle import writing\n"
+        "import sys, time; from pathlib import Path; from edgenet.staging import writing\n"
         "from edgenet.cli import main as cli, models\n"
         "def run(args):\n"
         "    with writing(Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)\n"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
+
+import pytest
 
 from edgenet.errors import EdgenetError
-from edgenet.measure import bench, latency, throughput
+from edgenet.measure import bench, latency, sweep, throughput
 from edgenet.measure.candidates import Request, open_all, turns
 from edgenet.measure.profiling import run
+from edgenet.runtime import delegates, devices
+from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.probing import Finding
 
 
 def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
@@ -77,7 +83,36 @@ def test_what_an_engine_runs_as_before_is_measured_once(tiny_bundle):
     with ExitStack() as stack:
         found = open_all(stack, request, told.append)
     settings = [candidate.setting for candidate in found]
-    assert [(format, threads) for format, _, threads, _ in settings] == [
+    assert [(format, threads) for format, _, threads, *_ in settings] == [
         *(("tflite", cores), ("openvino", cores), ("tflite", 64))
     ]
     assert told == [f"openvino takes {cores} threads at most: measured once"]
+
+
+@pytest.fixture
+def npu(monkeypatch):
+    """One that ONNX Runtime reaches and that counts as hardware."""
+    cpus = (delegate for delegate in DELEGATES if delegate.device == "cpu")
+    name, session = "CPUExecutionProvider", "edgenet.runtime.onnx:OnnxSession"
+    table = (*cpus, Delegate("onnxruntime", "npu", name, session=session))
+    monkeypatch.setattr(delegates, "DELEGATES", table)
+    monkeypatch.setattr(devices, "examine", lambda *_: Finding(True, "hardware", name))
+
+
+@pytest.mark.usefixtures("npu")
+def test_what_ran_on_another_device_is_not_compared(tiny_float_bundle, tiny_bundle):
+    """As --device auto may have it: of two bundles, or two batches, the NPU took but one."""
+    plain, small = str(tiny_float_bundle), str(tiny_bundle)
+    asked = [(plain, "npu", None), (plain, "cpu", 3), (small, "cpu", None), (small, "npu", None)]
+    with ExitStack() as stack:
+        candidates = [
+            candidate
+            for path, device, batch in asked
+            for candidate in open_all(stack, Request((path,), ("onnx",), device, batches=(batch,)))
+        ]
+        calls = [partial(one.session.run, one.input(None)) for one in candidates]
+        samples = latency.sample(calls, runs=2, min_time=0.0)
+    assert turns(candidates) == [0, 3, 1, 2]
+    assert bench._comparisons(candidates[:3], samples[:3]) == []
+    assert [pair["other"] for pair in bench._comparisons(candidates, samples)] == [small]
+    assert sweep.batches(candidates, samples) == []

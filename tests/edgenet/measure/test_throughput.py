@@ -10,6 +10,7 @@ from time import perf_counter
 import numpy as np
 import pytest
 
+from edgenet.errors import EdgenetError
 from edgenet.measure import throughput
 from edgenet.measure.async_queue import AsyncQueue
 from edgenet.measure.candidates import Request, open_all
@@ -65,3 +66,13 @@ def test_a_queue_answers_as_the_session_does(tiny_bundle, batch):
         runs = queue.serve(images, perf_counter() + 0.05)
         assert runs == len(read) > 0
         np.testing.assert_array_equal(queue.answer, candidate.session.run(images))
+
+
+def test_what_the_engine_raises_is_one_line_of_ours(tiny_bundle):
+    with ExitStack() as stack:
+        (candidate,) = opened(stack, tiny_bundle, formats=("openvino",))
+        with pytest.raises(EdgenetError, match=r"^openvino opens no queue of requests: .+$"):
+            AsyncQueue(candidate, 3_000_000_000)
+        queue = AsyncQueue(candidate, 1)
+        with pytest.raises(EdgenetError, match=r"^openvino fails in a queue of requests: .+$"):
+            queue.serve(candidate.input(None)[:, 1:], perf_counter() + 0.05)

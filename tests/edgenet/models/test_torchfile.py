@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import struct
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +85,10 @@ def legacy(state: dict[str, np.ndarray], pickled: bytes | None = None, **wrong: 
     return b"".join(parts)
 
 
-def zipped(path: Path, state: dict[str, np.ndarray], **wrong: Any) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
+def zipped(
+    path: Path, state: dict[str, np.ndarray], packing: int = zipfile.ZIP_STORED, **wrong: Any
+) -> None:
+    with zipfile.ZipFile(path, "w", packing) as archive:
         archive.writestr("model/data.pkl", state_pickle(state, **wrong))
         archive.writestr("model/byteorder", "little")
         for index, array in enumerate(state.values()):
@@ -182,6 +186,43 @@ def test_a_forged_tensor_reaches_no_memory_of_others(tmp_path: Path, wrong: dict
     for name in ("m.pth", "z.pth"):
         with pytest.raises(UsageError):
             read_state_dict(tmp_path / name)
+
+
+@given(deflated=st.booleans(), place=st.integers(0, 2**16), flip=st.integers(1, 255))
+def test_a_zip_with_a_changed_byte_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, deflated: bool, place: int, flip: int
+) -> None:
+    path = tmp_path_factory.mktemp("torch") / "m.pth"
+    zipped(path, STATE, zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED)
+    changed = bytearray(path.read_bytes())
+    changed[place % len(changed)] ^= flip
+    path.write_bytes(changed)
+    with suppress(UsageError):
+        assert_same(read_state_dict(path), STATE)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("flag_bits", 1, "encrypted"),
+        ("flag_bits", 0x20, "patched data"),
+        ("compress_type", zipfile.ZIP_DEFLATED, "Error -3"),
+        ("compress_type", zipfile.ZIP_LZMA, "compressed in a way that PyTorch does not read"),
+        ("compress_type", 99, "compressed in a way that PyTorch does not read"),
+    ],
+)
+def test_a_zip_whose_entries_cannot_be_unpacked_is_refused(
+    tmp_path: Path, field: str, value: int, message: str
+) -> None:
+    place = {"flag_bits": 8, "compress_type": 10}[field]
+    zipped(tmp_path / "m.pth", STATE)
+    content = bytearray((tmp_path / "m.pth").read_bytes())
+    for magic, offset in ((b"PK\1\2", place), (b"PK\3\4", place - 2)):
+        for found in re.finditer(re.escape(magic), bytes(content)):
+            struct.pack_into("<H", content, found.start() + offset, value)
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(UsageError, match=rf"not a readable PyTorch state dict .*{message}"):
+        read_state_dict(tmp_path / "m.pth")
 
 
 def test_a_checkpoint_around_a_state_dict_is_named_as_such(tmp_path: Path) -> None:

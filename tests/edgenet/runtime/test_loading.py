@@ -106,6 +106,42 @@ def test_auto_goes_on_to_the_next_hardware_and_then_to_the_cpu(
         assert (session.info.device, session.info.device_used) == ("auto", "cpu")
 
 
+@pytest.mark.usefixtures("accelerators")
+@pytest.mark.parametrize(
+    ("batch", "refusal"), [(None, DeviceError), (3, FixedBatchError)], ids=["operators", "batch"]
+)
+def test_auto_with_a_delegate_that_refuses_the_model_is_its_refusal(
+    tiny_float_bundle: Path, batch: int | None, refusal: type[EdgenetError]
+) -> None:
+    for device in ("gpu", "auto"):
+        with pytest.raises(refusal, match="the gpu"):
+            load(tiny_float_bundle, "onnx", device, delegate="AzureExecutionProvider", batch=batch)
+
+
+@pytest.mark.parametrize("options", [{}, {"device": "usb"}])
+def test_auto_with_a_library_that_is_not_there_is_no_cpu(
+    tiny_bundle: Path, options: dict[str, str]
+) -> None:
+    told = (
+        r"^litert cannot use the gpu or npu \(/no/such\.so\): .*; or use --device cpu without --d"
+    )
+    with pytest.raises(DeviceError, match=told):
+        load(tiny_bundle, "tflite", "auto", delegate="/no/such.so", delegate_options=options)
+
+
+@pytest.mark.usefixtures("accelerators")
+@pytest.mark.parametrize("kind", ["software", "emulator"])
+def test_auto_with_a_delegate_that_is_no_hardware_says_how_to_take_it(
+    tiny_float_bundle: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(devices, "examine", lambda *_: Finding(True, kind, "SwiftShader"))
+    told = rf"no hardware here \({kind}: SwiftShader\), .* nothing else: add --device gpu, or"
+    with pytest.raises(DeviceError, match=told):
+        load(tiny_float_bundle, "onnx", "auto", delegate="AzureExecutionProvider")
+    with load(tiny_float_bundle, "onnx", "auto") as session:
+        assert session.info.device_used == "cpu"
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("precision", ["int8", "fp32"])
 def test_a_file_brought_to_another_batch_answers_as_before(

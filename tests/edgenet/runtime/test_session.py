@@ -273,3 +273,20 @@ def test_the_formats_agree(tiny_float_bundle: Path) -> None:
             answers.append(session.run(batch))
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("device", "delegate", "place"),
+    [
+        ("cpu", "XNNPACK", ("cpu", "")),
+        ("cpu", "none", ("cpu", "")),
+        ("gpu", "GPU.0", ("gpu", "GPU.0")),
+        ("gpu", "GPU.0,CPU", ("gpu", "GPU.0")),
+    ],
+)
+def test_what_is_left_to_the_cpu_makes_no_other_place(
+    tiny_bundle: Path, device: str, delegate: str, place: tuple[str, str]
+) -> None:
+    with load(tiny_bundle, "onnx") as session:
+        info = replace(session.info, device_used=device, delegate=delegate)
+    assert info.place == place

@@ -281,4 +281,7 @@ def test_a_sweep_over_batches_is_a_table_and_one_point_a_file():
     text = bench.page(document)
     frontier, rest = text.split("<h2>All results</h2>")
     assert "a, tflite, 2 threads, batch 8" not in frontier
+    document["results"][-1].update(device_used="gpu", delegate="WebGPU")
+    frontier, _ = bench.page(document).split("<h2>All results</h2>")
+    assert "a, tflite, 2 threads, batch 8" in frontier
     assert "1.33 ± 0.02" in rest.split("<h2>Batches</h2>")[1].split("<h2>")[0]
