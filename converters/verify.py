@@ -125,7 +125,7 @@ def judge(
             for artifact in (float_model, *bundle.manifest.artifacts)
         )
         limits = Limits(max_drop=max_drop)
-        compared = parity.compare(reference, sessions, batches, lambda precision: limits)
+        compared = parity.compare(reference, sessions, batches, lambda info: limits)
     if compared.doubt:
         report(compared.doubt)
     for result in compared.results:
