@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -49,7 +48,7 @@ def frozen_of(request: Request, report: Report) -> Frozen:
         UnsupportedModelError: The model is outside the family.
         ImageError: A damaged image, when it is reached.
     """
-    report(f"loading {os.fspath(request.model)}")
+    report(f"loading {request.model}")
     source = load_source(
         request.model,
         weights=request.weights,

@@ -7,15 +7,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converters.formats import formats_of
 from converters.frozen import Frozen, frozen_of
+from converters.handed import as_files
 from converters.ladder import DEFAULT_DROP, Rung, rungs
 from converters.npu.compiling import prepared
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
+    EFFORTS,
     Method,
     Quantized,
     quantize,
@@ -23,22 +26,26 @@ from converters.quantization.quantize import (
 from converters.report import Report
 from converters.request import Request
 from converters.scheme.recipe import CALIBRATED, SEARCHED, read_recipe
+from converters.sources import VERIFIED
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
 from edgenet.bundle import PRECISIONS, Bundle
-from edgenet.errors import AccuracyError, UsageError
+from edgenet.errors import AccuracyError
 from edgenet.staging import writing
+
+if TYPE_CHECKING:
+    from converters.handed import Calibration, Model
 
 
 def convert(
-    model: str | os.PathLike[str] = "lite0",
+    model: Model = "lite0",
     output: str | os.PathLike[str] | None = None,
     *,
     precision: str | None = None,
     formats: Sequence[str] | None = None,
     target: str | None = None,
-    calibration: str | os.PathLike[str] | None = None,
+    calibration: Calibration = None,
     calibration_images: int | None = None,
     skip_damaged: bool = False,
     evaluate: str | os.PathLike[str] | None = None,
@@ -63,15 +70,18 @@ def convert(
     """Converts a Keras EfficientNet into a bundle of verified files.
 
     Args:
-        model: A variant (b0..b7, lite0..lite4) or a .keras or .h5 file.
+        model: A variant (b0..b7, lite0..lite4), a .keras or .h5 file, or a `keras.Model`, which
+            the manifest knows by its name and the sha256 of its weights.
         output: The bundle's folder; None makes one here, named after model and precision.
         precision: A name of `edgenet.bundle.PRECISIONS`; None takes the target's, or "fp32".
         formats: Of "tflite", "onnx", "openvino"; None takes the target's, or all that have the
             precision.
         target: A name of `converters.targets.TARGETS`: what the files are arranged and, where it
             has a compiler, compiled for.
-        calibration: A folder of images that set the ranges; None takes crops of scikit-image's
-            photographs.
+        calibration: What sets the ranges: a folder of images; N×H×W×3 uint8; or an iterable of
+            H×W×3 uint8 arrays or PIL images of any size, RGB as they are before any normalization
+            and prepared as photos are. So many are read as calibrate and verify: evenly spaced or,
+            of an iterator, the first. None takes crops of scikit-image's photographs.
         calibration_images: How many of them; None takes 128, or 27 where the effort is "fast".
         skip_damaged: Leave damaged images out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
@@ -104,48 +114,48 @@ def convert(
         AccuracyError: A float file does not give Keras's answers, or `max_drop` is not kept.
         EdgenetError: As its subclasses say. In every case nothing is left behind.
     """
-    if not isinstance(model, str | os.PathLike):
-        raise UsageError("convert takes a file or a variant's name: model.save('m.keras') first")
     place = None if target is None else target_named(target)
     wanted = precision or (place.precisions[0] if place else "fp32")
-    request = Request(
-        model=model,
-        output=Path(output or _default_output(model, wanted, place)),
-        precision=wanted,
-        formats=_formats(formats, wanted, place),
-        calibration=calibration,
-        calibration_images=calibration_images,
-        skip_damaged=skip_damaged,
-        evaluate=evaluate,
-        max_drop=max_drop,
-        crop_fraction=crop_fraction,
-        interpolation=interpolation,
-        preprocess=None if preprocess is None else Preprocessing.named(preprocess),
-        labels=labels,
-        weights=weights,
-        download=download,
-        input_size=input_size,
-        batch=batch,
-        method=Method(
-            rule=range_rule,
-            rounding=rounding,
-            without=frozenset(without),
-            effort=effort,
-            recipe=None if recipe is None else read_recipe(recipe),
-        ),
-        strict=strict,
-        target=place,
-        head=head,
-    )
-    request.require()
-    with writing(request.output) as folder:
-        if request.output.exists():
-            report(f"{request.output} is there: it is replaced when all is done")
-        frozen = frozen_of(request, report)
-        if place is not None and precision is None:
-            request = replace(request, precision=place.precision_for(frozen.graph))
-            report(f"{place.name}: {request.precision}, activations in {place.activations}")
-        _write_first_that_keeps(request, frozen, folder, report)
+    most = calibration_images or max(each.images for each in EFFORTS.values())
+    with as_files(model, calibration, max(most, 0) + VERIFIED) as (source, images):
+        request = Request(
+            model=source,
+            output=Path(output or _default_output(source, wanted, place)),
+            precision=wanted,
+            formats=_formats(formats, wanted, place),
+            calibration=images,
+            calibration_images=calibration_images,
+            skip_damaged=skip_damaged,
+            evaluate=evaluate,
+            max_drop=max_drop,
+            crop_fraction=crop_fraction,
+            interpolation=interpolation,
+            preprocess=None if preprocess is None else Preprocessing.named(preprocess),
+            labels=labels,
+            weights=weights,
+            download=download,
+            input_size=input_size,
+            batch=batch,
+            method=Method(
+                rule=range_rule,
+                rounding=rounding,
+                without=frozenset(without),
+                effort=effort,
+                recipe=None if recipe is None else read_recipe(recipe),
+            ),
+            strict=strict,
+            target=place,
+            head=head,
+        )
+        request.require()
+        with writing(request.output) as folder:
+            if request.output.exists():
+                report(f"{request.output} is there: it is replaced when all is done")
+            frozen = frozen_of(request, report)
+            if place is not None and precision is None:
+                request = replace(request, precision=place.precision_for(frozen.graph))
+                report(f"{place.name}: {request.precision}, activations in {place.activations}")
+            _write_first_that_keeps(request, frozen, folder, report)
     return Bundle.open(request.output)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.frontend.walk import output_names
+from converters.handed import Handed
 from converters.quantization.images import Images
 from converters.quantization.simulate import Image
 from edgenet import photographs
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 VERIFIED = 64
 # Fewer say too little: images that calibrate join them.
 _ENOUGH = 32
-_CROPPED = "folder, and crops of its images"
+_CROPPED = ", and crops of its images"
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ def load_source(
     """
     name = os.fspath(model)
     names = read_labels(labels) if labels is not None else None
-    keras_model = load_model(
-        name, weights=None if weights is None else os.fspath(weights), download=download
-    )
+    given = None if weights is None else os.fspath(weights)
+    with _named(model):
+        keras_model = load_model(name, weights=given, download=download)
     if head is not None:
         keras_model = _with_head(keras_model, str(head))
     spec = VARIANTS.get(name.lower())
     if spec is None:
-        description = {"file": Path(name).name, "sha256": sha256_of(Path(name))}
+        description = _described(model)
         if head is not None:
             description["head"] = str(head)
         return Source(keras_model, description, 1.0, "tf-bilinear", names)
@@ -87,6 +88,24 @@ def load_source(
         spec.interpolation,
         names,
     )
+
+
+def _described(model: str | os.PathLike[str]) -> dict[str, Any]:
+    if isinstance(model, Handed):
+        return dict(model.description)
+    path = Path(model)
+    return {"file": path.name, "sha256": sha256_of(path)}
+
+
+@contextmanager
+def _named(model: str | os.PathLike[str]) -> Iterator[None]:
+    """Calls a model that was handed over in memory by its name, not by the file that it is in."""
+    try:
+        yield
+    except UsageError as error:
+        if not isinstance(model, Handed):
+            raise
+        raise UsageError(str(error).replace(os.fspath(model), f"the model {model}")) from error
 
 
 def _with_head(model: Any, head: str) -> Any:
@@ -163,8 +182,12 @@ def folder_sets(
     if skip is not None:
         rest = _sound(rest, spec, skip)
     few = len(chosen) < count
-    source = _CROPPED if few else "folder"
-    description = {"source": source, "images": len(chosen), "sha256": chosen.digest()}
+    source = folder.description["source"] if isinstance(folder, Handed) else "folder"
+    description = {
+        "source": f"{source}{_CROPPED * few}",
+        "images": len(chosen),
+        "sha256": chosen.digest(),
+    }
     verification = _images_of(_filled_up(rest, chosen, whole), spec)
     images = _with_crops(chosen, spec, count) if few else _images_of(chosen, spec)
     return ImageSet(images, description), verification

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,16 @@ from converters.graph import Floats
 from converters.report import Report
 from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
-from edgenet.images import ImageFolder, Pixels, Skip
+from edgenet.images import Pixels, Skip
 from edgenet.measure import parity
 from edgenet.measure.accuracy import sqnr_db
+from edgenet.measure.evaluation import folder_of
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
+from edgenet.report.cells import drop, percent
 from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.loading import load_artifact
 
-_EVALUATION_BATCH = 32
 # Kernels round ties their own way, which moves the noise by a decibel or two. Twice its amplitude
 # is other arithmetic: sums that saturate, say, as 16-bit ones do on x86 without VNNI.
 _OTHERWISE_DB = 6.0
@@ -100,7 +102,7 @@ def judge(
     max_drop: float | None,
     report: Report,
     skip: Skip | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Evaluates a bundle on labelled images before it takes its place.
 
     Args:
@@ -110,13 +112,15 @@ def judge(
         report: Told what is being done and what was found.
         skip: Told of a damaged image, which is left out; where it is None, one stops the work.
 
+    Returns:
+        What was found, as `Manifest.evaluation`.
+
     Raises:
         PrecisionError: A file loses more than `max_drop` points of top-1.
         ImageError: A damaged image, when it is reached; or all are.
     """
     report(f"evaluating on {os.fspath(folder)}")
-    images = ImageFolder.open(folder).of_classes(bundle.labels(), bundle.classes)
-    batches = images.batches(bundle.manifest.input, _EVALUATION_BATCH, skip)
+    images = folder_of(bundle, bundle.manifest.input, os.fspath(folder), skip=skip)
     float_model = bundle.manifest.float_model
     assert float_model is not None, "convert writes one"
     with ExitStack() as stack:
@@ -125,12 +129,33 @@ def judge(
             for artifact in (float_model, *bundle.manifest.artifacts)
         )
         limits = Limits(max_drop=max_drop)
-        compared = parity.compare(reference, sessions, batches, lambda precision: limits)
+        compared = parity.compare(reference, sessions, images.recorded(), lambda info: limits)
+    if compared.reference_top1 is not None:
+        report(f"fp32 is right on {percent(compared.reference_top1)} of {compared.images} images")
     if compared.doubt:
         report(compared.doubt)
     for result in compared.results:
         found, format = result.fidelity, result.info.format
-        drop = "" if found.drop_points is None else f", drop {found.drop_points:.2f} points"
-        report(f"{format}: agreement {found.agreement:.4f}{drop}")
+        lost = f", drop {drop(found.drop.points, found.drop.interval)} points" if found.drop else ""
+        report(f"{format}: agreement {found.agreement:.4f}{lost}")
         if not result.passed:
             raise PrecisionError(f"{result.failures[0]} by {format}")
+    return {
+        "images": compared.images,
+        "sha256": images.digest.hexdigest(),
+        "reference_top1": compared.reference_top1,
+        "results": [_measured(result) for result in compared.results],
+    }
+
+
+def _measured(result: parity.Result) -> dict[str, Any]:
+    found = result.fidelity
+    return {
+        "format": result.info.format,
+        "top1": found.top1,
+        "drop_points": found.drop_points,
+        "drop_interval": list(found.drop.interval) if found.drop else None,
+        "mcnemar_p": found.drop.mcnemar_p if found.drop else None,
+        "agreement": found.agreement,
+        "sqnr_db": found.sqnr_db,
+    }

@@ -53,10 +53,11 @@ def write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Re
     if request.target is not None and writer.quantized is not None:
         compiled = compiled_for(request.target, folder, artifacts, writer.quantized, report)
     manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     if request.evaluate is not None:
         bundle = Bundle(folder, manifest)
-        judge(bundle, request.evaluate, request.max_drop, report, frozen.skip)
+        found = judge(bundle, request.evaluate, request.max_drop, report, frozen.skip)
+        manifest = replace(manifest, evaluation=found)
+    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
 def _manifest(request: Request, frozen: Frozen, rung: Rung, folder: Path) -> Manifest:

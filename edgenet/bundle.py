@@ -129,7 +129,8 @@ class Manifest:
     `source` names the variant or the file with its sha256, `recipe` is the quantization as JSON
     (None for a float precision), `calibration` the images that set the ranges (count and digest),
     `versions` the tools. `target` is where it is meant to run, and `compiled` what was compiled for
-    that.
+    that. `evaluation` is what was measured on labelled images at conversion: how many, the sha256
+    of their pixels, the reference's top-1 and, for each format, `Fidelity`'s figures.
     """
 
     source: Mapping[str, Any]
@@ -144,6 +145,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     target: Mapping[str, Any] | None = None
     compiled: tuple[Compiled, ...] = ()
+    evaluation: Mapping[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -158,6 +160,8 @@ class Manifest:
         document = asdict(self)
         if self.target is None:
             del document["target"], document["compiled"]
+        if self.evaluation is None:
+            del document["evaluation"]
         return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -254,6 +258,7 @@ def _manifest(document: Mapping[str, Any]) -> Manifest:
         versions=document["versions"],
         target=document.get("target"),
         compiled=tuple(map(_compiled, document["compiled"])) if "target" in document else (),
+        evaluation=document.get("evaluation"),
         schema_version=document["schema_version"],
     )
 

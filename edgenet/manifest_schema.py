@@ -29,6 +29,22 @@ SCHEMA = {
     "labels?": _FILE,
     "recipe?": {"ranges": dict, "rewrites": {"*": dict}},
     "calibration?": dict,
+    "evaluation?": {
+        "images": int,
+        "sha256": str,
+        "reference_top1?": _NUMBER,
+        "results": [
+            {
+                "format": str,
+                "top1?": _NUMBER,
+                "drop_points?": _NUMBER,
+                "drop_interval?": [_NUMBER],
+                "mcnemar_p?": _NUMBER,
+                "agreement": _NUMBER,
+                "sqnr_db?": _NUMBER,
+            }
+        ],
+    },
     "artifacts": [_ARTIFACT],
     "reference?": _ARTIFACT,
     "versions": {"*": str},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgenet.measure.evaluation import Images
     from edgenet.measure.limits import Limits
     from edgenet.measure.parity import Parity
-    from edgenet.runtime import Session
+    from edgenet.runtime import Session, SessionInfo
 
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
 EXAMPLES = """\
@@ -74,14 +74,16 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="of top-1; needs labels (default: 1.0 where there are any)",
+        help="of top-1; needs labels (default: 1.0 where there are any; none where --baseline has "
+        "the file's)",
     )
     limits.add_argument(
         "--min-agreement",
         type=float,
         metavar="A",
         help="share 0..1 of equal top-1 (default: fp32 0.999, fp16 0.99, bf16, w8a16, w8 and "
-        "dynamic 0.97, else 0.95; on crops: 0.999, 0.97, 0.92, 0.85)",
+        "dynamic 0.97, else 0.95; on crops: 0.999, 0.97, 0.92, 0.85; none with --max-drop, nor for "
+        "a file that --baseline has)",
     )
     limits.add_argument(
         "--min-sqnr", type=float, metavar="DB", help="over the logits (default: none)"
@@ -110,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
         twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
-        parity = _compare(args, reference, sessions, twins, images)
+        parity = _compare(args, reference, sessions, twins, images, baseline)
     size = reference_bytes(reference_giver(bundle, args.reference), reference)
     document = check.document(args.bundle, bundle, parity, images, size)
     unsure = check.judge(document, baseline, args.format).unsure if baseline else []
@@ -213,6 +215,7 @@ def _compare(
     sessions: list[Session],
     twins: list[Session | None],
     images: Images,
+    baseline: Mapping[str, Any] | None,
 ) -> Parity:
     from edgenet.measure.parity import compare
     from edgenet.report.progress import Progress
@@ -222,15 +225,19 @@ def _compare(
             reference,
             sessions,
             images.recorded(),
-            lambda precision: _limits(args, precision),
+            lambda info: _limits(args, info, baseline),
             progress.update,
             twins,
         )
 
 
-def _limits(args: argparse.Namespace, precision: str) -> Limits:
+def _limits(
+    args: argparse.Namespace, info: SessionInfo, baseline: Mapping[str, Any] | None
+) -> Limits:
+    from edgenet.measure.baseline import measures
     from edgenet.measure.limits import Limits
+    from edgenet.measure.parity import default_limits
 
-    names = ("max_drop", "min_agreement", "min_sqnr")
-    asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return replace(Limits.of(precision, crops=args.evaluate is None), **asked)
+    asked = Limits(args.max_drop, args.min_agreement, args.min_sqnr)
+    held = measures(baseline, info.format, info.device_used) if baseline else ()
+    return default_limits(info, crops=args.evaluate is None).given(asked, held)

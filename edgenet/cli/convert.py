@@ -264,6 +264,7 @@ def _document(bundle: Bundle, times: dict[str, float]) -> dict[str, Any]:
             }
             for compiled in bundle.manifest.compiled
         ],
+        "evaluation": bundle.manifest.evaluation,
     }
 
 
@@ -276,6 +277,11 @@ def _float_bytes(bundle: Bundle) -> int:
 def _table(bundle: Bundle, times: dict[str, float]) -> str:
     from edgenet.report.table import render
 
+    images = bundle.manifest.artifacts[0].verified.images
+    title = (
+        f"{bundle.path}: {bundle.manifest.precision}, each file verified against Keras on "
+        f"{images} images, timed on the CPU"
+    )
     headers = ["format", "file", "MB", "of fp32", "agreement", "SQNR dB", "p50 ms"]
     rows = [
         [
@@ -289,12 +295,33 @@ def _table(bundle: Bundle, times: dict[str, float]) -> str:
         ]
         for artifact in bundle.manifest.artifacts
     ]
-    images = bundle.manifest.artifacts[0].verified.images
-    return (
-        f"{bundle.path}: {bundle.manifest.precision}, each file verified against Keras on "
-        f"{images} images, timed on the CPU\n\n{render(headers, rows, '<<>>>>>')}"
-        + _compiled_table(bundle)
-    )
+    align = "<<>>>>>"
+    evaluation = bundle.manifest.evaluation
+    if evaluation is not None:
+        title += f"\n{_evaluated(evaluation)}"
+        headers[headers.index("agreement")] = f"agreement of {images}"
+        headers += ["top-1", "drop (points, 95 %)", f"agreement of {evaluation['images']}"]
+        rows = [row + _judged(bundle, row[0]) for row in rows]
+        align += ">>>"
+    return f"{title}\n\n{render(headers, rows, align)}{_compiled_table(bundle)}"
+
+
+def _evaluated(evaluation: Mapping[str, Any]) -> str:
+    from edgenet.report.cells import counted, percent
+
+    told = f"evaluated on {counted(evaluation['images'], 'image')}"
+    top1 = evaluation["reference_top1"]
+    return told if top1 is None else f"{told}: fp32 is right on {percent(top1)}"
+
+
+def _judged(bundle: Bundle, format: str) -> list[str]:
+    """The cells of what was measured of a format on the images of --evaluate."""
+    from edgenet.report.cells import drop, number, percent
+
+    assert bundle.manifest.evaluation is not None, "or there is nothing to tell"
+    found = next(r for r in bundle.manifest.evaluation["results"] if r["format"] == format)
+    lost = drop(found["drop_points"], found["drop_interval"])
+    return [percent(found["top1"]), lost, number(found["agreement"], 4)]
 
 
 def _compiled_table(bundle: Bundle) -> str:

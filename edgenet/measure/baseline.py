@@ -122,6 +122,17 @@ def read(path: str) -> Document:
     return document
 
 
+def measures(baseline: Document, format: str, device_used: str) -> frozenset[str]:
+    """What the baseline has of a file, and so bounds, of `Change.measure`; none, if it is new."""
+    return frozenset(
+        measure
+        for result in baseline["results"]
+        if _key(result) == (format, device_used)
+        for measure in _NAMES
+        if _figure(result, measure) is not None
+    )
+
+
 def compare(
     document: Document, baseline: Document, formats: Collection[str] | None = None
 ) -> Comparison:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 
 from edgenet.measure.fidelity import Fidelity
 
@@ -107,6 +108,28 @@ class Limits:
           int8 file keeps of the float model, refuses a broken device, not another rounding.
         """
         return cls(min_sqnr=_KEPT[computed(precision, device)].of_cpu)
+
+    def given(self, asked: Limits, held: Collection[str] = ()) -> Limits:
+        """What holds of these limits, as defaults, beside those that the user sets.
+
+        A default agreement stands in for what is not known: how much worse the answers got. Of
+        those that changed, some were wrong before, and a file may change one in twenty and lose
+        nothing. Where the user bounds the drop, or an earlier run bounds the agreement itself, it
+        would overrule them by chance, and does not hold; nor does the default drop where an earlier
+        run has its top-1.
+
+        Args:
+            asked: The user's own; each holds.
+            held: What an earlier run bounds, of `baseline.Change.measure`.
+        """
+        bounded = asked.max_drop is not None or "agreement" in held
+        defaults = replace(
+            self,
+            max_drop=None if "top1" in held else self.max_drop,
+            min_agreement=None if bounded else self.min_agreement,
+        )
+        own = {name: value for name, value in asdict(asked).items() if value is not None}
+        return replace(defaults, **own)
 
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""

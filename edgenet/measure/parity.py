@@ -124,11 +124,21 @@ class Parity:
         return all(result.passed for result in self.results)
 
 
+def default_limits(info: SessionInfo, crops: bool = False) -> Limits:
+    """What a file must keep unless the user says otherwise: `Limits.of` what its device computes.
+
+    Args:
+        info: Of the file.
+        crops: Whether the images are crops of a few photographs.
+    """
+    return Limits.of(computed(info.precision, info.device_used), crops)
+
+
 def compare(
     reference: Session,
     sessions: Sequence[Session],
     batches: Iterable[Batch],
-    limits: Callable[[str], Limits] = Limits.of,
+    limits: Callable[[SessionInfo], Limits] | None = None,
     progress: Callable[[int], None] | None = None,
     twins: Sequence[Session | None] = (),
 ) -> Parity:
@@ -140,7 +150,7 @@ def compare(
         reference: The float model.
         sessions: What to judge, with the reference's input size and classes.
         batches: The prepared images, with labels or without.
-        limits: What a precision must keep, as the device computes it.
+        limits: What a file must keep; None takes `default_limits`.
         progress: Told the number of images done after each batch.
         twins: For each of `sessions` the same file on the CPU, or None; none at all by default.
 
@@ -148,6 +158,7 @@ def compare(
         UsageError: The reference is of another network, or a label is not among the classes.
         AccuracyError: The reference answers NaN or infinity.
     """
+    held = limits or default_limits
     for session in sessions:
         _require_alike(reference.info, session.info)
     pairs = [twin for twin in twins if twin is not None]
@@ -165,7 +176,7 @@ def compare(
         reference_p50_ms=truth.p50_ms,
         reference_per_image=_per_image(truth.logits, truth.logits),
         results=tuple(
-            _result(session.info, answer, truth.logits, labels, _held(limits, session.info), cpu)
+            _result(session.info, answer, truth.logits, labels, held(session.info), cpu)
             for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
         ),
         cross_agreement=_cross_agreement(
@@ -212,10 +223,6 @@ def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[in
         nanoseconds, logits = latency.timed(partial(session.run, call))
         spent.append(nanoseconds)
         rows.append(logits)
-
-
-def _held(limits: Callable[[str], Limits], info: SessionInfo) -> Limits:
-    return limits(computed(info.precision, info.device_used))
 
 
 def _per_image(logits: Logits, energetic: accuracy.Floats) -> PerImage:

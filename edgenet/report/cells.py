@@ -18,6 +18,14 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
+def drop(points: float | None, interval: Sequence[float] | None) -> str:
+    """Points of top-1 with their 95 % interval, as in "0.25 (-0.48..0.98)"; a dash without."""
+    if points is None or interval is None:
+        return "–"
+    low, high = interval
+    return f"{points:.2f} ({low:.2f}..{high:.2f})"
+
+
 def counted(count: int, noun: str) -> str:
     """A count with its noun, as in "1 image" or "2 images"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgenet.report import markdown as md
-from edgenet.report.cells import counted, number, percent
+from edgenet.report.cells import counted, drop, number, percent
 from edgenet.report.table import render
 
 Document = dict[str, Any]
@@ -141,7 +141,7 @@ def _row(result: Document) -> dict[str, str]:
         "ran on": result["ran_on"],
         "top-1": percent(result["top1"]),
         "top-5": percent(result["top5"]),
-        "drop (points, 95 %)": _drop(result),
+        "drop (points, 95 %)": drop(result["drop_points"], result["drop_interval"]),
         "agreement": number(result["agreement"], 4),
         "SQNR dB": _sqnr(result["sqnr_db"]),
         "cosine": number(result["cosine"], 5),
@@ -169,13 +169,6 @@ def _change(change: Document) -> list[str]:
         "–" if change["p"] is None else f"{change['p']:.2g}",
         _VERDICTS[change["verdict"]],
     ]
-
-
-def _drop(result: Document) -> str:
-    if result["drop_points"] is None:
-        return "–"
-    low, high = result["drop_interval"]
-    return f"{result['drop_points']:.2f} ({low:.2f}..{high:.2f})"
 
 
 def _worst(result: Document) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from edgenet.errors import UsageError
@@ -28,7 +29,9 @@ def require_writable(path: str | None, option: str) -> None:
 
 
 def write_text(path: str, text: str, option: str) -> None:
-    """Writes a report.
+    """Writes a report, whole or not at all: what was there before stays until it is written.
+
+    A pipe or a device gets it directly, and so does a file whose folder takes no new ones.
 
     Args:
         path: Where to.
@@ -40,9 +43,40 @@ def write_text(path: str, text: str, option: str) -> None:
     """
     try:
         # A report may name a file whose name is no text.
-        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+        _put(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise _refused(path, option, error) from error
+
+
+def _put(path: str, data: bytes) -> None:
+    # Behind a link it is the file that is replaced, not the link.
+    target = Path(os.path.realpath(path))
+    if Path(path).exists() and (not target.is_file() or _is_descriptor(path)):
+        Path(path).write_bytes(data)
+        return
+    if target.exists():
+        _try(str(target))
+    beside = target.with_name(f".edgenet-report-{os.getpid()}")
+    try:
+        # What a killed process left, maybe, in a folder of several users.
+        beside.unlink(missing_ok=True)
+        file = beside.open("xb")
+    except PermissionError:
+        target.write_bytes(data)
+        return
+    try:
+        with file:
+            file.write(data)
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _is_descriptor(path: str) -> bool:
+    """Whether it names what the process has open, as /dev/stdout does, which no file replaces."""
+    return str(Path(path).absolute()).startswith(("/dev/fd/", "/dev/std", "/proc/"))
 
 
 def _try(path: str) -> None:

@@ -384,11 +384,6 @@ def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
     assert len(told) == (function == "linear")
 
 
-def test_a_model_that_is_no_file_yet_is_to_be_saved_first(place):
-    with pytest.raises(UsageError, match=r"model\.save\('m\.keras'\) first"):
-        quick(object(), place)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_says_what_and_leaves_nothing_behind(
     tiny_models, tmp_path, place, monkeypatch, name

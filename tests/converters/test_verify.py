@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from converters.verify import PrecisionError, judge, verify
 from edgenet.bundle import Bundle
+from edgenet.cli.main import main
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageError
 from edgenet.runtime import load
@@ -71,7 +73,8 @@ def test_int8_that_an_engine_computes_otherwise_than_it_is_defined_is_refused(ti
 def test_the_judge_refuses_more_drop_than_allowed(tiny_bundle, texture_folder):
     bundle, lines = Bundle.open(tiny_bundle), []
     judge(bundle, texture_folder, 100.0, lines.append)
-    assert [line.split(":")[0] for line in lines[1:]] == ["tflite", "onnx", "openvino"]
+    assert lines[1].startswith("fp32 is right on ")
+    assert [line.split(":")[0] for line in lines[2:]] == ["tflite", "onnx", "openvino"]
     with pytest.raises(PrecisionError, match=r"the top-1 drop is .* by tflite$"):
         judge(bundle, texture_folder, -100.0, lines.append)
 
@@ -91,3 +94,25 @@ def test_the_judge_leaves_damaged_images_out_where_that_is_asked(
     told = [line.split(":")[0] for line in skipped]
     assert told == ["left out 000.png", "left out 003.png", "left out 099.png"]
     assert [line for line in lines if "as by chance" in line] == []
+
+
+def test_the_judge_tells_what_check_will_find(capsys, tiny_bundle, texture_folder):
+    found = judge(Bundle.open(tiny_bundle), texture_folder, None, lambda line: None)
+    main(["check", str(tiny_bundle), "--evaluate", str(texture_folder), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert found["images"] == document["images"] == 100
+    assert found["sha256"] == document["images_sha256"]
+    assert found["reference_top1"] == document["reference"]["top1"]
+    assert found["results"] == [
+        {key: result[key] for key in found["results"][0]} for result in document["results"]
+    ]
+
+
+def test_without_labels_agreement_alone_is_told(tiny_bundle, texture_folder, tmp_path):
+    for name in ("000.png", "001.png"):
+        shutil.copy(texture_folder / name, tmp_path)
+    found = judge(Bundle.open(tiny_bundle), tmp_path, None, lambda line: None)
+    assert (found["images"], found["reference_top1"]) == (2, None)
+    for result in found["results"]:
+        assert result["top1"] is result["drop_points"] is result["drop_interval"] is None
+        assert 0 <= result["agreement"] <= 1

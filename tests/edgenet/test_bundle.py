@@ -96,6 +96,15 @@ def test_a_manifest_reads_back_as_it_was(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
+@given(manifest=manifests)
+def test_what_was_measured_on_labelled_images_is_kept_and_may_be_absent(manifest: Manifest) -> None:
+    assert "evaluation" not in json.loads(manifest.to_json())
+    result = {"format": "onnx", "top1": None, "agreement": 0.9, "drop_interval": [-0.5, 0.5]}
+    found = {"images": 20, "sha256": "0" * 64, "reference_top1": 0.5, "results": [result]}
+    evaluated = replace(manifest, evaluation=found)
+    assert Manifest.from_json(evaluated.to_json()) == evaluated
+
+
 @given(manifest=manifests, data=st.data())
 def test_a_manifest_without_one_of_its_keys_is_damaged(
     manifest: Manifest, data: st.DataObject
@@ -268,6 +277,9 @@ OUTSIDE = ("", ".", "..", "a/../../b", "/etc/passwd", "C:/b", "a\\..\\b", "a\0b"
         (("recipe",), {"rewrites": ["silu"]}),
         (("source",), "lite0"),
         (("calibration",), 128),
+        (("evaluation",), 0.9),
+        (("evaluation",), {"images": "many"}),
+        (("evaluation",), {"results": [{"agreement": None}]}),
         (("artifacts", 0, "files", 0, "bytes"), "5 MB"),
         (("input", "shape"), [1, 8, 8]),
         (("input", "crop_fraction"), None),

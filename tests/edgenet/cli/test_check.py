@@ -157,6 +157,39 @@ def test_a_stricter_limit_closes_the_gate(capsys, tiny_bundle, photos):
     assert err.count("the SQNR is") == len(unequal)
 
 
+def test_the_default_agreement_yields_to_a_drop_or_a_baseline_and_not_to_itself(
+    capsys, tiny_bundle, labelled, tmp_path
+):
+    """Of images that fp32 has wrong as well, int8 may answer some otherwise and lose nothing."""
+    asked = [tiny_bundle, "--evaluate", labelled]
+    code, document = check_json(capsys, *asked)
+    assert code == 3
+    for result in document["results"]:
+        (failure,) = result["failures"]
+        assert failure.endswith("less than the 0.9500 required")
+        assert result["drop_points"] == 0
+    (tmp_path / "check.json").write_text(json.dumps(document))
+    baseline = ["--baseline", tmp_path / "check.json"]
+    for bound in (["--max-drop", 0], baseline, [*baseline, "--max-drop", 0]):
+        code, found = check_json(capsys, *asked, *bound)
+        assert (code, found["passed"]) == (0, True)
+        code, found = check_json(capsys, *asked, *bound, "--min-agreement", 0.95)
+        assert code == 3
+        assert [len(result["failures"]) for result in found["results"]] == [1, 1, 1]
+
+
+def test_a_file_that_the_baseline_lacks_is_held_to_the_default(
+    capsys, tiny_bundle, labelled, tmp_path
+):
+    asked = [tiny_bundle, "--evaluate", labelled]
+    _, document = check_json(capsys, *asked, "--format", "onnx")
+    (tmp_path / "check.json").write_text(json.dumps(document))
+    code, found = check_json(capsys, *asked, "--baseline", tmp_path / "check.json")
+    assert code == 3
+    passed = {result["format"]: result["passed"] for result in found["results"]}
+    assert passed == {"tflite": False, "onnx": True, "openvino": False}
+
+
 def test_another_bundle_can_be_the_reference(
     capsys, tiny_bundle, tiny_float_bundle, photos, tmp_path
 ):

@@ -10,7 +10,9 @@ import pytest
 from edgenet.bundle import MANIFEST, Bundle
 from edgenet.cli.main import main
 
-DOCUMENT_KEYS = ["bundle", "source", "precision", "reference_bytes", "artifacts", "compiled"]
+DOCUMENT_KEYS = [
+    *("bundle", "source", "precision", "reference_bytes", "artifacts", "compiled", "evaluation")
+]
 ARTIFACT_KEYS = [
     *("format", "precision", "files", "bytes", "images", "agreement", "sqnr_db", "max_error"),
     "p50_ms",
@@ -58,7 +60,39 @@ def test_json_is_one_document_with_the_contracts_keys(
         assert list(artifact) == ARTIFACT_KEYS
         assert sum(Path(file).stat().st_size for file in artifact["files"]) == artifact["bytes"]
         assert artifact["p50_ms"] > 0
+    assert document["evaluation"] is None
     assert "calibrating: 10 of 10" in err  # and 6 aside, to measure on
+
+
+def evaluated(capsys, model, folder, place, *arguments) -> str:
+    code, out, _ = convert(
+        *(capsys, model, "--int8", "--to", "onnx", "--effort", "fast", "-o", place),
+        *("--calibration", folder, "--calibration-images", 16, "--evaluate", folder, *arguments),
+    )
+    assert code == 0
+    return out
+
+
+def test_what_was_measured_on_labelled_images_is_told_and_kept(
+    capsys, tiny_models, texture_folder, tmp_path
+):
+    out = evaluated(capsys, tiny_models["b"], texture_folder, tmp_path / "out", "--max-drop", 100)
+    manifest = Bundle.open(tmp_path / "out").manifest
+    found = manifest.evaluation
+    (result,) = found["results"]
+    low, high = result["drop_interval"]
+    assert found["images"] == 100
+    assert low <= result["drop_points"] <= high
+    assert f"evaluated on 100 images: fp32 is right on {found['reference_top1']:.1%}" in (
+        out.replace(" %", "%")
+    )
+    header, row = out.splitlines()[-3], out.splitlines()[-1]
+    images = manifest.artifacts[0].verified.images
+    assert header.index(f"agreement of {images}") < header.index("agreement of 100")
+    drop = f"{result['drop_points']:.2f} ({low:.2f}..{high:.2f})"
+    assert row.endswith(f"{100 * result['top1']:.1f} %{drop:>21}{result['agreement']:18.4f}")
+    again = evaluated(capsys, tiny_models["b"], texture_folder, tmp_path / "2", "--json")
+    assert json.loads(again)["evaluation"] == found
 
 
 def test_without_o_the_bundle_is_named_after_model_and_precision(

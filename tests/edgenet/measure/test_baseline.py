@@ -48,6 +48,14 @@ def test_a_run_is_as_good_as_itself():
     assert [change.measure for change in same.changes] == ["top1", "agreement", "sqnr_db"] * 2
 
 
+def test_a_baseline_bounds_what_it_has_of_a_file():
+    document = check_document()
+    document["results"][1]["top1"] = None
+    assert baseline.measures(document, "tflite", "cpu") == {"top1", "agreement", "sqnr_db"}
+    assert baseline.measures(document, "onnx", "cpu") == {"agreement", "sqnr_db"}
+    assert baseline.measures(document, "tflite", "gpu") == set()
+
+
 def test_a_loss_that_is_no_chance_is_told_with_its_images():
     assert found(worse(8)).regressions == [
         "tflite int8 cpu: top-1 fell from 74.00% to 66.00% (8 lost, 0 gained, p = 0.0039)",

@@ -80,6 +80,29 @@ def test_narrower_precisions_are_allowed_more():
     assert Limits.of("int8").max_error is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "held", "drop", "agreement"),
+    [
+        (Limits(), (), 1.0, 0.95),
+        (Limits(min_sqnr=20), (), 1.0, 0.95),
+        (Limits(max_drop=0.5), (), 0.5, None),
+        (Limits(max_drop=0.5, min_agreement=0.9), (), 0.5, 0.9),
+        (Limits(min_agreement=0.9), (), 1.0, 0.9),
+        (Limits(), ("top1", "agreement", "sqnr_db"), None, None),
+        (Limits(), ("agreement", "sqnr_db"), 1.0, None),
+        (Limits(max_drop=0.5, min_agreement=0.9), ("top1", "agreement"), 0.5, 0.9),
+    ],
+)
+def test_a_default_yields_where_the_user_bounds_the_loss(asked, held, drop, agreement):
+    found = Limits.of("int8").given(asked, held)
+    assert (found.max_drop, found.min_agreement) == (drop, agreement)
+    assert found.min_sqnr == asked.min_sqnr
+
+
+def test_a_float_file_is_held_to_its_logits_whatever_else_is_asked():
+    assert Limits.of("fp32").given(Limits(max_drop=100), ("agreement",)).max_error == 1e-3
+
+
 def test_a_new_file_is_held_to_more_the_less_it_rounds():
     order = ("fp32", "fp16", "bf16", "w8a16", "w8", "dynamic")
     bounds = [Limits.at_conversion(precision).min_sqnr for precision in order]

@@ -9,7 +9,7 @@ from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch
 from edgenet.measure import accuracy, parity
 from edgenet.measure.limits import Limits
-from edgenet.runtime import load
+from edgenet.runtime import SessionInfo, load
 
 SEED = 5
 
@@ -83,10 +83,10 @@ def test_answers_do_not_depend_on_how_images_are_batched(reference):
 
 def test_limits_decide_what_passes(reference, onnx):
     strict = parity.compare(
-        reference, [onnx], batches(reference), limits=lambda precision: Limits(min_sqnr=1000)
+        reference, [onnx], batches(reference), limits=lambda info: Limits(min_sqnr=1000)
     )
     exact = parity.compare(
-        reference, [reference], batches(reference), limits=lambda precision: Limits(min_sqnr=1000)
+        reference, [reference], batches(reference), limits=lambda info: Limits(min_sqnr=1000)
     )
     assert exact.passed
     assert strict.passed == (strict.results[0].fidelity.sqnr_db is None)
@@ -103,7 +103,7 @@ def test_a_twin_is_compared_on_the_same_images(reference, onnx):
 
 
 def test_a_device_far_from_the_cpu_fails(reference, onnx, tiny_bundle):
-    def lenient(precision: str) -> Limits:
+    def lenient(info: SessionInfo) -> Limits:
         return Limits()
 
     with load(tiny_bundle, "tflite", threads=1) as other:

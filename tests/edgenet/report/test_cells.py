@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgenet.report.cells import number, percent
+from edgenet.report.cells import drop, number, percent
 
 
 def test_numbers_have_fixed_digits():
@@ -15,3 +15,8 @@ def test_shares_are_shown_in_per_cent():
 
 def test_what_is_not_known_is_a_dash():
     assert number(None) == percent(None) == "–"
+
+
+def test_a_drop_comes_with_its_interval():
+    assert drop(0.25, (-0.478, 0.98)) == "0.25 (-0.48..0.98)"
+    assert drop(None, None) == "–"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
+import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -35,6 +39,47 @@ def test_a_pipe_without_a_name_takes_a_report():
     os.close(writing)
     assert os.read(reading, 100) == b"report"
     os.close(reading)
+
+
+def test_what_the_process_has_open_takes_a_report_after_what_it_wrote(tmp_path):
+    """A file that took its place would part it from what is printed there."""
+    with (tmp_path / "log").open("ab", buffering=0) as log:
+        log.write(b"printed, ")
+        inode = os.fstat(log.fileno()).st_ino
+        write_text(f"/dev/fd/{log.fileno()}", "report", "--html")
+        assert (tmp_path / "log").stat().st_ino == inode
+    assert (tmp_path / "log").read_text().endswith("report")
+
+
+@pytest.mark.parametrize("before", [None, "the old report"])
+def test_a_report_that_cannot_be_finished_leaves_what_was_there(tmp_path, before):
+    """As where the disk fills up, or by `ulimit -f`."""
+    report = tmp_path / "report.html"
+    if before is not None:
+        report.write_text(before)
+    program = "import sys; from edgenet.report.files import write_text as w; w(*sys.argv[1:])"
+    limit = (resource.RLIMIT_FSIZE, (10_000, 10_000))
+    done = subprocess.run(
+        [sys.executable, "-c", program, report, "x" * 50_000, "--html"],
+        preexec_fn=lambda: resource.setrlimit(*limit),
+        capture_output=True,
+        text=True,
+    )
+    assert "report.html: cannot be written (File too large)" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ([] if before is None else [report.name])
+    assert before is None or report.read_text() == before
+
+
+def test_a_report_takes_the_place_and_the_mode_of_an_older_one(tmp_path):
+    old, link = tmp_path / "old", tmp_path / "link"
+    old.write_text("a longer report")
+    old.chmod(0o640)
+    link.symlink_to(old)
+    write_text(str(link), "report", "--html")
+    assert link.is_symlink()
+    assert old.read_text() == "report"
+    assert stat.S_IMODE(old.stat().st_mode) == 0o640
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "old"]
 
 
 @pytest.mark.parametrize("path", ["", "{tmp}", "{tmp}/none/report", "{tmp}/old/report"])

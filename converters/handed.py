@@ -1,0 +1,176 @@
+"""A model and images that are handed over in memory, as the files that the stages read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+import numpy as np
+
+from edgenet.decoding import decode
+from edgenet.errors import EdgenetError, UsageError
+from edgenet.images import Pixels
+from edgenet.models.keras_errors import first_line, quiet
+
+if TYPE_CHECKING:
+    import keras
+    from PIL.Image import Image
+
+    Place: TypeAlias = str | os.PathLike[str]
+    Model: TypeAlias = Place | keras.Model
+    Calibration: TypeAlias = Place | Pixels | Iterable[Pixels | Image] | None
+
+_KERAS = ("keras", "tf_keras", "tensorflow")
+# Stands in no file name, on any system.
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Where something lies that was handed over in memory, as any other path.
+
+    `name` stands for it in messages, and `description` in the manifest.
+    """
+
+    path: Path
+    name: str
+    description: Mapping[str, Any]
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@contextmanager
+def as_files(
+    model: Model, calibration: Calibration, most: int
+) -> Iterator[tuple[Place, Place | None]]:
+    """What is no path yet, in a temporary folder; paths as they are.
+
+    Args:
+        model: A path, a variant's name or a Keras model.
+        calibration: A path; N×H×W×3 uint8; or H×W×3 uint8 arrays and PIL images of any size, of
+            which one at a time is held. None stays None.
+        most: How many images are taken: evenly spaced where they are counted and have places, else
+            the first.
+
+    Raises:
+        UsageError: One of them is something else.
+    """
+    if _is_place(model) and (calibration is None or _is_place(calibration)):
+        yield model, calibration
+        return
+    with TemporaryDirectory(prefix="edgenet-") as folder:
+        yield _model(model, Path(folder)), _images(calibration, Path(folder) / "calibration", most)
+
+
+def _is_place(given: Any) -> TypeGuard[Place]:
+    return isinstance(given, str | os.PathLike)
+
+
+def _model(model: Any, folder: Path) -> Place:
+    if _is_place(model):
+        return model
+    if not any(_is_keras_model(kind) for kind in type(model).__mro__):
+        raise UsageError(
+            "convert takes a variant's name, a .keras or .h5 file or a keras.Model, not "
+            f"{type(model).__name__}"
+        )
+    path = folder / f"{_UNSAFE.sub('_', model.name)}.keras"
+    try:
+        with quiet():
+            model.save(path)
+            weights = model.get_weights()
+    except Exception as error:
+        raise UsageError(
+            f"the model {model.name} cannot be saved ({first_line(error)}): call it on an image "
+            "first, so that it is built"
+        ) from error
+    return Handed(path, model.name, {"model": model.name, "weights_sha256": _digest(weights)})
+
+
+def _is_keras_model(kind: type) -> bool:
+    return kind.__name__ == "Model" and kind.__module__.partition(".")[0] in _KERAS
+
+
+def _digest(weights: Iterable[Any]) -> str:
+    """Of their shapes, types and values: a file of them tells the time, and names by address."""
+    digest = hashlib.sha256()
+    for weight in weights:
+        digest.update(f"{weight.dtype} {weight.shape}\0".encode())
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _images(calibration: Calibration, folder: Path, most: int) -> Place | None:
+    if calibration is None or _is_place(calibration):
+        return calibration
+    folder.mkdir()
+    number = -1
+    for number, image in enumerate(_taken(calibration, most)):
+        # Not PNG, whose bytes are another in each version of its compressor.
+        _photo(image, number).save(folder / f"{number:05}.bmp")
+    if number < 0:
+        raise UsageError("calibration has no image: give 100 or more, or leave it off")
+    return Handed(folder, "calibration", {"source": "memory"})
+
+
+def _taken(images: Any, most: int) -> Iterator[Any]:
+    if isinstance(images, np.ndarray) and images.dtype != object:
+        _require_photos(images)
+    if not isinstance(images, Iterable) or isinstance(images, Mapping | bytes):
+        called = ", called: calibration=images()" if callable(images) else ""
+        raise UsageError(
+            "calibration is a folder, N×H×W×3 uint8, or an iterable of H×W×3 uint8 arrays or PIL "
+            f"images{called}, not {type(images).__name__}"
+        )
+    if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
+        yield from islice(images, most)
+        return
+    listed: Any = images
+    count = len(listed)
+    for place in range(min(count, most)):
+        yield listed[place * count // min(count, most)]
+
+
+def _require_photos(images: Any) -> None:
+    shape = "×".join(map(str, images.shape))
+    if images.ndim == 4 and images.shape[1] == 3 != images.shape[3]:
+        raise UsageError(
+            f"calibration has its channels first ({shape}): give images.transpose(0, 2, 3, 1)"
+        )
+    if images.ndim != 4 or images.shape[3] != 3:
+        one = ", and one image as image[None]" if images.ndim == 3 else ""
+        raise UsageError(f"calibration is {shape}: give N×H×W×3 RGB{one}")
+    if images.dtype != np.uint8:
+        raise UsageError(
+            f"calibration is {images.dtype}: give the pixels as uint8, 0..255, as they are before "
+            "any normalization"
+        )
+
+
+def _photo(image: Any, number: int) -> Image:
+    from PIL import Image
+
+    pixels: Any = image
+    if not isinstance(image, Image.Image | np.ndarray):
+        if not hasattr(image, "__array__"):
+            raise UsageError(
+                f"image {number} of calibration is of type {type(image).__name__}: give H×W×3 "
+                "uint8 or a PIL image alone, without a label"
+            )
+        pixels = np.asarray(image)
+    try:
+        return decode(pixels)
+    except EdgenetError as error:
+        raise UsageError(f"image {number} of calibration: {error}") from error

@@ -1,0 +1,174 @@
+"""What is handed over in memory converts as the same in files does; what else, is told how to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from converters.handed import as_files
+from converters.pipeline import convert
+from edgenet.bundle import Bundle
+from edgenet.errors import EdgenetError, UsageError
+from edgenet.images import ImageFolder
+from edgenet.models.weights import load_file
+from edgenet.runtime import load
+from tests.networks import SIZE, Textures
+
+PHOTOS = Textures.make(50, seed=4).images
+
+
+@pytest.fixture(scope="module")
+def model(tiny_models) -> Any:
+    return load_file(tiny_models["lite"])
+
+
+def quick(model: Any, output, calibration: Any, **options: Any) -> Bundle:
+    options = {"precision": "int8", "formats": ("onnx",), "effort": "fast", **options}
+    return convert(model, output, calibration=calibration, calibration_images=16, **options)
+
+
+def kept(images: Any, most: int = 100) -> list[np.ndarray]:
+    """The pixels that an engine's images come from."""
+    with as_files("lite0", images, most) as (_, folder):
+        return [np.asarray(Image.open(path)) for path in ImageFolder.open(folder).paths]
+
+
+def test_a_model_and_an_array_make_the_files_that_theirs_on_disk_make(model, tiny_models, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number, photo in enumerate(PHOTOS):
+        Image.fromarray(photo).save(tmp_path / "photos" / f"{number:05}.png")
+    of_files = quick(tiny_models["lite"], tmp_path / "1", tmp_path / "photos").manifest
+    found = quick(model, tmp_path / "2", PHOTOS).manifest
+    assert found.artifacts == of_files.artifacts
+    assert found.recipe == of_files.recipe
+    assert found.source == {"model": model.name, "weights_sha256": found.source["weights_sha256"]}
+    assert found.calibration == {**of_files.calibration, **found.calibration}
+    assert found.calibration["source"] == "memory"
+    assert len(found.source["weights_sha256"]) == len(found.calibration["sha256"]) == 64
+    images = Textures.make(5, seed=9).images
+    with load(tmp_path / "2") as session:
+        assert session.run(images).argmax(1).tolist() == np.argmax(model(images), 1).tolist()
+
+
+def test_equal_runs_give_equal_manifests_and_other_pixels_or_weights_do_not(
+    model, tiny_models, tmp_path
+):
+    first = quick(model, tmp_path / "1", PHOTOS).manifest
+    photos = (Image.fromarray(photo) for photo in PHOTOS)
+    assert quick(model, tmp_path / "2", photos).manifest == first
+    pixels = PHOTOS.copy()
+    pixels[0] ^= 1
+    found = quick(load_file(tiny_models["b"]), tmp_path / "2", pixels).manifest
+    assert found.source["weights_sha256"] != first.source["weights_sha256"]
+    assert found.calibration["sha256"] != first.calibration["sha256"]
+
+
+def test_without_o_the_bundle_is_named_after_the_model(model, tmp_path, monkeypatch):
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    named = keras.Model(model.inputs, model.outputs, name="my model: 2")
+    assert convert(named, formats=("onnx",)).path.name == "my_model_2-fp32"
+    assert [path.name for path in tmp_path.iterdir()] == ["my_model_2-fp32"]
+
+
+def test_images_may_be_of_any_size_and_kind():
+    wide = np.arange(30 * 50 * 3, dtype=np.uint8).reshape(30, 50, 3)
+    grey = Image.fromarray(wide[:, :, 0])
+    first, second, third = kept([wide, grey, Image.fromarray(wide)])
+    assert (first == wide).all()
+    assert (second == np.asarray(grey.convert("RGB"))).all()
+    assert (third == wide).all()
+
+
+def test_of_many_those_are_read_that_are_needed():
+    """An iterator may have no end."""
+    everywhere = kept(PHOTOS, 10)
+    assert [(a == b).all() for a, b in zip(everywhere, PHOTOS[::5], strict=True)] == [True] * 10
+
+    def endless():
+        while True:
+            yield from PHOTOS
+
+    assert len(kept(endless(), 10)) == 10
+
+
+def test_a_data_set_of_tensorflow_is_an_iterable():
+    import tensorflow as tf
+
+    found = kept(tf.data.Dataset.from_tensor_slices(PHOTOS).repeat(), 60)
+    assert len(found) == 60
+    assert (found[51] == PHOTOS[1]).all()
+    assert (kept(tf.constant(PHOTOS), 2)[1] == PHOTOS[25]).all()
+
+
+def test_paths_stay_as_they_are(tmp_path):
+    with as_files("lite0", tmp_path, 1) as found:
+        assert found == ("lite0", tmp_path)
+    with as_files("lite0", None, 1) as found:
+        assert found == ("lite0", None)
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (PHOTOS / 255, "calibration is float64: give the pixels as uint8"),
+        (PHOTOS.transpose(0, 3, 1, 2), "give images.transpose(0, 2, 3, 1)"),
+        (PHOTOS[..., :1], f"calibration is 50×{SIZE}×{SIZE}×1: give N×H×W×3 RGB"),
+        (PHOTOS[0], "and one image as image[None]"),
+        ([PHOTOS[0], PHOTOS[1] / 255], "image 1 of calibration: an image array must be uint8"),
+        ([PHOTOS[:1]], "image 0 of calibration: an image array must be uint8, H×W"),
+        ([(PHOTOS[0], 3)], "image 0 of calibration is of type tuple: give H×W×3 uint8"),
+        ({"images": PHOTOS}, "not dict"),
+        (lambda: iter(PHOTOS), "called: calibration=images(), not function"),
+        (7, "calibration is a folder, N×H×W×3 uint8, or an iterable"),
+        ([], "calibration has no image: give 100 or more"),
+        (PHOTOS[:0], "calibration has no image"),
+        (np.zeros((4, SIZE, SIZE, 3), np.uint8), "is blank: int8 is calibrated on photos"),
+    ],
+)
+def test_what_is_no_photos_is_told_with_the_way_out(tiny_models, tmp_path, images, said):
+    with pytest.raises(UsageError) as caught:
+        quick(tiny_models["lite"], tmp_path / "out", images)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def own_call() -> Any:
+    import keras
+
+    class Own(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    own = Own(name="own")
+    own(np.zeros((1, 8, 8, 3), np.float32))
+    return own
+
+
+def foreign() -> Any:
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    pooled = keras.layers.Flatten()(keras.layers.MaxPooling2D(name="pool")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(3)(pooled), name="foreign")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (object, "a .keras or .h5 file or a keras.Model, not object"),
+        (own_call, "the model own: Keras cannot load it"),
+        (foreign, "'pool' (MaxPooling2D)"),
+    ],
+)
+def test_a_model_that_cannot_be_converted_is_told_by_its_name(tmp_path, make, said):
+    with pytest.raises(EdgenetError) as caught:
+        quick(make(), tmp_path / "out", None, precision="fp32")
+    assert said in str(caught.value)
+    assert "/edgenet-" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
