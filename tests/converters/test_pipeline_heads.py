@@ -41,3 +41,17 @@ def test_one_of_two_heads_is_converted_and_verified(tmp_path):
     bundle = quick(tmp_path / "two.keras", tmp_path / "b", head="of-5")
     assert bundle.manifest.outputs[0].shape == (1, 5)
     assert bundle.manifest.source["head"] == "of-5"
+
+
+@pytest.mark.parametrize("last", ["its activation", "an activation of its activation", "a cast"])
+def test_probabilities_however_they_are_written_are_verified_as_logits(tmp_path, last):
+    import keras
+    from keras import layers
+
+    softmax = layers.Activation(layers.Softmax()) if "of" in last else layers.Softmax()
+    path = headed(tmp_path, layers.Dense(3, "softmax" if last == "a cast" else softmax))
+    if last == "a cast":
+        model = keras.saving.load_model(path, compile=False)
+        keras.Model(model.inputs, keras.ops.cast(model.outputs[0], "float32")).save(path)
+    bundle = quick(path, tmp_path / "b")
+    assert bundle.manifest.artifacts[0].verified.agreement == 1
