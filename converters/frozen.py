@@ -149,8 +149,8 @@ def _image_sets(
             f"calibrating on {found} different images and crops of them{_few(request)} with 100 or "
             "more"
         )
-    elif request.precision == "fp32":
-        report("fp32 needs no --calibration: add --int8 to calibrate on it")
+    elif not calibrates and not request.rounds:
+        report(f"{request.precision} needs no --calibration: take --int8 to calibrate on it")
     return calibration, verification
 
 
