@@ -380,14 +380,17 @@ def test_a_single_sigmoid_wants_two_names(tmp_path, place, count):
     assert ("name first what 0 means" in str(caught.value)) == (count == 1)
 
 
-@pytest.mark.parametrize("function", ["linear", "softmax"])
+@pytest.mark.parametrize("function", ["linear", "relu", "tanh", "softmax"])
 def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
     from keras import layers
 
     lines: list[str] = []
     quick(headed(tmp_path, layers.Dense(3, function)), place, report=lines.append)
-    told = [line for line in lines if "ends in 3 linear values" in line]
-    assert len(told) == (function == "linear")
+    told = [line for line in lines if f"ends in 3 {function} values" in line]
+    assert len(told) == (function != "softmax")
+    for line in told:
+        assert "Where several may be true" in line
+        assert "of a regression, read the values by session.run" in line
 
 
 def test_a_model_that_is_no_file_yet_is_to_be_saved_first(place):
