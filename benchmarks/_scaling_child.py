@@ -127,13 +127,14 @@ def convert(
         print(f"{perf_counter() - started:6.1f} s {peak_rss_mb():6.0f} MB  {line}", file=sys.stderr)
 
     from converters import pipeline
+    from converters.scheme.recipe import CALIBRATED
 
     bundle = pipeline.convert(
         file,
         folder,
         precision=precision,
         formats=formats,
-        calibration_images=images,
+        calibration_images=images if precision in CALIBRATED else None,
         report=report,
     )
     costs = perf_counter() - started, process_time(), peak_rss_mb()

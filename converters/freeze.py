@@ -40,6 +40,8 @@ from edgenet.models.specs import SMALLEST_INPUT
 
 ADDED = "probabilities"
 """The operator that makes probabilities of a model's linear values."""
+WITH_SIGMOID = 'keras.Sequential([model, keras.layers.Activation("sigmoid")]).save("m.keras")'
+"""What has a model end in a sigmoid, in Python."""
 _TO_PROBABILITIES = ("softmax", "sigmoid")
 
 
@@ -181,8 +183,11 @@ def _check_preprocessing(
             f"for training with --preprocess {'|'.join(NAMES)}"
         )
     if told is not None and own and told.name != "raw":
+        height, width = walk.shapes[INPUT][1:3]
         raise UsageError(
-            f"the model prepares its pixels itself (layer {first.name!r}): leave --preprocess off"
+            f"the model prepares its pixels itself (layer {first.name!r}): leave --preprocess off; "
+            "where they were prepared before that as well, convert what keras.Sequential(["
+            f'keras.Input(({height}, {width}, 3)), {told.layer}, model]).save("m.keras") writes'
         )
 
 
@@ -200,10 +205,17 @@ def _head(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Opera
         return operators, last.inputs[0], output
     if shape[1] == 1:
         raise UnsupportedModelError(
-            "the model ends in one linear value: end it in a sigmoid or in 2 or more classes"
+            f"the model ends in one {function_of(last)} value: where that is positive for the "
+            f"second of two classes, convert what {WITH_SIGMOID} writes, else end the model in 2 "
+            "or more classes"
         )
     operators.append(Activation(ADDED, (output,), walk.unique(ADDED), "softmax"))
     return operators, output, operators[-1].output
+
+
+def function_of(operator: Operator) -> str:
+    """The activation that an operator ends in."""
+    return str(getattr(operator, "function", "linear"))
 
 
 def _activated_last(walk: Walk, operators: list[Operator], output: str) -> list[Operator]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from converters.freeze import ADDED, freeze
+from converters.freeze import ADDED, WITH_SIGMOID, freeze, function_of
 from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.quantization.images import Images
 from converters.quantization.quantize import EFFORTS
@@ -78,12 +78,14 @@ def frozen_of(request: Request, report: Report) -> Frozen:
 
 
 def _tell_of_logits(graph: Graph, report: Report) -> None:
-    """A regression ends as a classifier does that was trained on its logits."""
+    """Other models end as a classifier does that was trained on its logits."""
     if graph.producers[PROBABILITIES].name == ADDED:
-        classes = graph.shapes[LOGITS][1]
+        classes, function = graph.shapes[LOGITS][1], function_of(graph.producers[LOGITS])
         report(
-            f"the model ends in {classes} linear values, which are taken for logits of classes: of "
-            "a regression, read them by session.run"
+            f"the model ends in {classes} {function} values, which are taken for logits of "
+            "classes, of which one is true: probabilities are their softmax. Where several may be "
+            f"true, convert what {WITH_SIGMOID} writes; of a regression, read the values by "
+            "session.run"
         )
 
 
@@ -148,8 +150,8 @@ def _image_sets(
             f"calibrating on {found} different images and crops of them{_few(request)} with 100 or "
             "more"
         )
-    elif request.precision == "fp32":
-        report("fp32 needs no --calibration: add --int8 to calibrate on it")
+    elif not calibrates and not request.rounds:
+        report(f"{request.precision} needs no --calibration: take --int8 to calibrate on it")
     return calibration, verification
 
 

@@ -60,9 +60,9 @@ def convert(
     batch: int = 1,
     head: str | int | None = None,
     range_rule: str | None = None,
-    rounding: str = DEFAULT_ROUNDING,
+    rounding: str | None = None,
     without: Sequence[str] = (),
-    effort: str = DEFAULT_EFFORT,
+    effort: str | None = None,
     recipe: str | os.PathLike[str] | None = None,
     strict: bool = False,
     report: Report = lambda line: None,
@@ -98,9 +98,10 @@ def convert(
         batch: Images a run.
         head: Of a model of several outputs the one to convert: its name, or its number from 0 on.
         range_rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's.
-        rounding: A name of `converters.quantization.quantize.ROUNDINGS`.
+        rounding: A name of `converters.quantization.quantize.ROUNDINGS`; None takes
+            "least-squares".
         without: Steps to leave out, of `converters.quantization.quantize.STEPS`.
-        effort: A name of `converters.quantization.quantize.EFFORTS`.
+        effort: A name of `converters.quantization.quantize.EFFORTS`; None takes "thorough".
         recipe: A file with the recipe of an earlier bundle, or its manifest, to replay.
         strict: Fail rather than take another precision to keep `max_drop`.
         report: Told what is being done, line by line.
@@ -116,6 +117,15 @@ def convert(
     """
     place = None if target is None else target_named(target)
     wanted = precision or (place.precisions[0] if place else "fp32")
+    choices = {
+        "--calibration-images": calibration_images,
+        "--range-rule": range_rule,
+        "--rounding": rounding,
+        "--without": without,
+        "--effort": effort,
+        "--recipe": recipe,
+        "--strict": strict,
+    }
     most = calibration_images or max(each.images for each in EFFORTS.values())
     with as_files(model, calibration, max(most, 0) + VERIFIED) as (source, images):
         request = Request(
@@ -138,24 +148,30 @@ def convert(
             batch=batch,
             method=Method(
                 rule=range_rule,
-                rounding=rounding,
+                rounding=rounding or DEFAULT_ROUNDING,
                 without=frozenset(without),
-                effort=effort,
+                effort=effort or DEFAULT_EFFORT,
                 recipe=None if recipe is None else read_recipe(recipe),
             ),
             strict=strict,
             target=place,
             head=head,
+            given=frozenset(option for option, value in choices.items() if value),
         )
         request.require()
-        with writing(request.output) as folder:
-            if request.output.exists():
-                report(f"{request.output} is there: it is replaced when all is done")
-            frozen = frozen_of(request, report)
-            if place is not None and precision is None:
-                request = replace(request, precision=place.precision_for(frozen.graph))
-                report(f"{place.name}: {request.precision}, activations in {place.activations}")
-            _write_first_that_keeps(request, frozen, folder, report)
+        return _converted(request, report, any_precision=precision is None)
+
+
+def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
+    """The bundle, in its place; a target has its own choice of any precision."""
+    with writing(request.output) as folder:
+        if request.output.exists():
+            report(f"{request.output} is there: it is replaced when all is done")
+        frozen, place = frozen_of(request, report), request.target
+        if place is not None and any_precision:
+            request = replace(request, precision=place.precision_for(frozen.graph))
+            report(f"{place.name}: {request.precision}, activations in {place.activations}")
+        _write_first_that_keeps(request, frozen, folder, report)
     return Bundle.open(request.output)
 
 

@@ -36,6 +36,14 @@ class Preprocessing:
     scale: Floats
     offset: Floats
 
+    @property
+    def layer(self) -> str:
+        """The Keras layer that does the same, in Python."""
+        scales = _one_or_all([f"1/{1 / scale:g}" for scale in self.scale])
+        offsets = _one_or_all([str(offset) for offset in self.offset])
+        arguments = scales if not self.offset.any() else f"{scales}, {offsets}"
+        return f"keras.layers.Rescaling({arguments})"
+
     @classmethod
     def named(cls, name: str) -> Preprocessing:
         """The preprocessing of that name.
@@ -47,3 +55,8 @@ class Preprocessing:
             raise UsageError(f"no preprocessing is called {name!r}: take one of {', '.join(NAMES)}")
         mean, deviation = (np.broadcast_to(np.float64(v), (3,)) for v in _PIXELS[name])
         return cls(name, (1 / deviation).astype(np.float32), (-mean / deviation).astype(np.float32))
+
+
+def _one_or_all(numbers: list[str]) -> str:
+    """What channels share, or a list."""
+    return numbers[0] if len(set(numbers)) == 1 else f"[{', '.join(numbers)}]"

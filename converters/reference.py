@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from converters.frontend.float32 import Change, in_float32, replaced
-from converters.frontend.layers import passes_on
-from converters.frontend.supported import origin
+from converters.frontend.layers import acting, kind_of, passes_on
 from converters.frontend.walk import calls, layer_graph
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -21,6 +20,9 @@ from edgenet.images import Pixels
 
 # Names that TensorFlow takes in a compiled function; Keras takes any.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+_TO_PROBABILITIES = ("softmax", "sigmoid")
+# Layers and operations that leave values as they are, as the front end takes them.
+_MOVING = ("Reshape", "Flatten", "Cast")
 
 
 def keras_logits(
@@ -87,15 +89,17 @@ def _silent(layer: Any) -> Iterator[Change]:
     """Has a softmax or sigmoid hand on what it gets."""
     import keras
 
-    if isinstance(layer, keras.layers.Softmax):
+    if _makes_probabilities(layer):
         yield layer, "call", lambda inputs, mask=None: inputs
-    elif origin(layer) == "ops" and type(layer).__name__ in ("Softmax", "Sigmoid"):
-        yield layer, "call", lambda inputs: inputs
-    elif getattr(layer, "activation", None) in (
-        keras.activations.softmax,
-        keras.activations.sigmoid,
-    ):
+    elif hasattr(layer, "activation") and _makes_probabilities(acting(layer)):
         yield layer, "activation", keras.activations.linear
+
+
+def _makes_probabilities(acting: Any) -> bool:
+    """Whether a layer, an operation or a function is Keras's softmax or sigmoid."""
+    owner = acting if hasattr(acting, "__name__") else type(acting)
+    keras_own = str(owner.__module__).startswith("keras.")
+    return keras_own and kind_of(acting).lower() in _TO_PROBABILITIES
 
 
 def _last_acting(model: Any) -> Any:
@@ -106,7 +110,7 @@ def _last_acting(model: Any) -> Any:
         nested = layer_graph(layer)
         if nested is not None:
             tensor = nested.outputs[index]
-        elif passes_on(layer) or type(layer).__name__ in ("Reshape", "Flatten"):
+        elif passes_on(layer) or type(layer).__name__ in _MOVING:
             tensor = layer._inbound_nodes[node].input_tensors[0]
         else:
             return layer

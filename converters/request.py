@@ -19,10 +19,26 @@ from edgenet.errors import UsageError
 from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
 from edgenet.runtime.engines import installed
 
+_ROUNDED = (*CALIBRATED, *UNCALIBRATED)
+# By option, the precisions in which it can decide something.
+_DECIDED: Mapping[str, tuple[str, ...]] = {
+    "--calibration-images": _ROUNDED,
+    "--range-rule": CALIBRATED,
+    "--rounding": _ROUNDED,
+    "--without": SEARCHED,
+    "--effort": _ROUNDED,
+    "--recipe": _ROUNDED,
+    "--strict": SEARCHED,
+}
+
 
 @dataclass(frozen=True)
 class Request:
-    """What `convert` is asked for; the fields are `convert`'s arguments."""
+    """What `convert` is asked for; the fields are `convert`'s arguments.
+
+    `given` are those options that not every precision has a use for, where they do not stand at
+    their defaults.
+    """
 
     model: str | os.PathLike[str]
     output: Path
@@ -45,6 +61,7 @@ class Request:
     strict: bool
     target: Target | None = None
     head: str | int | None = None
+    given: frozenset[str] = frozenset()
 
     @property
     def rounds(self) -> bool:
@@ -93,12 +110,8 @@ def _check(request: Request) -> None:
             f"{', '.join(INTERPOLATIONS)}"
         )
     request.method.require()
-    if request.method.recipe and request.precision not in CALIBRATED and not request.rounds:
-        raise UsageError(
-            f"there is nothing for --recipe to decide in {request.precision}: add --int8, or leave "
-            "it off"
-        )
     _check_evaluation(request)
+    _check_given(request)
 
 
 def _check_target(request: Request, target: Target) -> None:
@@ -113,10 +126,27 @@ def _check_target(request: Request, target: Target) -> None:
     require_compiler_of(target)
 
 
+def _check_given(request: Request) -> None:
+    """Refuses what would change nothing."""
+    precision = request.precision
+    for option in sorted(request.given):
+        if precision not in _DECIDED[option]:
+            instead = "take --int8"
+        elif precision in UNCALIBRATED and not request.rounds:
+            instead = "add --calibration DIR to round on, or take --int8"
+        else:
+            continue
+        raise UsageError(
+            f"there is nothing for {option} to decide in {precision}: {instead}, or leave it off"
+        )
+
+
 def _check_evaluation(request: Request) -> None:
     """Before the work, not after it: that there is what the result is to be judged on."""
-    if request.max_drop is not None and not isfinite(request.max_drop):
-        raise UsageError(f"--max-drop {request.max_drop}: it is a number of points, as in 0.5")
+    if request.max_drop is not None and not (isfinite(request.max_drop) and request.max_drop >= 0):
+        raise UsageError(
+            f"--max-drop {request.max_drop}: it is a number of points, 0 or more, as in 0.5"
+        )
     if request.evaluate is not None:
         labelled = ImageFolder.open(request.evaluate).labels is not None
         if request.max_drop is not None and not labelled:

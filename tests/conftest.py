@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -121,7 +122,9 @@ def without_xnnpack(monkeypatch: pytest.MonkeyPatch) -> None:
 def _converted(folder: Path, model: Path, precision: str, labels: Path, images: Path) -> Path:
     from converters.pipeline import convert
 
-    options = {"labels": labels, "calibration": images, "calibration_images": 40}
+    options: dict[str, Any] = {"labels": labels, "calibration": images}
+    if precision == "int8":
+        options["calibration_images"] = 40
     return once(
         folder / f"tiny-b-{precision}",
         lambda path: convert(model, path, precision=precision, **options),

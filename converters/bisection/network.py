@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from converters.bisection.feed import Feed
 from converters.formats.pixel_groups import GROUPS, spread_like
-from converters.graph import Floats
+from converters.graph import LOGITS, Floats
+from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import sqnr_db
 
@@ -28,6 +29,14 @@ Levels = NDArray[np.int8]
 _SAME_WEIGHTS_DB = 20.0
 # To (height, width, in, out) from TFLite's order of a convolution's weights, and from the others'.
 _CONVOLUTIONS = ((1, 2, 3, 0), (2, 3, 1, 0))
+# What hands answers on as they are, or as probabilities, by all that formats call it.
+_HANDING_ON = frozenset(
+    [
+        *("softmax", "reshape", "flatten", "squeeze", "unsqueeze", "expanddims", "transpose"),
+        *("identity", "cast", "convert", "quantize", "dequantize", "quantizelinear"),
+        *("dequantizelinear", "fakequantize"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,8 @@ class Probe(ABC):
 class Network(ABC):
     """A file taken apart; `steps` are in the order in which they run.
 
-    `answer` is the step that makes the logits, before a softmax.
+    `answer` is the step that makes the logits: neither a softmax, nor what only moves or rounds
+    values.
     """
 
     steps: tuple[Step, ...]
@@ -102,6 +112,18 @@ class Network(ABC):
     def function(self, tensor: str) -> str:
         """The activation that makes a tensor of a float file: "relu", "relu6", else "linear"."""
 
+    @abstractmethod
+    def _kind(self, node: Any) -> str:
+        """What the format calls a node of the file."""
+
+    @abstractmethod
+    def _source(self, node: Any) -> Any | None:
+        """The node that makes the first of what a node reads, or None."""
+
+    @abstractmethod
+    def _number(self, node: Any) -> int | None:
+        """The step that a node is, or is the end of, or None."""
+
     def levels(self, number: int) -> Levels | None:
         """The int8 weights of a step, (..., in, out), whose products are added two by two.
 
@@ -119,6 +141,36 @@ class Network(ABC):
     def quantized(self) -> tuple[int, ...]:
         """The steps that compute in int8."""
         return tuple(number for number, step in enumerate(self.steps) if step.quantized)
+
+    def _answering(self, vectors: Mapping[str, tuple[Any | None, int]]) -> tuple[int, int]:
+        """The step that makes the output called logits, or else the first, and its classes.
+
+        Args:
+            vectors: The outputs of one row an image, in order: the node that makes each, and its
+                size.
+
+        Raises:
+            UsageError: There is none, or it is no step's.
+        """
+        if not vectors:
+            raise UsageError("the file hands out no vector of classes: it is no classifier")
+        name = LOGITS if LOGITS in vectors else next(iter(vectors))
+        node, classes = vectors[name]
+        node = self._acting(node)
+        number = None if node is None else self._number(node)
+        if number is None:
+            stands = "nothing in it" if node is None else self._kind(node)
+            raise UsageError(
+                f"the file's output {name!r} is made by {stands}, which bisect cannot take apart: "
+                "export the file with its logits as its output"
+            )
+        return number, classes
+
+    def _acting(self, node: Any | None) -> Any | None:
+        """The node itself, or that before it which does more than hand on what it gets."""
+        while node is not None and self._kind(node).replace("_", "").lower() in _HANDING_ON:
+            node = self._source(node)
+        return node
 
 
 def channels_last(values: Floats) -> Floats:

@@ -24,7 +24,7 @@ from converters.bisection.network import (
     twin_constants,
 )
 from converters.bisection.onnx_edit import Edit, Tap
-from converters.bisection.onnx_wiring import BORDERS, Bounds, Wiring
+from converters.bisection.onnx_wiring import Bounds, Wiring
 from converters.formats.pixel_groups import GROUPS
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -38,7 +38,6 @@ _INTEGERS = (TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL)
 _CLIPS = ("Relu", "Clip")
 _RELU6 = [0.0, 6.0]
 _BOUNDS: Mapping[str, Bounds] = {"relu": (0.0, None), "relu6": (0.0, 6.0)}
-_PASSING = (*BORDERS, "Softmax", "Reshape", "Identity")
 
 
 class OnnxNetwork(Network):
@@ -63,10 +62,16 @@ class OnnxNetwork(Network):
             self._step(node, layer, shapes) for node, layer in zip(self._nodes, layers, strict=True)
         ]
         self._place = {node.output[0]: n for n, node in enumerate(self._nodes)}
-        self.answer = self._answer()
+        outputs = {output.name: _dims(output) for output in self._model.graph.output}
+        self.answer, self.classes = self._answering(
+            {
+                name: (self._wiring.makers.get(name), dims[1])
+                for name, dims in outputs.items()
+                if len(dims) == 2
+            }
+        )
         self.steps = aligned(steps, self.answer, twin)
         self.feed = Feed.of(_dims(taken), _dtype(taken.type.tensor_type.elem_type), preprocessing)
-        self.classes = shapes[self._nodes[self.answer].output[0]][-1]
 
     def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
         chosen = {self._nodes[number].output[0] for number in returned}
@@ -158,15 +163,14 @@ class OnnxNetwork(Network):
             quantized=self._wiring.is_quantized(node),
         )
 
-    def _answer(self) -> int:
-        """From the output called logits, or the first of vectors, back to what is no softmax."""
-        vectors = [o.name for o in self._model.graph.output if len(_dims(o)) == 2]
-        if not vectors:
-            raise UsageError("the file hands out no vector of classes: it is no classifier")
-        node = self._wiring.makers["logits" if "logits" in vectors else vectors[0]]
-        while node.op_type in _PASSING:
-            node = self._wiring.makers[node.input[0]]
-        return self._place[node.output[0]]
+    def _kind(self, node: Any) -> str:
+        return str(node.op_type)
+
+    def _source(self, node: Any) -> Any | None:
+        return self._wiring.makers.get(node.input[0])
+
+    def _number(self, node: Any) -> int | None:
+        return self._place.get(node.output[0])
 
 
 class _OnnxProbe(Probe):

@@ -42,7 +42,7 @@ _LINEAR = {
 _FUNCTIONS = {"Relu": "relu", "Clamp": "relu6"}
 _POOLS = ("MaxPool", "ReduceMax", "ReduceMean")
 _ACTIVATIONS = ("Elu", "Gelu", "PRelu", "Sigmoid", "Softmax", "Swish", "Tanh")
-_OTHERS = ("Add", "Multiply", "Pad", *_ACTIVATIONS, *_POOLS)
+_OTHERS = ("Add", "Minimum", "Multiply", "Pad", *_ACTIVATIONS, *_FUNCTIONS, *_POOLS)
 _FAKE = "FakeQuantize"
 _FOLDED = ("Convert", "Multiply", "Reshape")
 
@@ -113,12 +113,19 @@ class OpenvinoNetwork(Network):
     ) -> None:
         self._model, self._twin = _read(path), twin
         self._parts = list(_parts(self._model))
-        self.answer = self._answer()
+        self._place = {part.end.friendly_name: n for n, part in enumerate(self._parts)}
+        vectors = [output for output in self._model.outputs if len(output.shape) == 2]
+        self.answer, self.classes = self._answering(
+            {
+                name: (_maker(vector.get_node(), 0), int(vector.shape[1]))
+                for vector in vectors
+                for name in vector.names
+            }
+        )
         self.steps = aligned(list(map(_step, self._parts)), self.answer, twin)
         taken = self._model.inputs[0]
         shape = list(taken.shape) if taken.partial_shape.is_static else []
         self.feed = Feed.of(shape, taken.element_type.to_dtype(), preprocessing)
-        self.classes = int(self._parts[self.answer].end.output(0).shape[-1])
 
     def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
         model, parts = self._copy()
@@ -156,18 +163,14 @@ class OpenvinoNetwork(Network):
         step, part = self.steps[number], self._parts[number]
         return twin_constants(self._twin, step.tensor, part.constants)
 
-    def _answer(self) -> int:
-        """From the output called logits, or the first of vectors, back to what is no softmax."""
-        vectors = [output for output in self._model.outputs if len(output.shape) == 2]
-        if not vectors:
-            raise UsageError("the file hands out no vector of classes: it is no classifier")
-        named = [output for output in vectors if "logits" in output.names]
-        name = _maker((named or vectors)[0].get_node(), 0).friendly_name
-        ends = {part.end.friendly_name: number for number, part in enumerate(self._parts)}
-        number = ends[name]
-        if self._parts[number].end.get_type_name() == "Softmax":
-            number = ends[_maker(self._parts[number].end, 0).friendly_name]
-        return number
+    def _kind(self, node: Any) -> str:
+        return str(node.get_type_name())
+
+    def _source(self, node: Any) -> Any | None:
+        return _maker(node, 0)
+
+    def _number(self, node: Any) -> int | None:
+        return self._place.get(node.friendly_name)
 
 
 class _OpenvinoProbe(Probe):

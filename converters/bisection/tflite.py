@@ -31,7 +31,6 @@ from edgenet.runtime.devices import cpu_threads
 _Codes = schema.BuiltinOperator
 _KINDS = {value: name for name, value in vars(_Codes).items() if isinstance(value, int)}
 _BORDERS = (_Codes.QUANTIZE, _Codes.DEQUANTIZE)
-_PASSING = (*_BORDERS, _Codes.SOFTMAX)
 # What TensorFlow calls an output, whatever layer makes it.
 _NAMELESS = ("StatefulPartitionedCall", "PartitionedCall", "Identity")
 _LINEAR = (_Codes.CONV_2D, _Codes.DEPTHWISE_CONV_2D, _Codes.FULLY_CONNECTED)
@@ -58,11 +57,19 @@ class TfliteNetwork(Network):
         ]
         layers = without_export_number([self._layer(operator) for operator in self._operators])
         self._place = {id(operator): n for n, operator in enumerate(self._operators)}
-        self.answer = self._answer()
+        vectors = [index for index in map(int, self._graph.outputs) if self._is_vector(index)]
+        self.answer, self.classes = self._answering(
+            {
+                self._name(index): (
+                    self._makers.get(index),
+                    int(self._graph.tensors[index].shape[1]),
+                )
+                for index in vectors
+            }
+        )
         steps = list(map(self._step, self._operators, layers))
         self.steps = aligned(steps, self.answer, twin)
         self.feed = self._feed(preprocessing)
-        self.classes = int(self._output(self.answer).shape[-1])
 
     def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
         edit = self._edited(returned)
@@ -131,9 +138,6 @@ class TfliteNetwork(Network):
     def _made(self, number: int) -> int:
         return int(self._operators[number].outputs[0])
 
-    def _output(self, number: int) -> Any:
-        return self._graph.tensors[self._made(number)]
-
     def _name(self, index: int) -> str:
         return str(self._graph.tensors[index].name.decode())
 
@@ -146,15 +150,9 @@ class TfliteNetwork(Network):
         name = self._name(operator.outputs[0])
         return self._code(operator) == _Codes.SOFTMAX and name.startswith(_NAMELESS)
 
-    def _before_softmax(self, operator: Any) -> Any:
-        """The operator itself, or that before it which is neither softmax nor border."""
-        while self._code(operator) in _PASSING:
-            operator = self._makers[int(operator.inputs[0])]
-        return operator
-
     def _layer(self, operator: Any) -> str:
         if self._is_nameless(operator):
-            operator = self._before_softmax(operator)
+            operator = self._acting(operator) or operator
         constants = [
             self._name(index)
             for index in operator.inputs
@@ -172,7 +170,7 @@ class TfliteNetwork(Network):
         return Step(
             name=self._name(operator.outputs[0]),
             layer=layer,
-            kind=_KINDS.get(code, str(code)),
+            kind=self._kind(operator),
             tensor=self._tensor_name(operator, layer),
             elements=int(prod(output.shape)),
             macs=macs,
@@ -192,14 +190,19 @@ class TfliteNetwork(Network):
         dtype = LEVELS.get(tensor.type, np.float32)
         return Feed.of(list(map(int, tensor.shape)), dtype, preprocessing, quantization)
 
-    def _answer(self) -> int:
-        """From the output called logits, or the first of vectors, back to what is no softmax."""
-        tensors = {self._name(index): int(index) for index in reversed(self._graph.outputs)}
-        vectors = [i for i in tensors.values() if len(self._graph.tensors[i].shape) == 2]
-        if not vectors:
-            raise UsageError("the file hands out no vector of classes: it is no classifier")
-        last = self._makers[tensors.get("logits", vectors[-1])]
-        return self._place[id(self._before_softmax(last))]
+    def _is_vector(self, index: int) -> bool:
+        shape = self._graph.tensors[index].shape
+        return shape is not None and len(shape) == 2
+
+    def _kind(self, node: Any) -> str:
+        code = self._code(node)
+        return _KINDS.get(code, str(code))
+
+    def _source(self, node: Any) -> Any | None:
+        return self._makers.get(int(node.inputs[0]))
+
+    def _number(self, node: Any) -> int | None:
+        return self._place.get(id(node))
 
 
 class _TfliteProbe(Probe):

@@ -43,8 +43,8 @@ _FUNCTIONS: dict[str, Function] = {
     "tanh": "tanh",
     "softmax": "softmax",
 }
-# Layers that others may have as their activation.
-_CARRIED = ("Activation", "ELU", "LeakyReLU", "ReLU", "Softmax")
+# Layers that others may have as their activation, besides Activation itself.
+_ACTING = ("ELU", "LeakyReLU", "ReLU", "Softmax")
 # Of `keras.activations.leaky_relu`, where it is asked for by name.
 _SLOPE = 0.2
 # What these do in training they leave undone at inference.
@@ -88,46 +88,49 @@ def passes_on(layer: Any) -> bool:
     kind = type(layer).__name__
     if origin(layer) != "layers":
         return False
-    return kind in _TRAINING_ONLY or (kind == "Activation" and _is_linear(layer))
+    return kind in _TRAINING_ONLY or (kind == "Activation" and _is_linear(acting(layer)))
 
 
-def _is_linear(layer: Any) -> bool:
-    carried = _carried(layer)
-    return _function(layer) == "linear" if carried is None else passes_on(carried)
+def acting(layer: Any) -> Any:
+    """The activation of a layer that has one: a function, or a layer as in `Dense(8, ReLU())`.
+
+    Of an Activation that is another's it is what that one has.
+    """
+    found = layer.activation
+    while origin(found) == "layers" and type(found).__name__ == "Activation":
+        found = found.activation
+    return found
 
 
-def _carried(layer: Any) -> Any | None:
-    """The layer that is another's activation, as in `Dense(8, activation=LeakyReLU())`."""
-    return layer.activation if origin(layer.activation) == "layers" else None
+def kind_of(activation: Any) -> str:
+    """The name of a function, or of a layer's class."""
+    return str(getattr(activation, "__name__", type(activation).__name__))
 
 
-def _function(layer: Any) -> Function:
-    name = getattr(layer.activation, "__name__", type(layer.activation).__name__)
-    if name not in _FUNCTIONS:
-        raise UnsupportedModelError(
-            f"layer {layer.name!r} has the activation {name!r}; {SUPPORTED}"
-        )
-    return _FUNCTIONS[name]
+def _is_linear(activation: Any) -> bool:
+    return passes_on(activation) or _FUNCTIONS.get(kind_of(activation)) == "linear"
 
 
 def _activated(trace: Trace, layer: Any, source: str) -> str:
-    """The activation that a convolution or dense layer carries itself."""
-    if _is_linear(layer):
+    """The activation that a convolution or dense layer has itself."""
+    found = acting(layer)
+    if _is_linear(found):
         return source
-    carried = _carried(layer)
-    name = _function(layer) if carried is None else carried.name
-    return _own_activation(trace, layer, source, trace.unique(f"{layer.name}_{name}"))
+    called = found.name if origin(found) == "layers" else _FUNCTIONS.get(kind_of(found))
+    return _own_activation(trace, layer, source, trace.unique(f"{layer.name}_{called}"))
 
 
 def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     """Emits the activation that a layer has, a function or a layer itself."""
-    carried = _carried(layer)
-    if carried is None:
-        return activate(trace, source, name, _function(layer))
-    kind = type(carried).__name__
-    if kind not in _CARRIED:
-        raise UnsupportedModelError(f"layer {layer.name!r} has the activation {kind}; {SUPPORTED}")
-    return LAYERS[kind](trace, carried, [source], name)
+    found = acting(layer)
+    kind = kind_of(found)
+    if origin(found) == "layers" and kind in _ACTING:
+        return LAYERS[kind](trace, found, [source], name)
+    if kind not in _FUNCTIONS:
+        raise UnsupportedModelError(
+            f"layer {layer.name!r} has the activation {kind!r}; {SUPPORTED}"
+        )
+    return activate(trace, source, name, _FUNCTIONS[kind])
 
 
 def activate(trace: Trace, source: str, name: str, function: Function) -> str:

@@ -176,7 +176,6 @@ def run(args: argparse.Namespace) -> int:
 def _convert(args: argparse.Namespace) -> Bundle:
     try:
         from converters.pipeline import convert
-        from converters.quantization.quantize import DEFAULT_EFFORT, DEFAULT_ROUNDING
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"converting ({error.name})", "all") from error
     return convert(
@@ -200,9 +199,9 @@ def _convert(args: argparse.Namespace) -> Bundle:
         batch=args.batch,
         head=args.head,
         range_rule=args.range_rule,
-        rounding=args.rounding or DEFAULT_ROUNDING,
+        rounding=args.rounding,
         without=[step for step in args.without if step],
-        effort=args.effort or DEFAULT_EFFORT,
+        effort=args.effort,
         recipe=args.recipe,
         strict=args.strict,
         report=say,

@@ -182,6 +182,12 @@ def two_classes(answers: Any) -> Any:
     return np.hstack([1 - answers, answers])
 
 
+def ops() -> Any:
+    import keras
+
+    return keras.ops
+
+
 # By what the user built: the Keras layers, and how their answers become probabilities.
 HEADS: dict[str, tuple[Callable[[Any], list[Any]], Callable[[Any], Any]]] = {
     "softmax": (lambda k: [k.Dense(3, "softmax")], as_it_is),
@@ -210,6 +216,33 @@ HEADS: dict[str, tuple[Callable[[Any], list[Any]], Callable[[Any], Any]]] = {
     ),
     "an Activation layer": (lambda k: [k.Dense(3), k.Activation("softmax")], as_it_is),
     "a Softmax layer": (lambda k: [k.Dense(3), k.Softmax()], as_it_is),
+    "a Softmax layer as its activation": (lambda k: [k.Dense(3, k.Softmax())], as_it_is),
+    "an Activation layer as its activation": (
+        lambda k: [k.Dense(4, k.Activation("sigmoid"))],
+        as_it_is,
+    ),
+    "a Softmax layer in an Activation layer": (
+        lambda k: [k.Dense(3), k.Activation(k.Softmax())],
+        as_it_is,
+    ),
+    "an operation as its activation": (lambda k: [k.Dense(3, ops().softmax)], as_it_is),
+    "one sigmoid by an Activation layer": (
+        lambda k: [k.Dense(1, k.Activation("sigmoid"))],
+        two_classes,
+    ),
+    "a cast last, as for mixed precision": (
+        lambda k: [k.Dense(3, "softmax"), lambda x: ops().cast(x, "float32")],
+        as_it_is,
+    ),
+    "casts around a sigmoid": (
+        lambda k: [
+            k.Dense(3),
+            lambda x: ops().cast(x, "float32"),
+            k.Activation("sigmoid"),
+            lambda x: ops().cast(x, "float32"),
+        ],
+        as_it_is,
+    ),
     "a float32 layer last, as for mixed precision": (
         lambda k: [k.Dense(3, "softmax"), k.Activation("linear", dtype="float32")],
         as_it_is,

@@ -50,7 +50,7 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
     "carried": (
         lambda k, name: k.Conv2D(6, 3, activation=k.PReLU(), name=name),
-        "the activation PReLU",
+        "the activation 'PReLU'",
     ),
     "leaky": (
         lambda k, name: k.ReLU(negative_slope=0.1, max_value=6, name=name),

@@ -329,6 +329,16 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
         "the recipe must be an object: take the recipe of a bundle's manifest.json",
     ),
     "gate without a limit": ({"max_drop": float("nan")}, UsageError, "a number of points"),
+    "gate of a gain": (
+        {"precision": "int8", "max_drop": -0.5},
+        UsageError,
+        "--max-drop -0.5: it is a number of points, 0 or more",
+    ),
+    "strict without a ladder": (
+        {"precision": "fp16", "max_drop": 1.0, "evaluate": "labelled", "strict": True},
+        UsageError,
+        "nothing for --strict to decide in fp16: take --int8, or leave it off",
+    ),
     "unknown interpolation": (
         {"interpolation": "lanczos"},
         UsageError,
@@ -374,14 +384,17 @@ def test_a_single_sigmoid_wants_two_names(tmp_path, place, count):
     assert ("name first what 0 means" in str(caught.value)) == (count == 1)
 
 
-@pytest.mark.parametrize("function", ["linear", "softmax"])
+@pytest.mark.parametrize("function", ["linear", "relu", "tanh", "softmax"])
 def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
     from keras import layers
 
     lines: list[str] = []
     quick(headed(tmp_path, layers.Dense(3, function)), place, report=lines.append)
-    told = [line for line in lines if "ends in 3 linear values" in line]
-    assert len(told) == (function == "linear")
+    told = [line for line in lines if f"ends in 3 {function} values" in line]
+    assert len(told) == (function != "softmax")
+    for line in told:
+        assert "Where several may be true" in line
+        assert "of a regression, read the values by session.run" in line
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -438,17 +451,6 @@ def test_a_recipe_replays_byte_for_byte(
     for name in listing(tiny_bundle):
         if (tiny_bundle / name).is_file():
             assert (bundle.path / name).read_bytes() == (tiny_bundle / name).read_bytes()
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8"])
-def test_a_recipe_is_not_taken_for_nothing(tiny_bundle, tiny_models, place, precision):
-    with pytest.raises(UsageError, match=f"nothing for --recipe to decide in {precision}"):
-        quick(
-            *(tiny_models["lite"], place / "out"),
-            precision=precision,
-            recipe=tiny_bundle / MANIFEST,
-        )
-    assert listing(place) == []
 
 
 def test_a_recipe_of_another_network_is_refused(tiny_bundle, tiny_models, place, texture_folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.preprocessing import Preprocessing
+from converters.preprocessing import NAMES, Preprocessing
 from edgenet.errors import UsageError
 from tests.converters.graphs import pixels
 
@@ -29,6 +29,16 @@ def test_what_black_and_white_become(name, black, white):
     assert chosen.name == name
     assert chosen.offset == pytest.approx([black] * 3)
     assert 255 * chosen.scale + chosen.offset == pytest.approx([white] * 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_layer_that_is_told_does_the_same(name):
+    import keras
+
+    chosen, images = Preprocessing.named(name), pixels(2).astype(np.float32)
+    found = np.asarray(eval(chosen.layer, {"keras": keras})(images))
+    assert found == pytest.approx(images * chosen.scale + chosen.offset, abs=1e-4)
+    assert ("Rescaling(1/255)" in chosen.layer) == (name == "unit")
 
 
 def test_an_unknown_name_is_told_the_known():

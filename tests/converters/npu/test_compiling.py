@@ -25,9 +25,8 @@ def made_for(target: str, model: Path, output: Path, images: Path, **more: objec
         output,
         target=target,
         calibration=images,
-        calibration_images=24,
         crop_fraction=1.0,
-        effort="fast",
+        **({} if target == "gpu" else {"calibration_images": 24, "effort": "fast"}),
         **more,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from converters.pipeline import convert
+from converters.scheme.recipe import CALIBRATED
 from edgenet.cli.main import main
 from edgenet.errors import DeviceError
 from edgenet.images import ImageFolder
@@ -57,8 +58,7 @@ def bundles(
             precision=precision,
             formats=["tflite", "onnx"],
             calibration=texture_folder,
-            calibration_images=40,
-            effort="fast",
+            **({"calibration_images": 40, "effort": "fast"} if precision in CALIBRATED else {}),
         ).path
         for family, model in tiny_models.items()
         for precision in PRECISIONS

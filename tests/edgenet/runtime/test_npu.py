@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from converters.pipeline import convert
+from converters.scheme.recipe import CALIBRATED
 from edgenet.bundle import Bundle
 from edgenet.cli.main import main
 from edgenet.errors import DeviceError
@@ -59,8 +60,7 @@ def bundles(
             target=target or None,
             precision=precision,
             calibration=texture_folder,
-            calibration_images=40,
-            effort="fast",
+            **({"calibration_images": 40, "effort": "fast"} if precision in CALIBRATED else {}),
         ).path
 
     return made

@@ -1,0 +1,80 @@
+"""What cannot be, or would change nothing, is refused before any work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from converters.pipeline import convert
+from edgenet.bundle import MANIFEST
+from edgenet.errors import UsageError
+from tests.converters.test_pipeline import listing, quick
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8"])
+def test_a_recipe_is_not_taken_for_nothing(tiny_bundle, tiny_models, tmp_path, precision):
+    with pytest.raises(UsageError, match=f"nothing for --recipe to decide in {precision}"):
+        quick(
+            *(tiny_models["lite"], tmp_path / "out"),
+            precision=precision,
+            recipe=tiny_bundle / MANIFEST,
+        )
+    assert listing(tmp_path) == []
+
+
+# What decides something in int8, by how it is given; at its default it is given too.
+DECIDING: dict[str, dict[str, Any]] = {
+    "--calibration-images": {"calibration_images": 40},
+    "--range-rule": {"range_rule": "by-role"},
+    "--rounding": {"rounding": "least-squares"},
+    "--without": {"without": ["silu"]},
+    "--effort": {"effort": "thorough"},
+}
+# What decides nothing whatever the images: of weights alone no ranges are held, and what is not in
+# 8 bits is not rewritten.
+IDLE = {
+    "fp32": tuple(DECIDING),
+    "fp16": tuple(DECIDING),
+    "bf16": tuple(DECIDING),
+    "int8": (),
+    "int8-mixed": (),
+    "w8a16": ("--without",),
+    "w8": ("--range-rule", "--without"),
+    "dynamic": ("--range-rule", "--without"),
+}
+
+
+@pytest.mark.parametrize("option", DECIDING)
+@pytest.mark.parametrize("precision", IDLE)
+def test_an_option_is_not_taken_for_nothing(tmp_path, texture_folder, precision, option):
+    idle = f"nothing for {option} to decide in {precision}: take --int8, or leave it off"
+    with pytest.raises(UsageError) as caught:
+        convert(
+            *("no such model", tmp_path / "out"),
+            precision=precision,
+            calibration=texture_folder,
+            **DECIDING[option],
+        )
+    assert (idle in str(caught.value)) == (option in IDLE[precision])
+    assert ("no such model: no such file" in str(caught.value)) == (option not in IDLE[precision])
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("option", ["--calibration-images", "--rounding", "--effort"])
+@pytest.mark.parametrize("precision", ["w8", "dynamic"])
+def test_weights_are_rounded_on_images_that_are_given(tmp_path, precision, option):
+    with pytest.raises(UsageError, match=f"{option} to decide in {precision}: add --calibration"):
+        convert("no such model", tmp_path / "out", precision=precision, **DECIDING[option])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_images_that_set_nothing_are_told(tiny_models, tmp_path, texture_folder, precision):
+    lines: list[str] = []
+    quick(
+        *(tiny_models["lite"], tmp_path / "out"),
+        precision=precision,
+        calibration=texture_folder,
+        report=lines.append,
+    )
+    assert f"{precision} needs no --calibration: take --int8 to calibrate on it" in lines
