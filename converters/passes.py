@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -28,7 +29,8 @@ from converters.graph import (
 )
 from converters.joins import taken_apart
 
-Merge = Callable[[Operator, Operator], "Operator | tuple[Operator, Operator] | None"]
+Pair = tuple[Operator, Operator]
+Merge = Callable[[Operator, Operator], "Operator | Pair | None"]
 
 
 def simplify(graph: Graph) -> Graph:
@@ -38,12 +40,11 @@ def simplify(graph: Graph) -> Graph:
         UnsupportedModelError: Vectors are joined that do not come apart again.
     """
     affines: list[Merge] = [merge_affines, fold_affine_into_producer, fold_affine_into_dense]
-    heads: list[Merge] = [average_first, flatten_first]
-    shapes: list[Merge] = [keep_pooled_dimensions, drop_reshape]
+    others: list[Merge] = [fuse_activation, fold_padding]
     # BatchNorm behind a dense layer goes into it while that is one, not a sum.
     graph = taken_apart(_merged(graph, affines))
-    graph = _merged(graph, [*affines, fuse_activation, fold_padding, *heads, *shapes])
-    return fold_input_scale(graph)
+    graph = with_dense_head(_merged(graph, [*affines, *others]))
+    return fold_input_scale(_merged(graph, [keep_pooled_dimensions, drop_reshape]))
 
 
 def _merged(graph: Graph, merges: Sequence[Merge]) -> Graph:
@@ -125,7 +126,29 @@ def fold_padding(first: Operator, second: Operator) -> Operator | None:
     return _joined(replace(second, padding=first.padding + second.padding), first, second)
 
 
-def average_first(first: Operator, second: Operator) -> tuple[Operator, Operator] | None:
+def with_dense_head(graph: Graph) -> Graph:
+    """Convolutions that make the answer are dense layers, whose answer int8 hands out in floats."""
+    for merge in (average_first, flatten_first):
+        for tensor in _answers(graph):
+            graph = merge_pairs(graph, partial(_into, tensor, merge))
+    return graph
+
+
+def _answers(graph: Graph) -> list[str]:
+    """The first output, and what is only reshaped to make it, the first of all in front."""
+    tensors = [graph.outputs[0]]
+    while isinstance(reshape := graph.producers.get(tensors[0]), Reshape):
+        tensors.insert(0, reshape.inputs[0])
+    return tensors
+
+
+def _into(
+    tensor: str, merge: Callable[[Operator, Operator], Pair | None], first: Operator, last: Operator
+) -> Pair | None:
+    return merge(first, last) if last.output == tensor else None
+
+
+def average_first(first: Operator, second: Operator) -> Pair | None:
     """The mean of what a 1x1 convolution makes is what it makes of the mean."""
     if not (isinstance(first, Convolution) and isinstance(second, GlobalAverage)):
         return None
@@ -137,7 +160,7 @@ def average_first(first: Operator, second: Operator) -> tuple[Operator, Operator
     return pooled, _as_dense(first, pooled.output, second.output)
 
 
-def flatten_first(first: Operator, second: Operator) -> tuple[Operator, Operator] | None:
+def flatten_first(first: Operator, second: Operator) -> Pair | None:
     """A convolution of the whole map at once is a dense layer."""
     if not (isinstance(first, Convolution) and isinstance(second, Reshape)):
         return None

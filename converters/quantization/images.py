@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -14,6 +14,8 @@ from converters.quantization.simulate import Image
 _ASIDE = 3
 # Where no more than one image in so many is held, as many again are only measured on.
 _PLENTY = 3
+# Bytes of images that are kept rather than read again: 128 of 580 px and fewer.
+_KEPT = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,22 @@ class Images:
     all: Callable[[], Iterator[Image]]
     count: int
     scenes: Sequence[int] | None = None
+
+    def kept(self) -> Images:
+        """The same, read once where all of them take little memory."""
+        found: list[Image] = []
+
+        def images() -> Iterator[Image]:
+            if len(found) == self.count:
+                yield from found
+                return
+            found.clear()
+            for image in self.all():
+                if image.nbytes * self.count <= _KEPT:
+                    found.append(image)
+                yield image
+
+        return replace(self, all=images)
 
     def batches(self, size: int) -> Iterator[Image]:
         """All of them, `size` at a time, the last batch perhaps smaller."""

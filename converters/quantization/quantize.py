@@ -159,7 +159,7 @@ def quantize(
     if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
-    given = images.count
+    given, images = images.count, images.kept()
     if _OUTLIERS not in method.without:
         images = without_outliers(graph, images, report)
     # Nothing is chosen by measuring the others.

@@ -149,7 +149,7 @@ def test_two_threads_that_write_one_place_both_write_whole_bundles(tmp_path: Pat
     assert first == second
 
 
-@pytest.mark.parametrize("process", [str(os.getpid()), "9" * 40])
+@pytest.mark.parametrize("process", [str(os.getpid()), "9" * 40], ids=["ours", "none"])
 def test_what_no_living_process_left_is_swept_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
 ) -> None:

@@ -27,6 +27,23 @@ def test_images_aside_set_nothing(held, count):
     assert len(aside) >= (len(few) + len(aside)) // (2 if count >= 3 * held else 3)
 
 
+@pytest.mark.parametrize(("side", "reads"), [(64, 2), (1200, 4)])
+def test_images_that_take_little_memory_are_read_once(side, reads):
+    """After a pass that is broken off, anew."""
+    read = 0
+
+    def images():
+        nonlocal read
+        read += 1
+        return (np.full((1, side, side, 3), place, np.uint8) for place in range(40))
+
+    kept = Images(images, 40).kept()
+    next(kept.all())
+    passes = [[int(image.max()) for image in kept.all()] for _ in range(3)]
+    assert passes == [list(range(40))] * 3
+    assert read == reads
+
+
 def test_where_nothing_is_measured_every_image_sets_ranges():
     images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(64)]
     split = Images(lambda: iter(images), 64).split(36, aside=False)
