@@ -171,6 +171,7 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
         if place is not None and any_precision:
             request = replace(request, precision=place.precision_for(frozen.graph))
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
+            request.require()
         _write_first_that_keeps(request, frozen, folder, report)
     return Bundle.open(request.output)
 

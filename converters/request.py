@@ -109,6 +109,10 @@ def _check(request: Request) -> None:
             f"no interpolation is called {request.interpolation!r}: take one of "
             f"{', '.join(INTERPOLATIONS)}"
         )
+    if request.skip_damaged and request.calibration is None and request.evaluate is None:
+        raise UsageError(
+            "--skip-damaged is for photos of a folder: add --calibration DIR or --evaluate DIR"
+        )
     request.method.require()
     _check_evaluation(request)
     _check_given(request)

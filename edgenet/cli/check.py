@@ -130,6 +130,9 @@ def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
     for result in document["results"]:
         for failure in result["failures"]:
             say(f"{result['format']} {result['precision']} failed: {failure}")
+    # How near fp32 must come is no option.
+    if any(result["failures"] and result["precision"] != "fp32" for result in document["results"]):
+        say("what is allowed is set by --max-drop, --min-agreement and --min-sqnr")
     for regression in document["regressions"]:
         say(f"worse than the baseline: {regression}")
     for line in unsure:

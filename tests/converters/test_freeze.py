@@ -12,9 +12,6 @@ from converters.freeze import freeze
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Affine, Convolution, Graph, Operator
 from converters.preprocessing import NAMES, Preprocessing
 from converters.reference import keras_logits
-from edgenet.errors import UnsupportedModelError
-from edgenet.models.efficientnet import efficientnet
-from edgenet.models.specs import VariantSpec
 from tests.converters.graphs import (
     float_answers,
     keras_answers,
@@ -23,23 +20,11 @@ from tests.converters.graphs import (
     softmax,
     spread_error,
 )
+from tests.converters.thin import thin
 
 # Of the spread of a logit over the images, for a random network answers all of them nearly alike.
 # float32 sums in another order measure up to 2e-4 of it here.
 TOLERANCE = 1e-3
-
-
-class _ThinSpec(VariantSpec):
-    repeats = (1, 2, 1, 0, 0, 0, 0)
-
-
-def thin(family: Any = "b", size: int = 64, **options: Any) -> Any:
-    """Four thin blocks with random weights."""
-    import keras
-
-    keras.utils.set_random_seed(3)
-    spec = _ThinSpec(f"thin-{family}", family, 0.25, 1, size, dropout=0.1, drop_connect=0.1)
-    return randomized(efficientnet(spec, **{"classes": 6, **options}))
 
 
 def application(name: str, gain: float, classes: int = 7, **options: Any) -> Any:
@@ -250,15 +235,6 @@ HEADS: dict[str, tuple[Callable[[Any], list[Any]], Callable[[Any], Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def body() -> Any:
-    """A thin network that ends in its map."""
-    import keras
-
-    model = thin()
-    return keras.Model(model.inputs, model.get_layer("top_activation").output, name="body")
-
-
 @pytest.mark.parametrize("name", HEADS)
 def test_heads(body, name):
     from keras import Model, layers
@@ -401,40 +377,6 @@ def test_a_layer_and_a_model_may_have_any_name(body, name):
     assert_frozen(Model(body.inputs, layers.Dense(3, "softmax")(x), name=name))
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_a_model_that_resizes_its_images_takes_them_in_that_size(body, nested):
-    from keras import Input, Model, Sequential, layers
-
-    inputs = Input((None, None, 3))
-    first = layers.Resizing(64, 64)
-    x = body((Sequential([first]) if nested else first)(inputs))
-    model = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
-    assert assert_frozen(model).input_shape == (1, 64, 64, 3)
-
-
-RESIZED_OTHERWISE = {
-    "interpolation": "bicubic",
-    "antialias": True,
-    "crop_to_aspect_ratio": True,
-    "pad_to_aspect_ratio": True,
-}
-
-
-@pytest.mark.parametrize("option", RESIZED_OTHERWISE)
-def test_a_model_that_resizes_otherwise_than_photos_are(body, option):
-    from keras import Input, Model, layers
-
-    def resizing(size: int | None) -> Any:
-        inputs = Input((size, size, 3))
-        first = layers.Resizing(64, 64, name="first", **{option: RESIZED_OTHERWISE[option]})
-        x = layers.GlobalAveragePooling2D()(body(first(inputs)))
-        return Model(inputs, layers.Dense(3, "softmax")(x))
-
-    with pytest.raises(UnsupportedModelError, match=f"'first' resizes with {option}=.* save keras"):
-        freeze(resizing(None))
-    assert_frozen(resizing(64))
-
-
 def test_a_model_that_ends_in_its_features_hands_them_out_under_both_names(body):
     from keras import Model, layers
 
@@ -442,14 +384,6 @@ def test_a_model_that_ends_in_its_features_hands_them_out_under_both_names(body)
     assert graph.outputs == (LOGITS, PROBABILITIES, FEATURES)
     answers = float_answers(graph, pixels(2))
     assert np.array_equal(answers[LOGITS], answers[FEATURES])
-
-
-def test_pixels_may_be_whole_numbers_until_they_are_cast(body):
-    from keras import Input, Model, layers, ops
-
-    inputs = Input((64, 64, 3), dtype="uint8")
-    x = layers.GlobalAveragePooling2D()(body(ops.cast(inputs, "float32")))
-    assert_frozen(Model(inputs, layers.Dense(3, "softmax")(x)))
 
 
 def test_a_batch():

@@ -10,17 +10,7 @@ import pytest
 from converters.freeze import freeze
 from converters.graph import LOGITS, PROBABILITIES
 from tests.converters.graphs import randomized
-from tests.converters.test_freeze import assert_frozen, assert_probabilities, thin, two_classes
-
-
-@pytest.fixture(scope="module")
-def body() -> Any:
-    """A thin network that ends in its map."""
-    import keras
-
-    model = thin()
-    return keras.Model(model.inputs, model.get_layer("top_activation").output, name="body")
-
+from tests.converters.test_freeze import assert_frozen, assert_probabilities, two_classes
 
 # By what is joined: a head on the map and one inside, and some of the operators that it becomes.
 JOINED: dict[str, tuple[Callable[[Any, Any, Any], Any], set[str]]] = {

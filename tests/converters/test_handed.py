@@ -168,7 +168,7 @@ def foreign() -> Any:
 )
 def test_a_model_that_cannot_be_converted_is_told_by_its_name(tmp_path, make, said):
     with pytest.raises(EdgenetError) as caught:
-        quick(make(), tmp_path / "out", None, precision="fp32")
+        quick(make(), tmp_path / "out", PHOTOS)
     assert said in str(caught.value)
     assert "/edgenet-" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

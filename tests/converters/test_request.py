@@ -78,3 +78,14 @@ def test_images_that_set_nothing_are_told(tiny_models, tmp_path, texture_folder,
         report=lines.append,
     )
     assert f"{precision} needs no --calibration: take --int8 to calibrate on it" in lines
+
+
+def test_nor_in_the_precision_that_a_target_chooses(tiny_models, tmp_path):
+    with pytest.raises(UsageError, match="nothing for --without to decide in w8a16"):
+        quick(tiny_models["b"], tmp_path / "out", target="qualcomm:SM8650", without=["silu"])
+    assert listing(tmp_path) == []
+
+
+def test_damaged_images_are_skipped_of_a_folder_alone(tmp_path):
+    with pytest.raises(UsageError, match=r"^--skip-damaged is for photos of a folder: add --cal"):
+        convert("lite0", tmp_path / "out", skip_damaged=True)
