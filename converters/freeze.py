@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from converters.graph import (
     Activation,
     Affine,
     Dense,
+    Doubles,
     GlobalPool,
     Graph,
     Operator,
@@ -182,13 +184,36 @@ def _check_preprocessing(
             "the model has no Rescaling or Normalization layer: tell how its pixels were prepared "
             f"for training with --preprocess {'|'.join(NAMES)}"
         )
-    if told is not None and own and told.name != "raw":
+    of_fractions = own and _are_of_fractions(_means(operators))
+    if told is None and of_fractions:
+        raise UsageError(
+            f"the model subtracts {_means(operators).mean():.2g} from its pixels (layer "
+            f"{first.name!r}), so that they were 0..1 in training, and photos have 0..255: add "
+            "--preprocess unit"
+        )
+    fitting = ("raw", "unit") if of_fractions else ("raw",)
+    if told is not None and own and told.name not in fitting:
         height, width = walk.shapes[INPUT][1:3]
         raise UsageError(
             f"the model prepares its pixels itself (layer {first.name!r}): leave --preprocess off; "
             "where they were prepared before that as well, convert what keras.Sequential(["
             f'keras.Input(({height}, {width}, 3)), {told.layer}, model]).save("m.keras") writes'
         )
+
+
+def _means(operators: Sequence[Operator]) -> Doubles:
+    """The pixel that the model's own preparation makes zero, (3,); infinite where none is."""
+    scale, offset = np.ones(3), np.zeros(3)
+    own = (op for op in operators if op.name != TOLD and not isinstance(op, Pad))
+    for operator in takewhile(lambda op: isinstance(op, Affine), own):
+        assert isinstance(operator, Affine)
+        scale, offset = scale * operator.scale, offset * operator.scale + operator.offset
+    return np.divide(-offset, scale, out=np.full(3, np.inf), where=scale != 0)
+
+
+def _are_of_fractions(means: Doubles) -> bool:
+    """Whether no pixel of 0..255 has such means, but one of 0..1."""
+    return bool(((means > 0) & (means <= 1)).all())
 
 
 def _head(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str, str]:

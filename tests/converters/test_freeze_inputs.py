@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from converters.freeze import freeze
-from edgenet.errors import UnsupportedModelError
+from converters.preprocessing import Preprocessing
+from edgenet.errors import UnsupportedModelError, UsageError
 from tests.converters.test_freeze import assert_frozen
 
 
@@ -51,3 +53,29 @@ def test_pixels_may_be_whole_numbers_until_they_are_cast(body):
     inputs = Input((64, 64, 3), dtype="uint8")
     x = layers.GlobalAveragePooling2D()(body(ops.cast(inputs, "float32")))
     assert_frozen(Model(inputs, layers.Dense(3, "softmax")(x)))
+
+
+# What turns pixels of 0..1 into what the layers behind take.
+OF_FRACTIONS: dict[str, Callable[[Any], list[Any]]] = {
+    "a whole network": lambda k: [k.Rescaling(255.0), k.Rescaling(1 / 127.5, -1)],
+    "a centre": lambda k: [k.Rescaling(2.0, -1)],
+    "statistics": lambda k: [k.Normalization(mean=[0.49, 0.46, 0.41], variance=[0.05] * 3)],
+}
+
+
+@pytest.mark.parametrize("name", OF_FRACTIONS)
+def test_a_model_of_pixels_up_to_one_asks_for_the_preparation_it_was_trained_with(name):
+    from keras import Input, Model, layers
+
+    inputs = x = Input((64, 64, 3))
+    for layer in OF_FRACTIONS[name](layers):
+        x = layer(x)
+    x = layers.Activation("relu")(layers.Conv2D(8, 3, strides=4)(x))
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    model = Model(inputs, x)
+    with pytest.raises(UsageError, match=r"pixels \(layer '.*'\).* 0\.\.1 .*add --preprocess unit"):
+        freeze(model)
+    assert_frozen(model, preprocess=Preprocessing.named("unit"))
+    freeze(model, preprocess=Preprocessing.named("raw"))
+    with pytest.raises(UsageError, match="leave --preprocess off"):
+        freeze(model, preprocess=Preprocessing.named("tf"))
