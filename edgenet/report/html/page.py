@@ -162,22 +162,25 @@ def machine(found: Mapping[str, Any]) -> str:
 def recipe(name: str, found: Mapping[str, Any]) -> str:
     """How a bundle was made."""
     source = ", ".join(f"{key}: {_plain(value)}" for key, value in found["source"].items())
-    calibration = found["calibration"] or {}
-    images = (
-        f"{calibration['images']} images ({calibration.get('source', 'unknown')})"
-        if "images" in calibration
-        else "none"
-    )
     rows = [
         ["model", source],
         ["precision", found["precision"]],
         ["input", f"{'×'.join(map(str, found['input_shape']))} {found['input_dtype']}"],
-        ["calibration", images],
+        ["calibration", _calibration(found["calibration"] or {})],
     ]
     parts = [f"<h3>{escape(name)}</h3>", facts(rows)]
     if found["recipe"]:
         parts.append(folded("recipe", found["recipe"]))
     return "".join([*parts, folded("tools", found["versions"])])
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    if "images" not in found:
+        return "none"
+    told = f"{found['images']} images ({found.get('source', 'unknown')})"
+    if "outliers" in found:
+        told += f"; {found['outliers']} more set nothing, as the network explodes on them"
+    return told
 
 
 def _plain(value: Any) -> str:

@@ -109,6 +109,14 @@ def test_the_source_is_told_without_a_languages_signs():
     assert "<td>variant: b0, weights: b0.h5 73e5</td>" in check_page(document)
 
 
+def test_images_that_set_nothing_are_told():
+    document = check_document()
+    assert "128 images (folder)" in check_page(document)
+    assert "set nothing" not in check_page(document)
+    document["recipe"]["calibration"]["outliers"] = 4
+    assert "4 more set nothing, as the network explodes on them" in check_page(document)
+
+
 def test_formats_are_told_apart_without_colours():
     lines = re.findall(r'<polyline [^>]*stroke-opacity=".8"/>', bench_page())
     dashes = [re.search(r'stroke-dasharray="(.*?)"', line).group(1) for line in lines]
