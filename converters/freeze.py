@@ -188,8 +188,8 @@ def _check_preprocessing(
     if told is None and of_fractions:
         raise UsageError(
             f"the model subtracts {_means(operators).mean():.2g} from its pixels (layer "
-            f"{first.name!r}), so that they were 0..1 in training, and photos have 0..255: add "
-            "--preprocess unit"
+            f"{first.name!r}), as if they were 0..1 in training, and photos have 0..255: add "
+            "--preprocess unit, or --preprocess raw where they were 0..255"
         )
     fitting = ("raw", "unit") if of_fractions else ("raw",)
     if told is not None and own and told.name not in fitting:

@@ -131,15 +131,25 @@ def with_dense_head(graph: Graph) -> Graph:
     for merge in (average_first, flatten_first):
         for tensor in _answers(graph):
             graph = merge_pairs(graph, partial(_into, tensor, merge))
-    return graph
+    return merge_pairs(graph, merge_two_classes)
 
 
 def _answers(graph: Graph) -> list[str]:
-    """The first output, and what is only reshaped to make it, the first of all in front."""
+    """The first output, and what is reshaped or doubled to make it, the first of all in front."""
     tensors = [graph.outputs[0]]
-    while isinstance(reshape := graph.producers.get(tensors[0]), Reshape):
-        tensors.insert(0, reshape.inputs[0])
+    while _hands_on(operator := graph.producers.get(tensors[0])):
+        assert operator is not None
+        tensors.insert(0, operator.inputs[0])
     return tensors
+
+
+def _hands_on(operator: Operator | None) -> bool:
+    return isinstance(operator, Reshape) or _is_of_one_value(operator)
+
+
+def _is_of_one_value(operator: Operator | None) -> bool:
+    """Whether it makes two classes of what was one sigmoid's logit."""
+    return isinstance(operator, Dense) and operator.weights.shape[0] == 1
 
 
 def _into(
@@ -171,6 +181,18 @@ def flatten_first(first: Operator, second: Operator) -> Pair | None:
         second.name, first.inputs, f"{second.output}/vector", (first.weights.size // channels,)
     )
     return flat, _as_dense(first, flat.output, second.output)
+
+
+def merge_two_classes(first: Operator, second: Operator) -> Operator | None:
+    """Two classes that are made of one value are made of what makes that."""
+    if not (isinstance(first, Dense) and isinstance(second, Dense) and _is_of_one_value(second)):
+        return None
+    if first.function != "linear":
+        return None
+    weights = first.weights @ second.weights
+    bias = first.bias @ second.weights + second.bias
+    merged = replace(first, weights=weights, bias=bias, function=second.function)
+    return _joined(merged, first, second)
 
 
 def _covers(convolution: Convolution, height: int, width: int) -> bool:

@@ -80,8 +80,9 @@ def convert(
             has a compiler, compiled for.
         calibration: What sets the ranges: a folder of images; N×H×W×3 uint8; or an iterable of
             H×W×3 uint8 arrays or PIL images of any size, RGB as they are before any normalization
-            and prepared as photos are. So many are read as calibrate and verify: evenly spaced or,
-            of an iterator, the first. None takes crops of scikit-image's photographs.
+            and prepared as photos are. So many are read as calibrate and verify, evenly spaced or,
+            of an iterator, the first; meanwhile they lie uncompressed in the temporary folder. None
+            takes crops of scikit-image's photographs.
         calibration_images: How many of them; None takes 128, or 27 where the effort is "fast".
         skip_damaged: Leave damaged images out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.
@@ -126,7 +127,8 @@ def convert(
         "--recipe": recipe,
         "--strict": strict,
     }
-    most = calibration_images or max(each.images for each in EFFORTS.values())
+    looked_at = EFFORTS.get(effort or DEFAULT_EFFORT, EFFORTS[DEFAULT_EFFORT]).images
+    most = calibration_images or looked_at
     with as_files(model, calibration, max(most, 0) + VERIFIED) as (source, images):
         request = Request(
             model=source,

@@ -36,8 +36,8 @@ _DECIDED: Mapping[str, tuple[str, ...]] = {
 class Request:
     """What `convert` is asked for; the fields are `convert`'s arguments.
 
-    `given` are those options that not every precision has a use for, where they do not stand at
-    their defaults.
+    `given` are those options that not every precision has a use for and that the caller gave, be
+    it their default.
     """
 
     model: str | os.PathLike[str]

@@ -177,7 +177,7 @@ def folder_sets(
     whole = ImageFolder.open(folder)
     chosen, rest = _chosen(whole, spec, count, skip)
     if needs_content:
-        _require_content(chosen)
+        _require_content(chosen, str(folder))
     rest = rest.sample(VERIFIED)
     if skip is not None:
         rest = _sound(rest, spec, skip)
@@ -229,9 +229,9 @@ def _sound(folder: ImageFolder, spec: InputSpec, skip: Skip) -> ImageFolder:
     return folder.only(())
 
 
-def _require_content(folder: ImageFolder) -> None:
+def _require_content(folder: ImageFolder, name: str) -> None:
     if all(np.ptp(np.asarray(_decoded(path))) == 0 for path in folder.paths):
-        raise UsageError(f"every image in {folder.root} is blank: int8 is calibrated on photos")
+        raise UsageError(f"every image in {name} is blank: int8 is calibrated on photos")
 
 
 def _decoded(path: Path) -> PillowImage:

@@ -335,8 +335,16 @@ class Bundle:
                 return artifact
         raise UsageError(f"{self.path} holds no {format} file; it has {', '.join(self.formats)}")
 
-    def holds(self, artifact: Artifact) -> bool:
-        """Whether the folder has an artifact's files, whatever is in them."""
+    @property
+    def at_hand(self) -> tuple[Artifact, ...]:
+        """The artifacts whose files the folder has: a device may have those of one engine alone.
+
+        All of them where it has none, so that one is named as missing.
+        """
+        every = self.manifest.artifacts
+        return tuple(artifact for artifact in every if self._has(artifact)) or every
+
+    def _has(self, artifact: Artifact) -> bool:
         return all((self.path / file.path).is_file() for file in artifact.files)
 
     def vouched(self, record: FileRecord) -> Path:

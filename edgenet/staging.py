@@ -39,11 +39,12 @@ def writing(target: Path) -> Iterator[Path]:
     """
     # Of a link, the folder behind it is replaced.
     target = target.resolve()
-    _refuse_foreign(target)
-    made = [parent for parent in target.parents if not parent.exists()]
+    made: list[Path] = []
     staging = target.parent / f".{target.name}.partial-{os.getpid()}-{next(_numbers)}"
     try:
         with _moving:
+            _refuse_foreign(target)
+            made = [parent for parent in target.parents if not parent.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
             _mend(target)
             _live.add(staging)

@@ -43,7 +43,9 @@ def main(photo: str, folder: Path, size: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photo")
     parser.add_argument("folder", type=Path)
     parser.add_argument("size", type=int, nargs="?", default=224)

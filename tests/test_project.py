@@ -84,7 +84,7 @@ def test_make_refuses_a_python_that_cannot_convert(
     command = ["make", "--directory", ROOT, "demo", f"PYTHON={python}", f"VENV={tmp_path}/venv"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == told
+    assert told in done.stderr.splitlines()
 
 
 def test_the_lock_pins_all_that_pyproject_asks_for() -> None:

@@ -65,7 +65,7 @@ class OnnxNetwork(Network):
         outputs = {output.name: _dims(output) for output in self._model.graph.output}
         self.answer, self.classes = self._answering(
             {
-                name: (self._wiring.makers.get(name), dims[1])
+                name: (self._wiring.makers.get(name), dims[1] or shapes.get(name, dims)[-1])
                 for name, dims in outputs.items()
                 if len(dims) == 2
             }

@@ -78,8 +78,9 @@ def _require_plain(resizing: Any) -> None:
     if told:
         raise UnsupportedModelError(
             f"layer {resizing.name!r} resizes with {told}, which photos would not be: save "
-            f"keras.Model(model.get_layer({resizing.name!r}).output, model.output), and say by "
-            "--interpolation and --crop-fraction how edgenet is to resize them"
+            f"keras.Model(x, model(x)), where x = keras.Input(({resizing.height}, "
+            f"{resizing.width}, 3)), and say by --interpolation and --crop-fraction how edgenet is "
+            "to resize them"
         )
 
 

@@ -32,17 +32,20 @@ class Images:
 
     def kept(self) -> Images:
         """The same, read once where all of them take little memory."""
-        found: list[Image] = []
+        kept: list[Image] | None = None
 
         def images() -> Iterator[Image]:
-            if len(found) == self.count:
-                yield from found
+            nonlocal kept
+            if kept is not None:
+                yield from kept
                 return
-            found.clear()
+            read: list[Image] = []
             for image in self.all():
                 if image.nbytes * self.count <= _KEPT:
-                    found.append(image)
+                    read.append(image)
                 yield image
+            if len(read) == self.count:
+                kept = read
 
         return replace(self, all=images)
 

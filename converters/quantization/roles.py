@@ -66,12 +66,16 @@ def role_of(graph: Graph, tensor: str) -> Role:
 
 
 def _gives_maxima(graph: Graph, tensor: str) -> bool:
-    """Whether the largest values of a map become features, as they are, activated or gated."""
-    return any(
-        isinstance(reader, GlobalMaximum)
-        or (not isinstance(reader, Linear | GlobalPool) and _gives_maxima(graph, reader.output))
-        for reader in graph.consumers[tensor]
-    )
+    """Whether the largest values of a map become features, with no weights or mean between."""
+    seen, left = {tensor}, [tensor]
+    while left:
+        for reader in graph.consumers[left.pop()]:
+            if isinstance(reader, GlobalMaximum):
+                return True
+            if not isinstance(reader, Linear | GlobalPool) and reader.output not in seen:
+                seen.add(reader.output)
+                left.append(reader.output)
+    return False
 
 
 def _rectifies(operator: Operator) -> bool:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from edgenet.measure.parity import Parity
     from edgenet.runtime import Session, SessionInfo
 
+# How the failures of limits begin that options set.
+_SETTABLE = ("the top-1 drop", "the agreement", "the SQNR")
+
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
 EXAMPLES = """\
   edgenet check lite0-int8
@@ -74,16 +77,16 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="of top-1; needs labels (default: 1.0 where there are any; none where --baseline has "
-        "the file's)",
+        help="of top-1; needs labels (default: 1.0 where there are any; none where --baseline's "
+        "file loses more)",
     )
     limits.add_argument(
         "--min-agreement",
         type=float,
         metavar="A",
         help="share 0..1 of equal top-1 (default: fp32 0.999, fp16 0.99, bf16, w8a16, w8 and "
-        "dynamic 0.97, else 0.95; on crops: 0.999, 0.97, 0.92, 0.85; none with --max-drop, nor for "
-        "a file that --baseline has)",
+        "dynamic 0.97, else 0.95; on crops: 0.999, 0.97, 0.92, 0.85; none with --max-drop, nor "
+        "where --baseline's file keeps less)",
     )
     limits.add_argument(
         "--min-sqnr", type=float, metavar="DB", help="over the logits (default: none)"
@@ -130,15 +133,20 @@ def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
     for result in document["results"]:
         for failure in result["failures"]:
             say(f"{result['format']} {result['precision']} failed: {failure}")
-    # How near fp32 must come is no option.
-    if any(result["failures"] and result["precision"] != "fp32" for result in document["results"]):
-        say("what is allowed is set by --max-drop, --min-agreement and --min-sqnr")
+    if any(map(_settable, document["results"])):
+        told = "" if document["labels"] is None else "--max-drop, "
+        say(f"what is allowed is set by {told}--min-agreement and --min-sqnr")
     for regression in document["regressions"]:
         say(f"worse than the baseline: {regression}")
     for line in unsure:
         say(f"perhaps worse than the baseline, too few images to tell: {line}")
     if document["baseline"]:
         say(document["baseline"]["rule"])
+
+
+def _settable(result: Mapping[str, Any]) -> bool:
+    """Whether a file misses a limit that an option sets."""
+    return any(failure.startswith(_SETTABLE) for failure in result["failures"])
 
 
 def _baseline(path: str | None) -> Mapping[str, Any] | None:
@@ -237,10 +245,11 @@ def _compare(
 def _limits(
     args: argparse.Namespace, info: SessionInfo, baseline: Mapping[str, Any] | None
 ) -> Limits:
-    from edgenet.measure.baseline import measures
+    from edgenet.measure.baseline import missed
     from edgenet.measure.limits import Limits
     from edgenet.measure.parity import default_limits
 
     asked = Limits(args.max_drop, args.min_agreement, args.min_sqnr)
-    held = measures(baseline, info.format, info.device_used) if baseline else ()
-    return default_limits(info, crops=args.evaluate is None).given(asked, held)
+    defaults = default_limits(info, crops=args.evaluate is None)
+    before = missed(baseline, info.format, info.device_used, defaults) if baseline else ()
+    return defaults.given(asked, before)

@@ -14,6 +14,7 @@ import numpy as np
 from edgenet.errors import UsageError
 from edgenet.measure import paired
 from edgenet.measure.accuracy import Bools
+from edgenet.measure.limits import Limits
 from edgenet.measure.paired import CEILING_DB, Evidence
 
 SHARE = 0.005
@@ -122,15 +123,21 @@ def read(path: str) -> Document:
     return document
 
 
-def measures(baseline: Document, format: str, device_used: str) -> frozenset[str]:
-    """What the baseline has of a file, and so bounds, of `Change.measure`; none, if it is new."""
-    return frozenset(
-        measure
-        for result in baseline["results"]
-        if _key(result) == (format, device_used)
-        for measure in _NAMES
-        if _figure(result, measure) is not None
-    )
+def missed(baseline: Document, format: str, device_used: str, limits: Limits) -> frozenset[str]:
+    """Which of these limits the baseline's own file misses, of `Change.measure`.
+
+    None, if the file is new.
+    """
+    found = set[str]()
+    for result in baseline["results"]:
+        if _key(result) != (format, device_used):
+            continue
+        drop, agreement = result["drop_points"], result["agreement"]
+        if limits.max_drop is not None and drop is not None and drop > limits.max_drop:
+            found.add("top1")
+        if limits.min_agreement is not None and agreement < limits.min_agreement:
+            found.add("agreement")
+    return frozenset(found)
 
 
 def compare(

@@ -109,23 +109,22 @@ class Limits:
         """
         return cls(min_sqnr=_KEPT[computed(precision, device)].of_cpu)
 
-    def given(self, asked: Limits, held: Collection[str] = ()) -> Limits:
+    def given(self, asked: Limits, missed: Collection[str] = ()) -> Limits:
         """What holds of these limits, as defaults, beside those that the user sets.
 
         A default agreement stands in for what is not known: how much worse the answers got. Of
         those that changed, some were wrong before, and a file may change one in twenty and lose
-        nothing. Where the user bounds the drop, or an earlier run bounds the agreement itself, it
-        would overrule them by chance, and does not hold; nor does the default drop where an earlier
-        run has its top-1.
+        nothing. Where the user bounds the drop it would overrule that by chance, and does not hold;
+        nor does a default that an earlier run, which was good enough to compare with, missed.
 
         Args:
             asked: The user's own; each holds.
-            held: What an earlier run bounds, of `baseline.Change.measure`.
+            missed: What the earlier run missed, of `baseline.Change.measure`.
         """
-        bounded = asked.max_drop is not None or "agreement" in held
+        bounded = asked.max_drop is not None or "agreement" in missed
         defaults = replace(
             self,
-            max_drop=None if "top1" in held else self.max_drop,
+            max_drop=None if "top1" in missed else self.max_drop,
             min_agreement=None if bounded else self.min_agreement,
         )
         own = {name: value for name, value in asdict(asked).items() if value is not None}

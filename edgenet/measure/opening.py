@@ -35,8 +35,8 @@ def open_formats(
         formats: Those asked for; None takes all whose engine is installed and reaches the device.
         device: As for `edgenet.load`.
         threads: As for `edgenet.load`.
-        on_missing: Told of a format that is left out because its engine is not installed, or does
-            not reach the device, or because it does not run with that batch.
+        on_missing: Told of a format that is left out because its files were left behind, its engine
+            is not installed or does not reach the device, or it does not run with that batch.
         reach: As for `edgenet.load`: which delegate, and whether the CPU may help.
         batch: As for `edgenet.load`.
 
@@ -48,7 +48,11 @@ def open_formats(
     """
     sessions: list[Session] = []
     lacking: list[EdgenetError] = []
-    for format in dict.fromkeys(formats or bundle.formats):
+    at_hand = tuple(artifact.format for artifact in bundle.at_hand)
+    for format in bundle.formats:
+        if not formats and format not in at_hand and on_missing:
+            on_missing(f"{format} is left out: its files are not here")
+    for format in dict.fromkeys(formats or at_hand):
         try:
             session = load_artifact(
                 bundle, bundle.artifact(format), device, threads, reach=reach, batch=batch
@@ -118,7 +122,7 @@ def _another_reference() -> str:
     if format is None:
         return ""
     made = f"edgenet convert MODEL --precision fp32 --to {format}"
-    return f", or --reference BUNDLE with the bundle of {made}"
+    return f", or name with --reference BUNDLE what this makes: {made}"
 
 
 def reference_giver(bundle: Bundle, other: str | None = None) -> Bundle:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from edgenet.errors import UsageError
+
+# Of a folder that takes no new files.
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def require_writable(path: str | None, option: str) -> None:
@@ -31,7 +37,8 @@ def require_writable(path: str | None, option: str) -> None:
 def write_text(path: str, text: str, option: str) -> None:
     """Writes a report, whole or not at all: what was there before stays until it is written.
 
-    A pipe or a device gets it directly, and so does a file whose folder takes no new ones.
+    A pipe or a device gets it directly, and so does a file in whose place no other can be put: its
+    folder takes no new ones, or it is a mount point.
 
     Args:
         path: Where to.
@@ -56,20 +63,24 @@ def _put(path: str, data: bytes) -> None:
         return
     if target.exists():
         _try(str(target))
-    beside = target.with_name(f".edgenet-report-{os.getpid()}")
+    beside = target.with_name(f".edgenet-report-{secrets.token_hex(8)}")
     try:
-        # What a killed process left, maybe, in a folder of several users.
-        beside.unlink(missing_ok=True)
         file = beside.open("xb")
-    except PermissionError:
+    except OSError as error:
+        if error.errno not in _CLOSED:
+            raise
         target.write_bytes(data)
         return
     try:
         with file:
             file.write(data)
         if target.exists():
-            shutil.copymode(target, beside)
-        beside.replace(target)
+            with suppress(OSError):
+                shutil.copymode(target, beside)
+        try:
+            beside.replace(target)
+        except OSError:
+            target.write_bytes(data)
     finally:
         beside.unlink(missing_ok=True)
 

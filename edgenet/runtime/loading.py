@@ -89,7 +89,8 @@ def load(
         EdgenetError: The engine refuses the file.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    candidates = _candidates(opened, format, reference)
+    named = engine is not None or delegate is not None
+    candidates = _candidates(opened, format, reference, named)
     reach = Reach(delegate, delegate_options or {}, allow_fallback)
     return _open(opened, candidates, _Place(device, threads, reach, batch), engine)
 
@@ -107,23 +108,21 @@ def load_artifact(
     return _open(bundle, (artifact,), _Place(device, threads, reach or Reach(), batch))
 
 
-def _candidates(bundle: Bundle, format: str | None, reference: bool) -> tuple[Artifact, ...]:
+def _candidates(
+    bundle: Bundle, format: str | None, reference: bool, named: bool
+) -> tuple[Artifact, ...]:
+    """What may be opened; where an engine or a delegate is `named`, that decides among all."""
     if format is not None and format not in FORMATS:
         raise UsageError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
     if not reference:
-        return _files_at_hand(bundle) if format is None else (bundle.artifact(format),)
+        every = bundle.manifest.artifacts if named else bundle.at_hand
+        return every if format is None else (bundle.artifact(format),)
     found = bundle.manifest.reference
     if found is None:
         raise BundleError(f"{bundle.path} has no fp32 reference: name a bundle that has one")
     if format not in (None, found.format):
         raise UsageError(f"the reference of {bundle.path} is a {found.format} file, not {format}")
     return (found,)
-
-
-def _files_at_hand(bundle: Bundle) -> tuple[Artifact, ...]:
-    """A device may have been given the files of its own engine alone."""
-    every = bundle.manifest.artifacts
-    return tuple(artifact for artifact in every if bundle.holds(artifact)) or every
 
 
 def _open(

@@ -135,6 +135,7 @@ def test_what_is_no_photos_is_told_with_the_way_out(tiny_models, tmp_path, image
         quick(tiny_models["lite"], tmp_path / "out", images)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "/edgenet-" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -33,6 +33,7 @@ MERGES = [
     passes.fold_padding,
     passes.average_first,
     passes.flatten_first,
+    passes.merge_two_classes,
     passes.keep_pooled_dimensions,
     passes.drop_reshape,
 ]
@@ -155,6 +156,19 @@ HEADS = {
         ["Reshape", "Dense"],
     ),
 }
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_one_sigmoid_of_a_convolution_is_two_classes_of_the_map(flat):
+    chain = a_map()
+    if flat:
+        chain.pool(keep=True).convolution(1).reshape(1)
+    else:
+        chain.convolution(1).pool()
+    graph = chain.dense(2).graph()
+    simple = passes.simplify(graph)
+    assert kinds(simple)[2:] == ["Activation", "GlobalAverage", "Dense", "Activation"]
+    assert_same_function(graph, simple)
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -14,6 +14,7 @@ from converters.ladder import noise_allowed
 from converters.pipeline import convert
 from converters.quantization.search import decibels
 from converters.scheme.recipe import Recipe
+from converters.verify import PrecisionError
 from edgenet.bundle import FORMATS, MANIFEST, Bundle
 from edgenet.errors import AccuracyError, DeviceError, UsageError
 from edgenet.runtime import load
@@ -208,19 +209,23 @@ def test_strictly_it_is_int8_or_nothing(tiny_models, texture_folder, tmp_path):
 def test_with_labels_every_rung_is_judged_and_the_last_failure_leaves_nothing(
     tiny_models, texture_folder, tmp_path, monkeypatch
 ):
-    """By a drop that no file keeps, and no user may ask for."""
-    monkeypatch.setattr("converters.request._check_evaluation", lambda request: None)
+    """As if each lost more than is allowed: no labels do that to fp16."""
+
+    def judge(*_: object) -> None:
+        raise PrecisionError("it drops 1 point")
+
+    monkeypatch.setattr("converters.writing.judge", judge)
     lines: list[str] = []
     with pytest.raises(AccuracyError, match="nothing was written"):
         quick(
             *(tiny_models["b"], tmp_path / "bundle", "int8", texture_folder),
             formats=("onnx",),
             evaluate=texture_folder,
-            max_drop=-100,
+            max_drop=0.1,
             report=lines.append,
         )
     (place,) = (place for place, line in enumerate(lines) if line.startswith("trying "))
     assert lines[place] == "trying fp16"
-    assert lines[place - 1].startswith("w8 keeps ")
+    assert lines[place - 1] == "it drops 1 point"
     assert "lowering to onnx w8 and verifying" in lines
     assert list(tmp_path.iterdir()) == []

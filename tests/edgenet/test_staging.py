@@ -149,6 +149,16 @@ def test_two_threads_that_write_one_place_both_write_whole_bundles(tmp_path: Pat
     assert first == second
 
 
+def test_threads_that_begin_while_others_end_find_a_bundle(tmp_path: Path) -> None:
+    def often(_: int) -> None:
+        for _ in range(50):
+            write(tmp_path / "bundle", CONTENT)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(often, range(4)))
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 @pytest.mark.parametrize("process", [str(os.getpid()), "9" * 40], ids=["ours", "none"])
 def test_what_no_living_process_left_is_swept_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str

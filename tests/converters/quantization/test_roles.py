@@ -92,3 +92,13 @@ def test_what_maxima_are_taken_of_is_not_clipped():
         *(Role.VECTOR, Role.VECTOR),
         *(Role.VECTOR, Role.VECTOR),
     ]
+
+
+def test_maxima_are_looked_for_in_networks_of_many_ways():
+    """Each residual attention doubles the ways from the first map to the last."""
+    chain = Chain(4, 4).normalize().convolution(2, (3, 3))
+    first = chain.last
+    for _ in range(40):
+        source = chain.last
+        chain.gate().plus(source)
+    assert role_of(chain.head(), first) is Role.LINEAR

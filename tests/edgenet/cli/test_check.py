@@ -132,7 +132,7 @@ def test_a_spoiled_file_fails_the_gate_and_the_others_pass(capsys, spoiled, phot
     failed = next(r for r in document["results"] if not r["passed"])
     lines = [line for line in err.splitlines() if "failed" in line]
     assert lines == [f"edgenet: openvino fp32 failed: {failure}" for failure in failed["failures"]]
-    assert "what is allowed" not in err
+    assert "edgenet: what is allowed is set by --min-agreement and --min-sqnr\n" in err
     assert "the largest error of a logit is" in err
 
 
@@ -153,7 +153,7 @@ def test_a_stricter_limit_closes_the_gate(capsys, tiny_bundle, photos):
     unequal = [r for r in document["results"] if r["sqnr_db"] is not None]
     assert code == (3 if unequal else 0)
     assert err.count("the SQNR is") == len(unequal)
-    assert err.count("what is allowed is set by --max-drop") == bool(unequal)
+    assert err.count("what is allowed is set by") == bool(unequal)
 
 
 def test_the_default_agreement_yields_to_a_drop_or_a_baseline_and_not_to_itself(
@@ -175,6 +175,20 @@ def test_the_default_agreement_yields_to_a_drop_or_a_baseline_and_not_to_itself(
         code, found = check_json(capsys, *asked, *bound, "--min-agreement", 0.95)
         assert code == 3
         assert [len(result["failures"]) for result in found["results"]] == [1, 1, 1]
+
+
+def test_a_default_that_the_baseline_kept_holds(capsys, tiny_bundle, labelled, tmp_path):
+    """On few images the baseline cannot tell a loss from chance, and says so."""
+    asked = [tiny_bundle, "--evaluate", labelled]
+    _, document = check_json(capsys, *asked)
+    for result in document["results"]:
+        result["agreement"] = 1.0
+    (tmp_path / "check.json").write_text(json.dumps(document))
+    code, found = check_json(capsys, *asked, "--baseline", tmp_path / "check.json")
+    assert code == 3
+    for result in found["results"]:
+        (failure,) = result["failures"]
+        assert failure.endswith("less than the 0.9500 required")
 
 
 def test_a_file_that_the_baseline_lacks_is_held_to_the_default(
@@ -387,7 +401,7 @@ def test_names_that_are_no_text_are_shown_with_escapes(
         (["--skip-damaged"], 2, "--skip-damaged is for the images of --evaluate DIR"),
         (["--max-drop", "0.5"], 2, "crops of scikit-image's photographs have none"),
         (["--evaluate", "{photos}", "--max-drop", "0.5"], 2, "--max-drop needs labels"),
-        (["--evaluate", "{photos}", "--threads", "10000"], 2, "ask for 1 to 64"),
+        (["--evaluate", "{photos}", "--threads", "10000"], 2, "ask for 1 to "),
         (["--evaluate", "{photos}", "--baseline", "{tmp}/none"], 2, "cannot read the baseline"),
         (["--evaluate", "{photos}", "--baseline", "{photos}/00.png"], 2, "--json"),
         (["--evaluate", "{photos}", "--html", "{tmp}"], 2, "--html"),

@@ -11,6 +11,7 @@ import pytest
 from edgenet.errors import UsageError
 from edgenet.measure import baseline
 from edgenet.measure.check import judge
+from edgenet.measure.limits import Limits
 from tests.documents import answer, check_document, counted
 
 
@@ -48,12 +49,21 @@ def test_a_run_is_as_good_as_itself():
     assert [change.measure for change in same.changes] == ["top1", "agreement", "sqnr_db"] * 2
 
 
-def test_a_baseline_bounds_what_it_has_of_a_file():
-    document = check_document()
-    document["results"][1]["top1"] = None
-    assert baseline.measures(document, "tflite", "cpu") == {"top1", "agreement", "sqnr_db"}
-    assert baseline.measures(document, "onnx", "cpu") == {"agreement", "sqnr_db"}
-    assert baseline.measures(document, "tflite", "gpu") == set()
+@pytest.mark.parametrize(
+    ("drop", "agreement", "missed"),
+    [
+        (1.0, 0.95, set()),
+        (1.1, 0.95, {"top1"}),
+        (None, 0.9, {"agreement"}),
+        (2.0, 0.9, {"top1", "agreement"}),
+    ],
+)
+def test_limits_that_the_baseline_misses_are_known(drop, agreement, missed):
+    document, limits = check_document(), Limits(max_drop=1.0, min_agreement=0.95)
+    document["results"][0] |= {"drop_points": drop, "agreement": agreement}
+    assert baseline.missed(document, "tflite", "cpu", limits) == missed
+    assert baseline.missed(document, "tflite", "cpu", Limits()) == set()
+    assert baseline.missed(document, "tflite", "gpu", limits) == set()
 
 
 def test_a_loss_that_is_no_chance_is_told_with_its_images():

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from edgenet.bundle import Bundle
-from edgenet.errors import DeviceError, MissingExtraError, UsageError
+from edgenet.errors import BundleError, DeviceError, MissingExtraError, UsageError
 from edgenet.measure.candidates import Request, open_all
 from edgenet.measure.opening import open_formats, open_reference
 from edgenet.runtime import probing
@@ -175,7 +175,7 @@ def test_a_reference_that_no_engine_runs_names_one_for_the_engine_that_is_here(s
         open_reference(stack, Bundle.open(tiny_bundle))
     assert str(caught.value) == (
         f"running the fp32 reference of {tiny_bundle} needs a package that is not here: "
-        "pip install 'edgenet[tflite]', or --reference BUNDLE with the bundle of "
+        "pip install 'edgenet[tflite]', or name with --reference BUNDLE what this makes: "
         "edgenet convert MODEL --precision fp32 --to onnx"
     )
 
@@ -186,3 +186,17 @@ def test_an_fp32_bundle_for_the_engine_that_is_here_gives_the_reference(
 ):
     session = open_reference(stack, Bundle.open(tiny_bundle), str(tiny_float_bundle))
     assert (session.info.engine, session.info.precision) == ("onnxruntime", "fp32")
+
+
+def test_files_that_were_left_behind_are_told_of(stack, tiny_bundle, tmp_path):
+    copy = shutil.copytree(tiny_bundle, tmp_path / "copy")
+    (copy / "model.tflite").unlink()
+    (copy / "model.bin").unlink()
+    told: list[str] = []
+    (session,) = open_formats(stack, Bundle.open(copy), None, on_missing=told.append)
+    assert session.info.format == "onnx"
+    assert told == [
+        f"{name} is left out: its files are not here" for name in ("tflite", "openvino")
+    ]
+    with pytest.raises(BundleError, match=r"model\.tflite cannot be read"):
+        open_formats(stack, Bundle.open(copy), ("tflite",))

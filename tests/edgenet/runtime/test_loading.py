@@ -43,6 +43,8 @@ def test_files_that_were_left_behind_are_passed_over(copy: Path) -> None:
         assert session.info.format == "onnx"
     with pytest.raises(BundleError, match=r"model\.bin cannot be read"):
         load(copy, "openvino")
+    with pytest.raises(BundleError, match=r"model\.tflite cannot be read"):
+        load(copy, engine="litert")
     (copy / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"model\.tflite cannot be read"):
         load(copy)
