@@ -154,8 +154,8 @@ def _measured(result: parity.Result) -> dict[str, Any]:
         "format": result.info.format,
         "top1": found.top1,
         "drop_points": found.drop_points,
-        "drop_interval": list(found.drop.interval) if found.drop else None,
-        "mcnemar_p": found.drop.mcnemar_p if found.drop else None,
+        "drop_interval": found.drop_interval,
+        "mcnemar_p": found.mcnemar_p,
         "agreement": found.agreement,
         "sqnr_db": found.sqnr_db,
     }

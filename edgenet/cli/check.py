@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from edgenet.measure.parity import Parity
     from edgenet.runtime import Session, SessionInfo
 
-# How the failures of limits begin that options set.
-_SETTABLE = ("the top-1 drop", "the agreement", "the SQNR")
-
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
 EXAMPLES = """\
   edgenet check lite0-int8
@@ -146,7 +143,9 @@ def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
 
 def _settable(result: Mapping[str, Any]) -> bool:
     """Whether a file misses a limit that an option sets."""
-    return any(failure.startswith(_SETTABLE) for failure in result["failures"])
+    from edgenet.measure.limits import SETTABLE
+
+    return any(failure.startswith(SETTABLE) for failure in result["failures"])
 
 
 def _baseline(path: str | None) -> Mapping[str, Any] | None:

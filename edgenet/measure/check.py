@@ -94,7 +94,6 @@ def _entry(
     result: Result, images: Images, bundle: Bundle, labels: Sequence[str] | None
 ) -> Document:
     info, fidelity = result.info, result.fidelity
-    drop = fidelity.drop
     return {
         "format": info.format,
         "precision": info.precision,
@@ -110,8 +109,8 @@ def _entry(
         "top1": fidelity.top1,
         "top5": fidelity.top5,
         "drop_points": fidelity.drop_points,
-        "drop_interval": list(drop.interval) if drop else None,
-        "mcnemar_p": drop.mcnemar_p if drop else None,
+        "drop_interval": fidelity.drop_interval,
+        "mcnemar_p": fidelity.mcnemar_p,
         "agreement": fidelity.agreement,
         "sqnr_db": fidelity.sqnr_db,
         "max_error": fidelity.max_error,

@@ -73,3 +73,13 @@ class Fidelity:
     def drop_points(self) -> float | None:
         """The reference's top-1 minus ours in points, or None without labels."""
         return self.drop.points if self.drop else None
+
+    @property
+    def drop_interval(self) -> list[float] | None:
+        """The 95 % interval of the drop, in points, low and high."""
+        return None if self.drop is None else list(self.drop.interval)
+
+    @property
+    def mcnemar_p(self) -> float | None:
+        """The p-value of the drop."""
+        return None if self.drop is None else self.drop.mcnemar_p

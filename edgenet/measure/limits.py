@@ -7,6 +7,10 @@ from dataclasses import asdict, dataclass, replace
 
 from edgenet.measure.fidelity import Fidelity
 
+_DROP, _AGREEMENT, _SQNR = "the top-1 drop", "the agreement", "the SQNR"
+SETTABLE = (_DROP, _AGREEMENT, _SQNR)
+"""How the failures of limits begin that a user sets."""
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -133,9 +137,9 @@ class Limits:
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""
         checks = (
-            _over("the top-1 drop", fidelity.drop_points, self.max_drop, "{:.2f} points"),
-            _under("the agreement", fidelity.agreement, self.min_agreement, "{:.4f}"),
-            _under("the SQNR", fidelity.sqnr_db, self.min_sqnr, "{:.1f} dB"),
+            _over(_DROP, fidelity.drop_points, self.max_drop, "{:.2f} points"),
+            _under(_AGREEMENT, fidelity.agreement, self.min_agreement, "{:.4f}"),
+            _under(_SQNR, fidelity.sqnr_db, self.min_sqnr, "{:.1f} dB"),
             _over("the largest error of a logit", fidelity.max_error, self.max_error, "{:.2g}"),
         )
         return tuple(check for check in checks if check)
