@@ -68,7 +68,8 @@ def freeze(
             or a weight is no finite number.
     """
     _require_float32(model)
-    walk = Walk(input_shape=_input_shape(model, input_size, batch))
+    shape = _input_shape(model, input_size, batch)
+    walk = Walk(shape, open=None in model.inputs[0].shape[1:3])
     if preprocess is not None:
         walk.emit(Affine(TOLD, (INPUT,), TOLD, preprocess.scale, preprocess.offset))
     with in_float32(model):

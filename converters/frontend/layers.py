@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.supported import SUPPORTED, origin
+from converters.frontend.supported import SUPPORTED, origin, taking
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
+    INPUT,
     Activation,
     Add,
     Affine,
@@ -293,15 +294,28 @@ def _pool(kind: type[GlobalPool], trace: Trace, layer: Any, inputs: list[str], n
 
 def _resizing(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     """Photos come in the size that a model of open size brings them to."""
-    height, width = trace.shapes[inputs[0]][1:3]
+    _, height, width, channels = trace.shapes[inputs[0]]
     if (layer.height, layer.width) == (height, width):
         return inputs[0]
     told = f"layer {name!r} ({type(layer).__name__})"
-    if trace.shapes[inputs[0]][3] != 3:
+    if (height, width, channels) != trace.shapes[INPUT][1:]:
         raise UnsupportedModelError(f"{told} is outside the family; {SUPPORTED}")
+    way = taking(layer.height, layer.width) if trace.open else _smaller(layer, height, width)
     raise UnsupportedModelError(
         f"{told} brings images of {height}×{width} to {layer.height}×{layer.width}, as edgenet "
-        f"does with photos: save keras.Model(model.get_layer({layer.name!r}).output, model.output)"
+        f"does with photos: save {way}"
+    )
+
+
+def _smaller(layer: Any, height: int, width: int) -> str:
+    """What makes a model that takes images of the size that a layer of it brings them to.
+
+    Models in the model have that size too, and would take no other: only their text can be changed.
+    """
+    old, new = f"{height}, {width}, 3]", f"{layer.height}, {layer.width}, 3]"
+    return (
+        "what this makes: small = keras.models.model_from_json(model.to_json().replace("
+        f"{old!r}, {new!r})); small.set_weights(model.get_weights())"
     )
 
 

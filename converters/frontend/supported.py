@@ -18,6 +18,11 @@ INSTEAD = {
 """What can be done about layers that users often have, in words."""
 
 
+def taking(height: int, width: int) -> str:
+    """What gives a model of open size images of one, in Python."""
+    return f"keras.Model(x, model(x)), where x = keras.Input(({height}, {width}, 3))"
+
+
 def origin(operation: Any) -> Literal["layers", "ops"] | None:
     """Whether an operation's class is of Keras's own layers or operations; None of another's.
 

@@ -19,9 +19,10 @@ TOLD = "preprocess"
 
 
 class Trace:
-    """The operators so far, and the shapes of their tensors."""
+    """The operators so far, and the shapes of their tensors; whether the model's size is `open`."""
 
-    def __init__(self, input_shape: Shape) -> None:
+    def __init__(self, input_shape: Shape, open: bool = False) -> None:
+        self.open = open
         self.operators: list[Operator] = []
         self.shapes: dict[str, Shape] = {INPUT: input_shape}
         # The operators that prepare pixels, where they come first.

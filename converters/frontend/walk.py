@@ -7,7 +7,7 @@ from typing import Any
 
 from converters.frontend.layers import LAYERS, passes_on
 from converters.frontend.operations import OPERATIONS
-from converters.frontend.supported import INSTEAD, SUPPORTED, origin
+from converters.frontend.supported import INSTEAD, SUPPORTED, origin, taking
 from converters.frontend.trace import Trace
 from edgenet.errors import UnsupportedModelError
 
@@ -78,9 +78,8 @@ def _require_plain(resizing: Any) -> None:
     if told:
         raise UnsupportedModelError(
             f"layer {resizing.name!r} resizes with {told}, which photos would not be: save "
-            f"keras.Model(x, model(x)), where x = keras.Input(({resizing.height}, "
-            f"{resizing.width}, 3)), and say by --interpolation and --crop-fraction how edgenet is "
-            "to resize them"
+            f"{taking(resizing.height, resizing.width)}, and say by --interpolation and "
+            "--crop-fraction how edgenet is to resize them"
         )
 
 

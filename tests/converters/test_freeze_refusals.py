@@ -75,9 +75,9 @@ def test_a_layer_outside_the_family_is_named(name):
 @pytest.mark.parametrize(
     ("layer", "options", "advice"),
     [
-        ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
-        ("RandomCrop", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
-        ("CenterCrop", (16, 16), "model.get_layer('mine').output, model.output)"),
+        ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save what this"),
+        ("RandomCrop", (16, 16), "32×32 to 16×16, as edgenet does with photos: save what this"),
+        ("CenterCrop", (16, 16), "replace('32, 32, 3]', '16, 16, 3]')"),
         ("UnitNormalization", (), "save the model that ends before it"),
     ],
 )
