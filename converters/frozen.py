@@ -8,7 +8,6 @@ from math import prod
 from converters.freeze import ADDED, WITH_SIGMOID, freeze, function_of
 from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph
 from converters.quantization.images import Images
-from converters.quantization.quantize import EFFORTS
 from converters.reference import keras_logits
 from converters.report import Report
 from converters.request import Request
@@ -131,9 +130,7 @@ def _image_sets(
     request: Request, spec: InputSpec, report: Report, skip: Skip | None
 ) -> tuple[ImageSet, Images]:
     """The images to calibrate on, and the images to verify with."""
-    count = request.calibration_images
-    if count is None:
-        count = EFFORTS[request.method.effort].images
+    count = request.method.images(request.calibration_images)
     if request.calibration is None:
         if request.precision in CALIBRATED:
             report(

@@ -18,7 +18,6 @@ from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
-    EFFORTS,
     Method,
     Quantized,
     quantize,
@@ -127,9 +126,17 @@ def convert(
         "--recipe": recipe,
         "--strict": strict,
     }
-    looked_at = EFFORTS.get(effort or DEFAULT_EFFORT, EFFORTS[DEFAULT_EFFORT]).images
-    most = calibration_images or looked_at
-    with as_files(model, calibration, max(most, 0) + VERIFIED) as (source, images):
+    method = Method(
+        rule=range_rule,
+        rounding=rounding or DEFAULT_ROUNDING,
+        without=frozenset(without),
+        effort=effort or DEFAULT_EFFORT,
+        recipe=None if recipe is None else read_recipe(recipe),
+    )
+    # Before images are read: how many depends on it.
+    method.require()
+    most = max(method.images(calibration_images), 0) + VERIFIED
+    with as_files(model, calibration, most) as (source, images):
         request = Request(
             model=source,
             output=Path(output or _default_output(source, wanted, place)),
@@ -148,13 +155,7 @@ def convert(
             download=download,
             input_size=input_size,
             batch=batch,
-            method=Method(
-                rule=range_rule,
-                rounding=rounding or DEFAULT_ROUNDING,
-                without=frozenset(without),
-                effort=effort or DEFAULT_EFFORT,
-                recipe=None if recipe is None else read_recipe(recipe),
-            ),
+            method=method,
             strict=strict,
             target=place,
             head=head,

@@ -113,7 +113,6 @@ def _check(request: Request) -> None:
         raise UsageError(
             "--skip-damaged is for photos of a folder: add --calibration DIR or --evaluate DIR"
         )
-    request.method.require()
     _check_evaluation(request)
     _check_given(request)
 
