@@ -176,7 +176,9 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
             request.require()
         _write_first_that_keeps(request, frozen, folder, report)
-    return Bundle.open(request.output)
+        # Not from its place, which another process may be about to replace.
+        manifest = Bundle.open(folder).manifest
+    return Bundle(request.output, manifest)
 
 
 def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:
