@@ -58,7 +58,8 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
         bundle: The bundle.
         format: Of the int8 file; None takes the first that the bundle holds and this machine has
             the packages for.
-        reference: A bundle with a float file, or a float file itself; None takes the bundle's own.
+        reference: A bundle with a float file, of which an fp32 one's is chosen as the int8 file is,
+            or a float file itself; None takes the bundle's own.
 
     Raises:
         UsageError: The file is not int8, or there is no float file.
@@ -140,13 +141,22 @@ def _twin(
         return _opened(_format(path), path, None, preprocessing)
     giver = Bundle.open(reference) if reference is not None else bundle
     assert giver is not None
-    artifact = giver.manifest.float_model
+    artifact = _float_artifact(giver)
     if artifact is None or not (giver.path / artifact.files[0].path).exists():
         raise UsageError(
             f"{giver.path} holds no fp32 reference here: "
             "name a bundle or a float file that does with --reference"
         )
     return _opened(artifact.format, giver.model_path(artifact), None, None)
+
+
+def _float_artifact(giver: Bundle) -> Artifact | None:
+    """Of an fp32 bundle the first file that is here and that this machine has the packages for."""
+    found = giver.manifest.float_model
+    if found is None or giver.manifest.reference is not None:
+        return found
+    here = giver.at_hand
+    return next((artifact for artifact in here if not _missing(artifact.format)), here[0])
 
 
 def _format(path: Path) -> str:

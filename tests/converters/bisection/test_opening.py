@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 
 import pytest
 
+from converters.bisection.onnx import OnnxNetwork
 from converters.bisection.opening import open_bundle, open_files
 from edgenet.bundle import Bundle
 from edgenet.errors import MissingExtraError
@@ -38,15 +38,31 @@ def test_another_file_is_taken_where_the_first_lacks_a_package(
     assert (pair.format, pair.passed_over) == ("onnx", ("tflite",))
 
 
-def test_an_fp32_bundle_for_the_engine_that_is_here_is_the_twin(
-    tiny_bundle, tiny_float_bundle, without, tmp_path
+def test_of_an_fp32_bundle_the_file_for_an_engine_that_is_here_is_the_twin(
+    tiny_bundle, tiny_float_bundle, without
 ):
     without("ai_edge_litert")
-    shutil.copytree(tiny_float_bundle, tmp_path / "twin")
-    bundle = Bundle.open(tmp_path / "twin")
-    manifest = replace(bundle.manifest, artifacts=(bundle.artifact("onnx"),))
-    (bundle.path / "manifest.json").write_text(manifest.to_json())
-    assert open_bundle(Bundle.open(tiny_bundle), None, str(bundle.path)).format == "onnx"
+    pair = open_bundle(Bundle.open(tiny_bundle), None, str(tiny_float_bundle))
+    assert isinstance(pair.twin, OnnxNetwork)
+
+
+def test_of_an_fp32_bundle_a_file_that_was_left_behind_is_passed_over(
+    tiny_bundle, tiny_float_bundle, tmp_path
+):
+    twin = tmp_path / "twin"
+    shutil.copytree(tiny_float_bundle, twin)
+    (twin / "model.tflite").unlink()
+    pair = open_bundle(Bundle.open(tiny_bundle), None, str(twin))
+    assert isinstance(pair.twin, OnnxNetwork)
+
+
+def test_an_fp32_bundle_that_no_engine_here_runs_names_what_is_missing(
+    tiny_bundle, tiny_float_bundle, without
+):
+    without("ai_edge_litert", "onnx", "openvino")
+    told = r"bisecting TFLite files.*model\.tflite.*edgenet\[tflite\]"
+    with pytest.raises(MissingExtraError, match=told):
+        open_bundle(Bundle.open(tiny_bundle), "onnx", str(tiny_float_bundle))
 
 
 def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):
