@@ -173,13 +173,15 @@ def _opened(
     missing = _missing(format)
     if missing:
         purpose = f"bisecting {NAMES[format]} files ({path}, by {' and '.join(missing)})"
-        raise MissingExtraError(purpose, _extra(format, missing))
+        raise _lacking(purpose, format, missing)
     module, name = NETWORKS[format]
     network: Network = getattr(import_module(module), name)(path, twin, preprocessing)
     return network
 
 
-def _extra(format: str, missing: list[str]) -> str:
-    """The extra that brings these modules: the engine's own, or the host's for what edits files."""
+def _lacking(purpose: str, format: str, missing: list[str]) -> MissingExtraError:
+    """Names the engine's extra, and by itself what edits files: the host's extra is far larger."""
     engine = next(engine for engine in ENGINES if engine.format == format)
-    return engine.extra if missing == [engine.module.partition(".")[0]] else "convert"
+    own = engine.module.partition(".")[0]
+    wanted = [f"'edgenet[{engine.extra}]'" if name == own else name for name in missing]
+    return MissingExtraError(purpose, engine.extra, f"pip install {' '.join(wanted)}")

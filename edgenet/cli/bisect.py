@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         from converters.bisection.bisect import bisect
         from converters.bisection.search import Goal
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"bisecting ({error.name})", "all") from error
+        raise MissingExtraError.of_host("bisecting", error) from error
     from edgenet.report.progress import Progress
 
     pair = _opened(args)

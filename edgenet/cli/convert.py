@@ -177,7 +177,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
     try:
         from converters.pipeline import convert
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"converting ({error.name})", "all") from error
+        raise MissingExtraError.of_host("converting", error) from error
     return convert(
         args.model,
         args.output,
