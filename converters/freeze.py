@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from converters.frontend.float32 import in_float32
+from converters.frontend.layers import TO_PROBABILITIES
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import TOLD
 from converters.frontend.walk import Walk, layer_graph, output_names, resized_to
@@ -44,7 +45,6 @@ ADDED = "probabilities"
 """The operator that makes probabilities of a model's linear values."""
 WITH_SIGMOID = 'keras.Sequential([model, keras.layers.Activation("sigmoid")]).save("m.keras")'
 """What has a model end in a sigmoid, in Python."""
-_TO_PROBABILITIES = ("softmax", "sigmoid")
 
 
 def freeze(
@@ -225,7 +225,7 @@ def _head(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Opera
         raise UnsupportedModelError(
             f"the model ends in a tensor {shape[1:]}, not in a vector of classes; {SUPPORTED}"
         )
-    if isinstance(last, Activation) and last.function in _TO_PROBABILITIES:
+    if isinstance(last, Activation) and last.function in TO_PROBABILITIES:
         if shape[1] == 1:
             return _two_classes(walk, operators, last)
         return operators, last.inputs[0], output
@@ -250,7 +250,7 @@ def _activated_last(walk: Walk, operators: list[Operator], output: str) -> list[
     while position > 0 and isinstance(operators[position], Reshape):
         position -= 1
     activation, reshapes = operators[position], operators[position + 1 :]
-    if not (isinstance(activation, Activation) and activation.function in _TO_PROBABILITIES):
+    if not (isinstance(activation, Activation) and activation.function in TO_PROBABILITIES):
         return operators
     source = activation.inputs[0]
     moved = []

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from converters.frontend.float32 import Change, in_float32, replaced
-from converters.frontend.layers import acting, kind_of, passes_on
+from converters.frontend.layers import TO_PROBABILITIES, acting, kind_of, known, passes_on
+from converters.frontend.supported import origin
 from converters.frontend.walk import calls, layer_graph
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -20,7 +21,6 @@ from edgenet.images import Pixels
 
 # Names that TensorFlow takes in a compiled function; Keras takes any.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-_TO_PROBABILITIES = ("softmax", "sigmoid")
 # Layers and operations that leave values as they are, as the front end takes them.
 _MOVING = ("Reshape", "Flatten", "Cast")
 
@@ -96,10 +96,10 @@ def _silent(layer: Any) -> Iterator[Change]:
 
 
 def _makes_probabilities(acting: Any) -> bool:
-    """Whether a layer, an operation or a function is Keras's softmax or sigmoid."""
-    owner = acting if hasattr(acting, "__name__") else type(acting)
-    keras_own = str(owner.__module__).startswith("keras.")
-    return keras_own and kind_of(acting).lower() in _TO_PROBABILITIES
+    """Whether a layer, an operation or a function is what the front end takes for one of them."""
+    if origin(acting) is None:
+        return known(acting) in TO_PROBABILITIES
+    return kind_of(acting).lower() in TO_PROBABILITIES
 
 
 def _last_acting(model: Any) -> Any:

@@ -43,7 +43,13 @@ _FUNCTIONS: dict[str, Function] = {
     "sigmoid": "sigmoid",
     "tanh": "tanh",
     "softmax": "softmax",
+    # What tf.nn.softmax calls itself.
+    "softmax_v2": "softmax",
 }
+TO_PROBABILITIES = ("softmax", "sigmoid")
+"""The functions that a classifier ends in."""
+# Whose functions are what they are called.
+_OWNERS = ("keras.", "tensorflow.")
 # Layers that others may have as their activation, besides Activation itself.
 _ACTING = ("ELU", "LeakyReLU", "ReLU", "Softmax")
 # Of `keras.activations.leaky_relu`, where it is asked for by name.
@@ -108,8 +114,18 @@ def kind_of(activation: Any) -> str:
     return str(getattr(activation, "__name__", type(activation).__name__))
 
 
+def known(activation: Any) -> Function | None:
+    """What a function is, by its name, or None.
+
+    A user's own is no softmax or sigmoid: where a model ends in one, what it does is not verified.
+    """
+    found = _FUNCTIONS.get(kind_of(activation))
+    theirs = str(getattr(activation, "__module__", "")).startswith(_OWNERS)
+    return found if theirs or found not in TO_PROBABILITIES else None
+
+
 def _is_linear(activation: Any) -> bool:
-    return passes_on(activation) or _FUNCTIONS.get(kind_of(activation)) == "linear"
+    return passes_on(activation) or known(activation) == "linear"
 
 
 def _activated(trace: Trace, layer: Any, source: str) -> str:
@@ -117,21 +133,22 @@ def _activated(trace: Trace, layer: Any, source: str) -> str:
     found = acting(layer)
     if _is_linear(found):
         return source
-    called = found.name if origin(found) == "layers" else _FUNCTIONS.get(kind_of(found))
+    called = found.name if origin(found) == "layers" else known(found)
     return _own_activation(trace, layer, source, trace.unique(f"{layer.name}_{called}"))
 
 
 def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     """Emits the activation that a layer has, a function or a layer itself."""
     found = acting(layer)
-    kind = kind_of(found)
+    kind, function = kind_of(found), known(found)
     if origin(found) == "layers" and kind in _ACTING:
         return LAYERS[kind](trace, found, [source], name)
-    if kind not in _FUNCTIONS:
+    if function is None:
+        own = " of its own" if kind in _FUNCTIONS else ""
         raise UnsupportedModelError(
-            f"layer {layer.name!r} has the activation {kind!r}; {SUPPORTED}"
+            f"layer {layer.name!r} has the activation {kind!r}{own}; {SUPPORTED}"
         )
-    return activate(trace, source, name, _FUNCTIONS[kind])
+    return activate(trace, source, name, function)
 
 
 def activate(trace: Trace, source: str, name: str, function: Function) -> str:

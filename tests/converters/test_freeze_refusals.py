@@ -89,6 +89,19 @@ def test_where_there_is_a_way_out_it_is_told(layer, options, advice):
     assert advice in message
 
 
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_what_a_user_calls_a_softmax_or_sigmoid_may_be_another_function(name):
+    from keras import layers, ops
+
+    def own(x: Any) -> Any:
+        return getattr(ops, name)(x / 3)
+
+    own.__name__ = name
+    last = layers.Dense(3, own, name="mine")
+    message = refusal(network(lambda x: last(layers.Flatten()(x)), head=False))
+    assert f"layer 'mine' has the activation '{name}' of its own" in message
+
+
 def pooled(k: Any, x: Any) -> list[Any]:
     """Two vectors of a map."""
     return [k.GlobalAveragePooling2D()(x), k.GlobalMaxPooling2D()(x)]

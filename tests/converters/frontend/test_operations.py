@@ -162,6 +162,20 @@ def smooth_functions(x: Any) -> Any:
     return classes(ops.gelu(layers.Dense(8)(x)) + ops.gelu(x, approximate=False) + ops.elu(x))
 
 
+def softmax_of_tensorflow(x: Any) -> Any:
+    import tensorflow as tf
+    from keras import layers
+
+    return layers.Dense(5, activation=tf.nn.softmax)(layers.Dense(8, activation=tf.nn.silu)(x))
+
+
+def sigmoid_of_tensorflow(x: Any) -> Any:
+    import tensorflow as tf
+    from keras import layers
+
+    return layers.Activation(tf.nn.sigmoid)(layers.Dense(5, activation=tf.nn.sigmoid)(x))
+
+
 def softmax_by_an_operation(x: Any) -> Any:
     from keras import ops
 
@@ -197,6 +211,8 @@ def one_normalized_sigmoid(x: Any) -> Any:
         carried_layers,
         activated_by_operations,
         softmax_by_an_operation,
+        softmax_of_tensorflow,
+        sigmoid_of_tensorflow,
         reshaped_softmax,
         one_reshaped_sigmoid,
         one_normalized_sigmoid,
