@@ -59,7 +59,7 @@ def sweep() -> list[dict[str, Any]]:
 
 def emulated(result: dict[str, Any]) -> dict[str, Any]:
     """The result as it is where a software driver computed."""
-    from edgenet.report.devices import split_times
+    from edgenet.measure.speeds import split_times
 
     kept = (
         *("bundle", "name", "format", "precision", "engine", "device", "device_used", "delegate"),

@@ -130,7 +130,7 @@ def _json(bundle: str, info: SessionInfo, results: list[_Result]) -> str:
 
 
 def _entry(result: _Result, info: SessionInfo) -> dict[str, Any]:
-    from edgenet.report.devices import split_times
+    from edgenet.measure.speeds import split_times
 
     entry = asdict(result)
     return {**entry, **split_times(info.kind, {"run_ms": entry["run_ms"]})}

@@ -23,7 +23,8 @@ from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
 from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import describe
-from edgenet.report.devices import elsewhere, slow, split_times
+from edgenet.measure.speeds import split_times
+from edgenet.report.devices import elsewhere, slow
 from edgenet.runtime.devices import processors
 
 Document = dict[str, Any]

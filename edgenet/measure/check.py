@@ -15,7 +15,8 @@ from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.measure.paired import Energies, Evidence
 from edgenet.measure.parity import Parity, Result
-from edgenet.report.devices import split_times, where
+from edgenet.measure.speeds import split_times
+from edgenet.report.devices import where
 
 Document = dict[str, Any]
 
