@@ -55,7 +55,7 @@ def measure(
     """Loads and runs a bundle once in a child process.
 
     A GPU or NPU is tried out before the clock starts: that is a process of its own, and no cost of
-    the bundle.
+    the bundle. Nor is what "auto" tries in vain: name what it chose.
 
     Raises:
         EdgenetError: The child failed; the message is its own.
@@ -108,15 +108,12 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
     from edgenet.bundle import Bundle
     from edgenet.measure.latency import timed
     from edgenet.runtime import load
-    from edgenet.runtime.devices import hardware, resolve
+    from edgenet.runtime.devices import resolve
     from edgenet.runtime.engines import installed
 
     options = dict(pair.split("=", 1) for pair in args.delegate_option)
     engines = installed((args.format,), args.engine)
-    if args.device == "auto":
-        # All of them: which one takes the model is known once it is loaded.
-        list(hardware(engines, args.delegate, options))
-    elif args.device != "cpu":
+    if args.device != "cpu":
         resolve(args.device, engines, args.delegate, options)
     imported, _ = timed(lambda: import_module(engines[0].module))
     opened, session = timed(

@@ -207,6 +207,11 @@ class Session(ABC):
         """Frees what dropping the handle would not."""
 
     @property
+    def delegate(self) -> Delegate:
+        """What was chosen to reach the device; `info` has the engine's own word for what runs."""
+        return self._plan.delegate
+
+    @property
     def info(self) -> SessionInfo:
         """What runs, and where."""
         return self._info

@@ -10,10 +10,12 @@ import pytest
 from edgenet.errors import EdgenetError
 from edgenet.measure import bench, latency, sweep, throughput
 from edgenet.measure.candidates import Request, open_all, turns
+from edgenet.measure.footprint import Footprint
 from edgenet.measure.profiling import run
 from edgenet.runtime import delegates, devices
 from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.loading import Reach
 from edgenet.runtime.probing import Finding
 
 
@@ -97,6 +99,27 @@ def npu(monkeypatch):
     table = (*cpus, Delegate("onnxruntime", "npu", name, session=session))
     monkeypatch.setattr(delegates, "DELEGATES", table)
     monkeypatch.setattr(devices, "examine", lambda *_: Finding(True, "hardware", name))
+
+
+@pytest.mark.usefixtures("npu")
+@pytest.mark.parametrize(
+    ("file", "chosen"), [("tflite", ("cpu", None)), ("onnx", ("npu", "CPUExecutionProvider"))]
+)
+def test_a_fresh_process_loads_where_auto_has_loaded(monkeypatch, tiny_float_bundle, file, chosen):
+    """It would choose by what it finds itself, and load first what refuses the model."""
+    asked = []
+
+    def note(path, format, device, threads, *, reach, **options):
+        asked.append((device, reach.delegate))
+        assert reach.allow_fallback
+        return Footprint()
+
+    monkeypatch.setattr(bench, "footprint", note)
+    reach = Reach(allow_fallback=True)
+    request = Request((str(tiny_float_bundle),), (file,), "auto", reach, runs=2, min_time=0.0)
+    with ExitStack() as stack:
+        (result,) = bench.measure(request, open_all(stack, request), lambda *_: None)["results"]
+    assert (result["device"], asked) == ("auto", [chosen])
 
 
 @pytest.mark.usefixtures("npu")

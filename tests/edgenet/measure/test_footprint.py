@@ -58,7 +58,3 @@ def test_what_an_engine_prints_is_no_figure(tiny_bundle, tflite_runtime):
     code = "import atexit; print('welcome', end=''); atexit.register(print, 'goodbye')"
     found = footprint.measure(tiny_bundle, "tflite", threads=1, engine=tflite_runtime(code))
     assert found.first_ms > 0
-
-
-def test_where_edgenet_chooses_the_device_it_is_measured_too(tiny_bundle):
-    assert footprint.measure(tiny_bundle, "onnx", "auto", threads=1).load_ms > 0
