@@ -123,7 +123,7 @@ def _footprint(request: Request, candidate: Candidate) -> _Weighed:
     # A small device kills a second copy of the model for its memory; the times taken still hold.
     except EdgenetError as error:
         return Footprint(), [f"no load times or memory: {error}"]
-    return found, []
+    return found, ["no peak memory: this system does not tell it"] * (found.rss_mb is None)
 
 
 def _reach(request: Request, candidate: Candidate) -> Reach:

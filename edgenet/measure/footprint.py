@@ -31,7 +31,7 @@ class Footprint:
     `compile_ms` its preparation of the model, and the rest reads the manifest and takes the sha256
     of the files. `first_ms` is the first answer. `rss_mb` is the peak resident memory of the
     process, interpreter and numpy included, and `steady_mb` what it holds after ten answers, both
-    in MB (10^6 bytes); not every system tells the latter.
+    in MB (10^6 bytes); not every system tells them.
     """
 
     load_ms: float | None = None
@@ -146,8 +146,8 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
     )
 
 
-def peak_rss_mb() -> float:
-    """The peak resident memory of this process in MB (10^6 bytes).
+def peak_rss_mb() -> float | None:
+    """The peak resident memory of this process in MB (10^6 bytes), or None on a system without it.
 
     Linux's VmHWM begins anew with each program; getrusage, the fallback, may still hold the peak of
     the parent.
@@ -167,9 +167,11 @@ def _status_mb(field: str) -> float | None:
     return None
 
 
-def _rusage_mb() -> float:
-    import resource
-
+def _rusage_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts in bytes, the others in KiB.
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -91,6 +91,20 @@ def test_what_an_engine_runs_as_before_is_measured_once(tiny_bundle):
     assert told == [f"openvino takes {cores} threads at most: measured once"]
 
 
+@pytest.mark.parametrize(("megabytes", "told"), [(None, 1), (90.0, 0)])
+def test_memory_that_the_system_does_not_tell_is_said_to_be_unknown(
+    monkeypatch, tiny_bundle, megabytes, told
+):
+    found = Footprint(load_ms=5.0, rss_mb=megabytes)
+    monkeypatch.setattr(bench, "footprint", lambda *arguments, **options: found)
+    request = Request((str(tiny_bundle),), ("tflite",), runs=2, min_time=0.0)
+    with ExitStack() as stack:
+        document = bench.measure(request, open_all(stack, request), lambda *step: None)
+    (result,) = document["results"]
+    assert (result["load_ms"], result["rss_mb"]) == (5.0, megabytes)
+    assert result["warnings"].count("no peak memory: this system does not tell it") == told
+
+
 @pytest.fixture
 def npu(monkeypatch):
     """One that ONNX Runtime reaches and that counts as hardware."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from edgenet.errors import EdgenetError
@@ -41,6 +43,14 @@ def test_the_peak_keeps_what_was_freed():
     ballast = bytearray(b"x") * 300_000_000
     del ballast
     assert footprint.peak_rss_mb() >= max(before, 300)
+
+
+def test_where_no_system_tells_the_memory_there_is_none(monkeypatch):
+    """As on Windows, which has neither /proc nor getrusage."""
+    monkeypatch.setattr(footprint, "_status_mb", lambda field: None)
+    assert footprint.peak_rss_mb() > 10
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert footprint.peak_rss_mb() is None
 
 
 def test_a_failing_child_gives_its_reason(tmp_path):
