@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -143,6 +144,8 @@ def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     kind, function = kind_of(found), known(found)
     if origin(found) == "layers" and kind in _ACTING:
         return LAYERS[kind](trace, found, [source], name)
+    if kind in _HARD:
+        return _HARD[kind](trace, source, name)
     if function is None:
         own = " of its own" if kind in _FUNCTIONS else ""
         raise UnsupportedModelError(
@@ -172,6 +175,31 @@ def elu(trace: Trace, source: str, name: str, alpha: float) -> str:
             f"layer {name!r} is ELU with alpha {alpha:g}, not 1; {SUPPORTED}"
         )
     return activate(trace, source, name, "elu")
+
+
+def _clipped(trace: Trace, source: str, name: str, scale: float, offset: float, most: float) -> str:
+    """Emits x · scale + offset within 0..6 by ReLU6, brought to 0..`most`."""
+    scaled = affine(trace, [source], trace.unique(f"{name}_scaled"), scale, offset)
+    clipped = activate(trace, scaled, trace.unique(f"{name}_clipped"), "relu6")
+    return affine(trace, [clipped], name, most / 6, 0.0)
+
+
+def hard_sigmoid(trace: Trace, source: str, name: str) -> str:
+    """Emits ReLU6(x + 3) / 6."""
+    return _clipped(trace, source, name, scale=1, offset=3, most=1)
+
+
+def hard_silu(trace: Trace, source: str, name: str) -> str:
+    """Emits x · hard_sigmoid(x), which others call hard-swish."""
+    gate = hard_sigmoid(trace, source, trace.unique(f"{name}_gate"))
+    return fold_pairs(trace, Multiply, [source, gate], name)
+
+
+_HARD: dict[str, Callable[[Trace, str, str], str]] = {
+    "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_swish": hard_silu,
+}
 
 
 def _array(variable: Any) -> Floats:
@@ -272,9 +300,14 @@ def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     limit = None if layer.max_value is None else float(layer.max_value)
     if layer.negative_slope and not layer.threshold and limit is None:
         return leaky_relu(trace, inputs[0], name, layer.negative_slope)
-    if layer.negative_slope or layer.threshold or limit not in (None, 6.0):
-        raise UnsupportedModelError(f"layer {name!r} is neither ReLU nor ReLU6; {SUPPORTED}")
-    return trace.emit(Activation(name, tuple(inputs), name, "relu" if limit is None else "relu6"))
+    if layer.negative_slope or layer.threshold or limit == 0:
+        raise UnsupportedModelError(
+            f"layer {name!r} is a ReLU that begins elsewhere than at 0, or that leaks and is "
+            f"limited, or is limited to 0; {SUPPORTED}"
+        )
+    if limit in (None, 6):
+        return activate(trace, inputs[0], name, "relu" if limit is None else "relu6")
+    return _clipped(trace, inputs[0], name, scale=6 / limit, offset=0, most=limit)
 
 
 def _leaky_relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:

@@ -47,16 +47,17 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     ),
     "smooth": (lambda k, name: k.Conv2D(6, 3, activation="mish", name=name), "'mish'"),
     "elu": (lambda k, name: k.ELU(alpha=0.5, name=name), "alpha 0.5, not 1"),
-    "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
+    "scaled": (lambda k, name: k.Activation("selu", name=name), "'selu'"),
     "carried": (
         lambda k, name: k.Conv2D(6, 3, activation=k.PReLU(), name=name),
         "the activation 'PReLU'",
     ),
     "leaky": (
         lambda k, name: k.ReLU(negative_slope=0.1, max_value=6, name=name),
-        "neither ReLU nor ReLU6",
+        "that leaks and is limited",
     ),
-    "capped": (lambda k, name: k.ReLU(max_value=1, name=name), "neither ReLU nor ReLU6"),
+    "late": (lambda k, name: k.ReLU(threshold=1, name=name), "begins elsewhere than at 0"),
+    "closed": (lambda k, name: k.ReLU(max_value=0, name=name), "limited to 0"),
     "by-row": (lambda k, name: k.BatchNormalization(axis=1, name=name), "axis"),
 }
 

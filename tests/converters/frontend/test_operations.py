@@ -97,12 +97,23 @@ def pooled_by_operations(x: Any) -> Any:
     return ops.softmax(classes(ops.mean(x, axis=(1, 2)) + ops.max(x, axis=[-3, -2])))
 
 
+def hard_on_a_map(x: Any) -> Any:
+    from keras import activations, layers
+
+    x = layers.Activation("hard_swish")(layers.Conv2D(CHANNELS, 1)(x * 4.0))
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = x * layers.Conv2D(CHANNELS, 1, activation="hard_sigmoid")(squeezed)
+    x = layers.GlobalAveragePooling2D()(activations.relu(x, max_value=2))
+    return classes(x, "softmax")
+
+
 @pytest.mark.parametrize(
     "head",
     [
         gated_by_a_vector,
         gated_by_a_reshaped_vector,
         gated_by_channel_and_position,
+        hard_on_a_map,
         mean_of_a_convolution,
         softmax_of_a_convolution,
         pooled_by_operations,
@@ -137,6 +148,35 @@ def carried_layers(x: Any) -> Any:
     x = layers.Dense(8, activation=layers.ReLU(max_value=6))(x)
     x = layers.Activation(layers.LeakyReLU(0.2))(layers.Dense(8)(x))
     return classes(layers.Dense(8, activation=layers.Activation("linear"))(x))
+
+
+def relu_functions(x: Any) -> Any:
+    from keras import activations, layers
+
+    x = activations.relu(layers.Dense(8)(x))
+    x = activations.relu(layers.Dense(8)(x), max_value=6)
+    return classes(activations.relu(layers.Dense(8)(x), negative_slope=0.1))
+
+
+def limited_layers(x: Any) -> Any:
+    from keras import activations, layers
+
+    x = layers.ReLU(max_value=0.25)(layers.Dense(8)(x))
+    x = layers.Dense(8, activation=layers.ReLU(max_value=0.5))(x)
+    return classes(activations.relu(x, max_value=0.125))
+
+
+def hard_layers(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.Activation("hard_swish")(layers.Dense(8)(x))
+    return classes(layers.Dense(8, "hard_sigmoid")(layers.Dense(8, "hard_silu")(x)))
+
+
+def hard_functions(x: Any) -> Any:
+    from keras import layers, ops
+
+    return classes(ops.hard_swish(layers.Dense(8)(x)) * ops.hard_sigmoid(layers.Dense(8)(x)))
 
 
 def leaky_functions(x: Any) -> Any:
@@ -206,6 +246,10 @@ def one_normalized_sigmoid(x: Any) -> Any:
         scaled_logits,
         leaky_layers,
         leaky_functions,
+        relu_functions,
+        limited_layers,
+        hard_layers,
+        hard_functions,
         smooth_layers,
         smooth_functions,
         carried_layers,
