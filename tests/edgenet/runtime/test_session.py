@@ -17,7 +17,8 @@ from edgenet.errors import DeviceError, EdgenetError, UsageError
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.delegates import delegates
 from edgenet.runtime.engines import ENGINES
-from edgenet.runtime.session import Floats, Loaded, Plan
+from edgenet.runtime.records import Loaded, Plan
+from edgenet.runtime.session import Floats
 from tests.networks import CLASSES, SIZE, Textures
 
 Pixels = npt.NDArray[np.uint8]
