@@ -40,7 +40,7 @@ class File:
 
     format: str
     bytes: int
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
     p50_ms: float
 

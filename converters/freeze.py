@@ -24,6 +24,7 @@ from converters.graph import (
     INPUT,
     LOGITS,
     PROBABILITIES,
+    VALUES,
     Activation,
     Affine,
     Dense,
@@ -38,6 +39,7 @@ from converters.graph import (
 from converters.passes import simplify
 from converters.preprocessing import NAMES, Preprocessing
 from converters.segments import segments
+from edgenet.bundle import CLASSIFICATION, REGRESSION
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.models.specs import SMALLEST_INPUT
 
@@ -53,6 +55,7 @@ def freeze(
     preprocess: Preprocessing | None = None,
     input_size: int | None = None,
     batch: int = 1,
+    task: str = CLASSIFICATION,
 ) -> Graph:
     """The graph of a Keras model: uint8 RGB in, logits, probabilities and pooled features out.
 
@@ -61,6 +64,8 @@ def freeze(
         preprocess: How pixels 0..255 become what the model takes, where it has no layer for it.
         input_size: Height and width in pixels, where the model leaves them open.
         batch: Images a run.
+        task: Of `edgenet.bundle.TASKS`; a regression's graph hands out values instead of logits
+            and probabilities.
 
     Raises:
         UnsupportedModelError: The model has a layer, an input or a head outside the family.
@@ -77,8 +82,10 @@ def freeze(
     used = _begun_in_float(_reaching(walk.operators, output))
     _check_preprocessing(walk, used, preprocess)
     _require_finite(used)
-    operators, logits, probabilities = _head(walk, used, output)
-    graph = Graph(model.name, walk.shapes[INPUT], tuple(operators), (logits, probabilities))
+    _require_vector(walk.shapes[output])
+    head = _values if task == REGRESSION else _classes
+    operators, *answers = head(walk, used, output)
+    graph = Graph(model.name, walk.shapes[INPUT], tuple(operators), tuple(answers))
     return _named_outputs(_read_once(simplify(graph)))
 
 
@@ -217,23 +224,37 @@ def _are_of_fractions(means: Doubles) -> bool:
     return bool(((means > 0) & (means <= 1)).all())
 
 
-def _head(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str, str]:
-    """The operators, ending in a softmax or sigmoid, and the names of both outputs."""
-    operators = _activated_last(walk, list(used), output)
-    last, shape = operators[-1], walk.shapes[output]
+def _require_vector(shape: Shape) -> None:
     if len(shape) != 2:
         raise UnsupportedModelError(
             f"the model ends in a tensor {shape[1:]}, not in a vector of classes; {SUPPORTED}"
         )
+
+
+def _values(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str]:
+    """The operators of a regression as they are, and the name of its output."""
+    last = _activated_last(walk, list(used), output)[-1]
+    if isinstance(last, Activation) and last.function == "softmax":
+        raise UnsupportedModelError(
+            f"layer {last.name!r} is a softmax, which makes probabilities of classes and no "
+            f"values: leave --task {REGRESSION} off"
+        )
+    return list(used), output
+
+
+def _classes(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str, str]:
+    """The operators, ending in a softmax or sigmoid, and the names of both outputs."""
+    operators = _activated_last(walk, list(used), output)
+    last, shape = operators[-1], walk.shapes[output]
     if isinstance(last, Activation) and last.function in TO_PROBABILITIES:
         if shape[1] == 1:
             return _two_classes(walk, operators, last)
         return operators, last.inputs[0], output
     if shape[1] == 1:
         raise UnsupportedModelError(
-            f"the model ends in one {function_of(last)} value: where that is positive for the "
-            f"second of two classes, convert what {WITH_SIGMOID} writes, else end the model in 2 "
-            "or more classes"
+            f"the model ends in one {function_of(last)} value: add --task {REGRESSION} where that "
+            "is what it was trained to tell; where it is positive for the second of two classes, "
+            f"convert what {WITH_SIGMOID} writes"
         )
     operators.append(Activation(ADDED, (output,), walk.unique(ADDED), "softmax"))
     return operators, output, operators[-1].output
@@ -287,14 +308,14 @@ def _two_classes(
 
 def _named_outputs(graph: Graph) -> Graph:
     """Gives the outputs their public names, the pooled features among them."""
-    logits, probabilities = graph.outputs
-    names = {logits: LOGITS, probabilities: PROBABILITIES}
+    public = (LOGITS, PROBABILITIES) if len(graph.outputs) > 1 else (VALUES,)
+    names = dict(zip(graph.outputs, public, strict=True))
     # All else passes through pooled features; beside a squeeze its map is alive.
     cuts = {segment.result for segment in segments(graph)}
     pools = (op for op in graph.operators if isinstance(op, GlobalPool) and not op.keep)
     pooled = [pool.output for pool in pools if pool.output in cuts]
-    if pooled and pooled[-1] == logits:
-        graph = _handed_out_twice(graph, logits)
+    if pooled and pooled[-1] == graph.answer:
+        graph = _handed_out_twice(graph, pooled[-1])
         names[FEATURES] = FEATURES
     elif pooled:
         names[pooled[-1]] = FEATURES
@@ -302,7 +323,7 @@ def _named_outputs(graph: Graph) -> Graph:
 
 
 def _handed_out_twice(graph: Graph, pooled: str) -> Graph:
-    """Features that are the answer themselves, as the logits and under their own name."""
+    """Features that are the answer themselves, as the answer and under their own name."""
     pool = graph.producers[pooled]
     copy = Reshape(f"{pool.name}/copy", (FEATURES,), pooled, graph.shapes[pooled][1:])
     place = graph.operators.index(pool)

@@ -29,7 +29,7 @@ from converters.sources import VERIFIED
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
-from edgenet.bundle import PRECISIONS, Bundle
+from edgenet.bundle import CLASSIFICATION, PRECISIONS, Bundle
 from edgenet.errors import AccuracyError
 from edgenet.staging import writing
 
@@ -58,6 +58,7 @@ def convert(
     input_size: int | None = None,
     batch: int = 1,
     head: str | int | None = None,
+    task: str = CLASSIFICATION,
     range_rule: str | None = None,
     rounding: str | None = None,
     without: Sequence[str] = (),
@@ -97,6 +98,7 @@ def convert(
         input_size: Height and width, for a model that leaves them open.
         batch: Images a run.
         head: Of a model of several outputs the one to convert: its name, or its number from 0 on.
+        task: "classification", or "regression" where the model's outputs are values, not classes.
         range_rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's.
         rounding: A name of `converters.quantization.quantize.ROUNDINGS`; None takes
             "least-squares".
@@ -159,6 +161,7 @@ def convert(
             strict=strict,
             target=place,
             head=head,
+            task=task,
             given=frozenset(option for option, value in choices.items() if value),
         )
         request.require()

@@ -16,6 +16,7 @@ from converters.frontend.supported import origin
 from converters.frontend.walk import calls, layer_graph
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
+from edgenet.bundle import CLASSIFICATION
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.images import Pixels
 
@@ -25,25 +26,30 @@ _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 _MOVING = ("Reshape", "Flatten", "Cast")
 
 
-def keras_logits(
-    model: Any, batches: Iterable[Pixels], preprocess: Preprocessing | None = None
+def reference_answers(
+    model: Any,
+    batches: Iterable[Pixels],
+    preprocess: Preprocessing | None = None,
+    task: str = CLASSIFICATION,
 ) -> Floats:
-    """The logits of images, as Keras computes them in inference.
+    """The logits of images, or a regression's values, as Keras computes them in inference.
 
     Args:
         model: The model that was frozen; it is left as it was.
         batches: N × height × width × 3 uint8 each.
         preprocess: What was frozen into the graph before the model.
+        task: As it was frozen for.
 
     Returns:
-        images × classes; a single sigmoid is two classes, as in the graph.
+        images × classes, where a single sigmoid is two classes, as in the graph; or images ×
+        values.
 
     Raises:
         UsageError: They are no finite numbers.
         UnsupportedModelError: What makes the answers is used within the model as well.
     """
     last = _last_acting(model)
-    silent = [*_silent(last)]
+    silent = [*_silent(last)] if task == CLASSIFICATION else []
     if silent and _uses(model, last) > 1:
         raise UnsupportedModelError(
             f"layer {last.name!r} makes the model's answers and is used elsewhere too: give the "
@@ -54,10 +60,11 @@ def keras_logits(
         warnings.simplefilter("ignore", UserWarning)
         answer = _compiled(model)
         rows = [_only(answer(_prepared(batch, preprocess))) for batch in batches]
-    logits = np.concatenate([np.asarray(row, np.float32) for row in rows])
-    if not np.isfinite(logits).all():
+    answers = np.concatenate([np.asarray(row, np.float32) for row in rows])
+    if not np.isfinite(answers).all():
         raise UsageError("the model answers with nan or infinity: take an earlier checkpoint")
-    return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
+    two_classes = task == CLASSIFICATION and answers.shape[1] == 1
+    return np.hstack([np.zeros_like(answers), answers]) if two_classes else answers
 
 
 def _only(outputs: Any) -> Any:

@@ -10,6 +10,7 @@ from converters.graph import (
     INPUT,
     LOGITS,
     PROBABILITIES,
+    VALUES,
     Operator,
     Shape,
 )
@@ -27,7 +28,7 @@ class Trace:
         self.shapes: dict[str, Shape] = {INPUT: input_shape}
         # The operators that prepare pixels, where they come first.
         self.preparing: set[str] = set()
-        self._taken = {INPUT, LOGITS, PROBABILITIES, FEATURES, TOLD}
+        self._taken = {INPUT, LOGITS, PROBABILITIES, VALUES, FEATURES, TOLD}
 
     def unique(self, name: str) -> str:
         """The name, or with a number where it is taken (shared layers, nested models)."""

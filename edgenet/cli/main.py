@@ -25,7 +25,7 @@ from edgenet.errors import EdgenetError
 # that the list of commands imports none of them.
 COMMANDS = {
     "convert": "write a verified bundle from a Keras EfficientNet",
-    "run": "classify images with a bundle",
+    "run": "classify images with a bundle, or tell a regression's values",
     "bench": "time bundles: percentiles, load and first run, peak memory",
     "check": "compare a bundle with its fp32 reference; exit 3 where it lost too much",
     "bisect": "find the operators of an int8 file that cost the accuracy",

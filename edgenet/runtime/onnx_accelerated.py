@@ -86,7 +86,7 @@ class AcceleratedSession(OnnxSession):
         """Two runs, of which the first still compiles."""
         blank = np.zeros(self._plan.input.shape, self._plan.input.dtype)
         for _ in range(2):
-            super()._run(self._handle_of(session), blank, "logits")
+            super()._run(self._handle_of(session), blank, self._answer)
 
     def _loaded(
         self,

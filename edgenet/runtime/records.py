@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgenet.bundle import InputSpec, OutputSpec
+from edgenet.bundle import CLASSIFICATION, InputSpec, OutputSpec
 from edgenet.runtime.delegates import Delegate
 from edgenet.runtime.engines import Engine
 from edgenet.runtime.placement import Placement
@@ -81,7 +81,8 @@ class SessionInfo:
     elsewhere, where `allow_fallback` permits it, and `time_elsewhere` is the share of a run's time
     that they take, where the engine's profile tells it. `kind` says what a time taken here means:
     "hardware" is its speed; "software" (a driver that computes on the CPU) and "emulator" tell that
-    it works, never how fast. `device_name` is the device's own name, None for the CPU.
+    it works, never how fast. `device_name` is the device's own name, None for the CPU. `classes`
+    counts a classifier's classes or, where `task` is "regression", the values.
     """
 
     format: str
@@ -95,6 +96,7 @@ class SessionInfo:
     batch: int
     input_shape: tuple[int, int, int, int]
     classes: int
+    task: str = CLASSIFICATION
     kind: str = "hardware"
     device_name: str | None = None
     elsewhere: tuple[Placement, ...] = ()
@@ -124,3 +126,12 @@ class Prediction:
     index: int
     label: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a regression; `label` is its index as text where no names are known."""
+
+    index: int
+    label: str
+    value: float

@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgenet.bundle import FORMATS, InputSpec, OutputSpec
+from edgenet.bundle import ANSWERS, CLASSIFICATION, FORMATS, REGRESSION, InputSpec, OutputSpec
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
 from edgenet.runtime.engines import choose, newer
 from edgenet.runtime.placement import RefusedError
-from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo
+from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo, Value
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,7 +47,9 @@ class Session(ABC):
         self._plan = plan
         self._shape = plan.input.shape
         self._outputs = {output.name: output.shape for output in plan.outputs}
-        self._require("logits")
+        self._task = REGRESSION if ANSWERS[REGRESSION] in self._outputs else CLASSIFICATION
+        self._answer = ANSWERS[self._task]
+        self._require(self._answer)
         self._lock: AbstractContextManager[Any] = (
             nullcontext() if self.reentrant else threading.Lock()
         )
@@ -104,21 +106,21 @@ class Session(ABC):
         return self._info
 
     def run(self, images: npt.NDArray[np.uint8]) -> Floats:
-        """Computes the logits of images that have the model's size already.
+        """Computes the logits, or a regression's values, of images of the model's size.
 
         Args:
             images: N×H×W×3 uint8, RGB 0..255, or one image of H×W×3. More images than the model's
                 batch are split, and what is missing in the last batch is filled up.
 
         Returns:
-            N×classes float32.
+            N×classes float32, or N×values.
 
         Raises:
             UsageError: Another shape or dtype; the message says which was expected.
             DeviceError: The device failed.
             EdgenetError: The session is closed, or the engine failed.
         """
-        return self._infer(images, "logits")
+        return self._infer(images, self._answer)
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> Floats:
         """As `run`, but N×classes probabilities, as the model itself computes them.
@@ -126,6 +128,8 @@ class Session(ABC):
         Raises:
             UsageError: As `run`, or the bundle has no probabilities output.
         """
+        if self._task == REGRESSION:
+            raise UsageError("the bundle is a regression, which has no classes: ask for its values")
         self._require("probabilities")
         return self._infer(images, "probabilities")
 
@@ -156,6 +160,27 @@ class Session(ABC):
         """
         return self.rank(self.probabilities(self.prepare(image))[0], top)
 
+    def values(self, image: ImageSource) -> list[Value]:
+        """What a regression answers to one image of any size, prepared as `classify` does.
+
+        Raises:
+            UsageError: The bundle is no regression; or as `classify`.
+            ImageError: What was read is no image, or a damaged one.
+            EdgenetError: They are no numbers: half floats overflow in some networks.
+        """
+        if self._task != REGRESSION:
+            raise UsageError("the bundle knows classes and is no regression: ask for classify")
+        return self.named(self.run(self.prepare(image))[0])
+
+    def named(self, values: Floats) -> list[Value]:
+        """One image's values with their names.
+
+        Raises:
+            EdgenetError: They are no numbers.
+        """
+        self._require_numbers(values)
+        return [Value(i, self._label(i), float(value)) for i, value in enumerate(values)]
+
     def prepare(self, image: ImageSource) -> Pixels:
         """Brings one image of any size to the model's: H×W×3 uint8."""
         spec = self._plan.input
@@ -170,12 +195,7 @@ class Session(ABC):
         """
         if top < 1:
             raise UsageError(f"cannot list {top} classes: ask for 1 or more")
-        if not np.isfinite(probabilities).all():
-            device = self._plan.delegate.device
-            raise EdgenetError(
-                f"{self._plan.model} answers with NaN or infinity on the {device}: take another "
-                f"precision{'' if device == 'cpu' else ', or --device cpu'}"
-            )
+        self._require_numbers(probabilities)
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
 
@@ -289,6 +309,14 @@ class Session(ABC):
             results[start : start + count] = self._run(handle, part, output)[:count]
         return results
 
+    def _require_numbers(self, answer: Floats) -> None:
+        if not np.isfinite(answer).all():
+            device = self._plan.delegate.device
+            raise EdgenetError(
+                f"{self._plan.model} answers with NaN or infinity on the {device}: take another "
+                f"precision{'' if device == 'cpu' else ', or --device cpu'}"
+            )
+
     def _label(self, index: int) -> str:
         labels = self._plan.labels
         return labels[index] if labels is not None and index < len(labels) else str(index)
@@ -306,7 +334,8 @@ class Session(ABC):
             threads=loaded.threads or plan.threads,
             batch=self._shape[0],
             input_shape=self._shape,
-            classes=self._outputs["logits"][1],
+            classes=self._outputs[self._answer][1],
+            task=self._task,
             kind=loaded.kind,
             device_name=loaded.name,
             elsewhere=loaded.elsewhere,

@@ -10,7 +10,7 @@ import pytest
 
 from converters.freeze import SUPPORTED, freeze
 from converters.preprocessing import Preprocessing
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from edgenet.errors import UnsupportedModelError, UsageError
 
 SIZE = (32, 32, 3)
@@ -228,11 +228,12 @@ def test_windows_over_a_part_of_the_map_are_refused(options):
     assert f"pools windows of {size}×{size} in a map of 30×30, not the whole map" in message
 
 
-def test_a_regression_is_refused():
+def test_one_value_is_asked_what_it_is():
     from keras import layers
 
     model = network(lambda x: layers.Dense(1)(layers.GlobalAveragePooling2D()(x)), head=False)
-    assert "one linear value" in refusal(model)
+    message = refusal(model)
+    assert "one linear value: add --task regression where" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -283,7 +284,7 @@ def test_answers_by_a_layer_that_is_used_elsewhere_too_are_refused(nested):
     if nested:
         model = Sequential([Input(SIZE), model])
     with pytest.raises(UnsupportedModelError, match=r"'both' .* an activation of its own"):
-        keras_logits(model, [np.zeros((1, *SIZE), np.uint8)])
+        reference_answers(model, [np.zeros((1, *SIZE), np.uint8)])
 
 
 def test_a_layer_of_ones_own_with_keras_name_is_not_keras():

@@ -399,7 +399,7 @@ def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
     assert len(told) == (function != "softmax")
     for line in told:
         assert "Where several may be true" in line
-        assert "of a regression, read the values by session.run" in line
+        assert "of a regression, add --task regression" in line
 
 
 @pytest.mark.parametrize("name", FAILURES)

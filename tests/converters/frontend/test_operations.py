@@ -10,7 +10,7 @@ import pytest
 
 from converters.freeze import freeze
 from converters.graph import LOGITS, PROBABILITIES
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from edgenet.errors import UnsupportedModelError
 from tests.converters.graphs import float_answers, keras_answers, pixels, spread_error
 
@@ -42,7 +42,7 @@ def assert_frozen(model: Any) -> None:
     """By logits and by probabilities, which are Keras's own answer or its softmax."""
     images = pixels(4, SIZE, SIZE)
     found = float_answers(freeze(model), images)
-    assert spread_error(keras_logits(model, [images]), found[LOGITS]) < 1e-3
+    assert spread_error(reference_answers(model, [images]), found[LOGITS]) < 1e-3
     answers = keras_answers(model, images)
     if (answers >= 0).all() and (answers <= 1).all():
         answers = np.hstack([1 - answers, answers]) if answers.shape[1] == 1 else answers
@@ -286,7 +286,7 @@ def test_a_dictionary_of_one_output():
     model = network(classes)
     named = keras.Model(model.inputs, {"scores": model.output})
     images = pixels(2, SIZE, SIZE)
-    assert np.array_equal(keras_logits(named, [images]), keras_logits(model, [images]))
+    assert np.array_equal(reference_answers(named, [images]), reference_answers(model, [images]))
 
 
 def vector_as_a_map(x: Any) -> Any:

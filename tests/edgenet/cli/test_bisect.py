@@ -12,12 +12,12 @@ from converters.pipeline import convert
 from edgenet.cli.main import main
 from tests.converters.bisection.conftest import Frozen
 
-KEYS = ["bundle", "format", "images", "agreement", "sqnr_db", "operators", "goal", "restore"]
+KEYS = ["bundle", "format", "images", "agreement", "r2", "sqnr_db", "operators", "goal", "restore"]
 OPERATOR_KEYS = [
     *("layer", "operator", "tensor", "kind", "macs", "compared", "sqnr_db", "own_sqnr_db"),
     *("returned", "overflows"),
 ]
-RESTORE_KEYS = ["operators", "agreement", "sqnr_db", "float_macs_share", "reached"]
+RESTORE_KEYS = ["operators", "agreement", "r2", "sqnr_db", "float_macs_share", "reached"]
 
 
 def bisect(capsys, *arguments) -> tuple[int, str, str]:
