@@ -36,6 +36,7 @@ from converters.graph import (
     Reshape,
     Shape,
 )
+from converters.grey import in_colour
 from converters.passes import simplify
 from converters.preprocessing import NAMES, Preprocessing
 from converters.segments import segments
@@ -85,7 +86,9 @@ def freeze(
     _require_vector(walk.shapes[output])
     head = _values if task == REGRESSION else _classes
     operators, *answers = head(walk, used, output)
-    graph = Graph(model.name, walk.shapes[INPUT], tuple(operators), tuple(answers))
+    if shape[3] == 1:
+        operators = in_colour(operators)
+    graph = Graph(model.name, (*shape[:3], 3), tuple(operators), tuple(answers))
     return _named_outputs(_read_once(simplify(graph)))
 
 
@@ -105,9 +108,10 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
             "choose one of them by edgenet convert --head NAME"
         )
     shape = tuple(model.inputs[0].shape)
-    if len(shape) != 4 or shape[3] != 3:
+    if len(shape) != 4 or shape[3] not in (1, 3):
         raise UnsupportedModelError(
-            f"{model.name} takes {shape}, not RGB images (height, width, 3); {SUPPORTED}"
+            f"{model.name} takes {shape}, not RGB images (height, width, 3) or grey ones (height, "
+            f"width, 1); {SUPPORTED}"
         )
     resized = resized_to(model) if None in shape[1:3] else None
     own = resized or (input_size, input_size)
@@ -120,7 +124,7 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
         )
     if input_size is not None and (height, width) != (input_size, input_size):
         raise UsageError(f"{model.name} takes {height}x{width} images: leave --input-size off")
-    return (batch, height, width, 3)
+    return (batch, height, width, shape[3])
 
 
 def _require_float32(model: Any) -> None:
@@ -201,11 +205,11 @@ def _check_preprocessing(
         )
     fitting = ("raw", "unit") if of_fractions else ("raw",)
     if told is not None and own and told.name not in fitting:
-        height, width = walk.shapes[INPUT][1:3]
+        size = walk.shapes[INPUT][1:]
         raise UsageError(
             f"the model prepares its pixels itself (layer {first.name!r}): leave --preprocess off; "
             "where they were prepared before that as well, convert what keras.Sequential(["
-            f'keras.Input(({height}, {width}, 3)), {told.layer}, model]).save("m.keras") writes'
+            f'keras.Input({size}), {told.layer}, model]).save("m.keras") writes'
         )
 
 

@@ -15,6 +15,7 @@ from converters.frontend.layers import TO_PROBABILITIES, acting, kind_of, known,
 from converters.frontend.supported import origin
 from converters.frontend.walk import calls, layer_graph
 from converters.graph import Floats
+from converters.grey import grey_of
 from converters.preprocessing import Preprocessing
 from edgenet.bundle import CLASSIFICATION
 from edgenet.errors import UnsupportedModelError, UsageError
@@ -59,7 +60,8 @@ def reference_answers(
         # Keras warns where a model of one input was built with a list of it.
         warnings.simplefilter("ignore", UserWarning)
         answer = _compiled(model)
-        rows = [_only(answer(_prepared(batch, preprocess))) for batch in batches]
+        grey = model.inputs[0].shape[-1] == 1
+        rows = [_only(answer(_prepared(batch, preprocess, grey))) for batch in batches]
     answers = np.concatenate([np.asarray(row, np.float32) for row in rows])
     if not np.isfinite(answers).all():
         raise UsageError("the model answers with nan or infinity: take an earlier checkpoint")
@@ -75,9 +77,11 @@ def _only(outputs: Any) -> Any:
     return found
 
 
-def _prepared(batch: Pixels, preprocess: Preprocessing | None) -> Floats:
+def _prepared(batch: Pixels, preprocess: Preprocessing | None, grey: bool) -> Floats:
     values = batch.astype(np.float32)
-    return values if preprocess is None else values * preprocess.scale + preprocess.offset
+    if preprocess is not None:
+        values = values * preprocess.scale + preprocess.offset
+    return grey_of(values) if grey else values
 
 
 def _compiled(model: Any) -> Callable[[Floats], Any]:

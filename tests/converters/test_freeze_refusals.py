@@ -202,7 +202,7 @@ def test_an_unbuilt_model_is_refused():
     assert "not built" in refusal(Sequential([layers.Dense(2)]))
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 1), (32, 32, 4), (3, 32, 32), (10,)])
+@pytest.mark.parametrize("shape", [(32, 32, 2), (32, 32, 4), (3, 32, 32), (10,)])
 def test_what_takes_no_rgb_images_is_refused(shape):
     from keras import Input, Model, layers
 
