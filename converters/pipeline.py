@@ -131,7 +131,7 @@ def convert(
     method = Method(
         rule=range_rule,
         rounding=rounding or DEFAULT_ROUNDING,
-        without=frozenset(without),
+        without=frozenset(_several(without) or ()),
         effort=effort or DEFAULT_EFFORT,
         recipe=None if recipe is None else read_recipe(recipe),
     )
@@ -143,7 +143,7 @@ def convert(
             model=source,
             output=Path(output or _default_output(source, wanted, place)),
             precision=wanted,
-            formats=_formats(formats, wanted, place),
+            formats=_formats(_several(formats), wanted, place),
             calibration=images,
             calibration_images=calibration_images,
             skip_damaged=skip_damaged,
@@ -209,6 +209,11 @@ def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, repo
 
 def _default_output(model: str | os.PathLike[str], precision: str, target: Target | None) -> str:
     return f"{Path(model).stem}-{target.name.replace(':', '-') if target else precision}"
+
+
+def _several(names: Sequence[str] | None) -> Sequence[str] | None:
+    """Names, of which one may be given by itself."""
+    return (names,) if isinstance(names, str) else names
 
 
 def _formats(asked: Sequence[str] | None, precision: str, target: Target | None) -> tuple[str, ...]:

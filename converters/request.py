@@ -32,6 +32,10 @@ _DECIDED: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# What a recipe holds the outcome of.
+_HELD = {"--range-rule", "--rounding"}
+
+
 @dataclass(frozen=True)
 class Request:
     """What `convert` is asked for; the fields are `convert`'s arguments.
@@ -134,6 +138,8 @@ def _check_target(request: Request, target: Target) -> None:
 def _check_given(request: Request) -> None:
     """Refuses what would change nothing."""
     precision = request.precision
+    if request.method.recipe is not None and (held := sorted(request.given & _HELD)):
+        raise UsageError(f"--recipe says what {held[0]} would: leave {held[0]} off")
     for option in sorted(request.given):
         if precision not in _DECIDED[option]:
             instead = "take --int8"

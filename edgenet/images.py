@@ -47,7 +47,9 @@ Skip = Callable[[str], None]
 INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
 """Pillow's two, which are antialiased, and what `tf.image.resize` does by itself, which is not."""
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(
+    [".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
 MENDING = ": mend it, or add --skip-damaged"
 """What to do where a damaged image of a folder stops the work."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def read(root: Path) -> Listing:
     if not rows:
         raise UsageError(f"{path} lists no image")
     names = tuple(_name(root, line, row) for line, row in rows)
+    _require_once(path, names)
     if not columns:
         return Listing(names, labels=tuple(_class(path, line, row) for line, row in rows))
     values = tuple(
@@ -78,6 +80,12 @@ def _name(root: Path, line: int, row: dict[str, str]) -> str:
     if not (root / name).is_file():
         raise UsageError(f"line {line} of {root / LABELS_CSV} names {name!r}, which is not there")
     return name
+
+
+def _require_once(path: Path, names: tuple[str, ...]) -> None:
+    first, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise UsageError(f"{path} names {first!r} {count} times: an image is listed once")
 
 
 def _class(path: Path, line: int, row: dict[str, str]) -> int:

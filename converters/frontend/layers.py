@@ -212,8 +212,8 @@ def _bias(layer: Any, size: int) -> Floats:
 
 def _convolution(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     depthwise = type(layer).__name__ == "DepthwiseConv2D"
-    if layer.data_format != "channels_last" or tuple(layer.dilation_rate) != (1, 1):
-        raise UnsupportedModelError(f"layer {name!r} is dilated or channels-first; {SUPPORTED}")
+    if tuple(layer.dilation_rate) != (1, 1):
+        raise UnsupportedModelError(f"layer {name!r} is dilated; {SUPPORTED}")
     weights = _array(layer.kernel)
     if (depthwise and weights.shape[3] != 1) or (not depthwise and layer.groups != 1):
         raise UnsupportedModelError(f"layer {name!r} has groups or a depth multiplier; {SUPPORTED}")

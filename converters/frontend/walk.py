@@ -37,6 +37,11 @@ class Walk(Trace):
         if layer_graph(operation) is not None:
             return self.model(operation, inputs)
         own, kind = origin(operation), type(operation).__name__
+        if getattr(operation, "data_format", None) == "channels_first":
+            raise UnsupportedModelError(
+                f"layer {operation.name!r} ({kind}) takes maps channels first: build the model "
+                f"again with data_format='channels_last', and give it these weights; {SUPPORTED}"
+            )
         if own == "layers" and kind in LAYERS:
             return [LAYERS[kind](self, operation, inputs, self.unique(operation.name))]
         if own == "ops" and kind in OPERATIONS:

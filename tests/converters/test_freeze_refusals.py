@@ -228,6 +228,15 @@ def test_windows_over_a_part_of_the_map_are_refused(options):
     assert f"pools windows of {size}×{size} in a map of 30×30, not the whole map" in message
 
 
+@pytest.mark.parametrize("kind", ["GlobalAveragePooling2D", "Flatten"])
+def test_channels_first_is_refused_by_its_layer(kind):
+    from keras import layers
+
+    head = getattr(layers, kind)(data_format="channels_first")
+    message = refusal(network(lambda x: layers.Dense(3)(head(x)), head=False))
+    assert f"({kind}) takes maps channels first: build the model again" in message
+
+
 def test_one_value_is_asked_what_it_is():
     from keras import layers
 

@@ -58,6 +58,7 @@ def test_values_are_the_numbers_that_were_written(
         (["file,age", "a.png"], "line 2 of .*: 'age' must be a number, not None"),
         (["file,age", "d.png,1"], "line 2 of .* names 'd.png', which is not there"),
         (["file,age", ",1"], "line 2 of .* needs a file"),
+        (["file,age", "a.png,1", "b.png,1", "a.png,2"], "names 'a.png' 2 times"),
         (["file,class_index", "a.png"], "line 2 of .* needs a class_index"),
         (["file,class_index", "a.png,1.5"], "must be a whole number from 0, not '1.5'"),
     ],
