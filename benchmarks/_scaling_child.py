@@ -40,7 +40,7 @@ class File:
 
     format: str
     bytes: int
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
     p50_ms: float
 
@@ -124,7 +124,7 @@ def convert(
     started = perf_counter()
 
     def report(line: str) -> None:
-        print(f"{perf_counter() - started:6.1f} s {peak_rss_mb():6.0f} MB  {line}", file=sys.stderr)
+        print(f"{perf_counter() - started:6.1f} s {_peak_mb():6.0f} MB  {line}", file=sys.stderr)
 
     from converters import pipeline
     from converters.scheme.recipe import CALIBRATED
@@ -137,13 +137,20 @@ def convert(
         calibration_images=images if precision in CALIBRATED else None,
         report=report,
     )
-    costs = perf_counter() - started, process_time(), peak_rss_mb()
+    costs = perf_counter() - started, process_time(), _peak_mb()
     times = _p50s(folder, formats)
     files = (
         File(a.format, a.bytes, a.verified.agreement, a.verified.sqnr_db, times[a.format])
         for a in bundle.manifest.artifacts
     )
     return Conversion(*costs, tuple(files))
+
+
+def _peak_mb() -> float:
+    found = peak_rss_mb()
+    if found is None:
+        raise SystemExit("this system does not tell a process's memory: measure on Linux or macOS")
+    return found
 
 
 def _p50s(bundle: Path, formats: Sequence[str]) -> dict[str, float]:

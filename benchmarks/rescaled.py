@@ -54,9 +54,9 @@ class Result:
     seed: int | None
     method: str
     format: str
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
-    kl: float
+    kl: float | None
 
 
 @dataclass(frozen=True)

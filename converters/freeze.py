@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from converters.frontend.float32 import in_float32
+from converters.frontend.layers import TO_PROBABILITIES
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import TOLD
 from converters.frontend.walk import Walk, layer_graph, output_names, resized_to
@@ -23,6 +24,7 @@ from converters.graph import (
     INPUT,
     LOGITS,
     PROBABILITIES,
+    VALUES,
     Activation,
     Affine,
     Dense,
@@ -34,9 +36,11 @@ from converters.graph import (
     Reshape,
     Shape,
 )
+from converters.grey import in_colour
 from converters.passes import simplify
 from converters.preprocessing import NAMES, Preprocessing
 from converters.segments import segments
+from edgenet.bundle import CLASSIFICATION, REGRESSION
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.models.specs import SMALLEST_INPUT
 
@@ -44,7 +48,6 @@ ADDED = "probabilities"
 """The operator that makes probabilities of a model's linear values."""
 WITH_SIGMOID = 'keras.Sequential([model, keras.layers.Activation("sigmoid")]).save("m.keras")'
 """What has a model end in a sigmoid, in Python."""
-_TO_PROBABILITIES = ("softmax", "sigmoid")
 
 
 def freeze(
@@ -53,6 +56,7 @@ def freeze(
     preprocess: Preprocessing | None = None,
     input_size: int | None = None,
     batch: int = 1,
+    task: str = CLASSIFICATION,
 ) -> Graph:
     """The graph of a Keras model: uint8 RGB in, logits, probabilities and pooled features out.
 
@@ -61,6 +65,8 @@ def freeze(
         preprocess: How pixels 0..255 become what the model takes, where it has no layer for it.
         input_size: Height and width in pixels, where the model leaves them open.
         batch: Images a run.
+        task: Of `edgenet.bundle.TASKS`; a regression's graph hands out values instead of logits
+            and probabilities.
 
     Raises:
         UnsupportedModelError: The model has a layer, an input or a head outside the family.
@@ -68,7 +74,8 @@ def freeze(
             or a weight is no finite number.
     """
     _require_float32(model)
-    walk = Walk(input_shape=_input_shape(model, input_size, batch))
+    shape = _input_shape(model, input_size, batch)
+    walk = Walk(shape, open=None in model.inputs[0].shape[1:3])
     if preprocess is not None:
         walk.emit(Affine(TOLD, (INPUT,), TOLD, preprocess.scale, preprocess.offset))
     with in_float32(model):
@@ -76,8 +83,12 @@ def freeze(
     used = _begun_in_float(_reaching(walk.operators, output))
     _check_preprocessing(walk, used, preprocess)
     _require_finite(used)
-    operators, logits, probabilities = _head(walk, used, output)
-    graph = Graph(model.name, walk.shapes[INPUT], tuple(operators), (logits, probabilities))
+    _require_vector(walk.shapes[output])
+    head = _values if task == REGRESSION else _classes
+    operators, *answers = head(walk, used, output)
+    if shape[3] == 1:
+        operators = in_colour(operators)
+    graph = Graph(model.name, (*shape[:3], 3), tuple(operators), tuple(answers))
     return _named_outputs(_read_once(simplify(graph)))
 
 
@@ -97,9 +108,10 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
             "choose one of them by edgenet convert --head NAME"
         )
     shape = tuple(model.inputs[0].shape)
-    if len(shape) != 4 or shape[3] != 3:
+    if len(shape) != 4 or shape[3] not in (1, 3):
         raise UnsupportedModelError(
-            f"{model.name} takes {shape}, not RGB images (height, width, 3); {SUPPORTED}"
+            f"{model.name} takes {shape}, not RGB images (height, width, 3) or grey ones (height, "
+            f"width, 1); {SUPPORTED}"
         )
     resized = resized_to(model) if None in shape[1:3] else None
     own = resized or (input_size, input_size)
@@ -112,7 +124,7 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
         )
     if input_size is not None and (height, width) != (input_size, input_size):
         raise UsageError(f"{model.name} takes {height}x{width} images: leave --input-size off")
-    return (batch, height, width, 3)
+    return (batch, height, width, shape[3])
 
 
 def _require_float32(model: Any) -> None:
@@ -193,11 +205,11 @@ def _check_preprocessing(
         )
     fitting = ("raw", "unit") if of_fractions else ("raw",)
     if told is not None and own and told.name not in fitting:
-        height, width = walk.shapes[INPUT][1:3]
+        size = walk.shapes[INPUT][1:]
         raise UsageError(
             f"the model prepares its pixels itself (layer {first.name!r}): leave --preprocess off; "
             "where they were prepared before that as well, convert what keras.Sequential(["
-            f'keras.Input(({height}, {width}, 3)), {told.layer}, model]).save("m.keras") writes'
+            f'keras.Input({size}), {told.layer}, model]).save("m.keras") writes'
         )
 
 
@@ -216,23 +228,37 @@ def _are_of_fractions(means: Doubles) -> bool:
     return bool(((means > 0) & (means <= 1)).all())
 
 
-def _head(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str, str]:
-    """The operators, ending in a softmax or sigmoid, and the names of both outputs."""
-    operators = _activated_last(walk, list(used), output)
-    last, shape = operators[-1], walk.shapes[output]
+def _require_vector(shape: Shape) -> None:
     if len(shape) != 2:
         raise UnsupportedModelError(
             f"the model ends in a tensor {shape[1:]}, not in a vector of classes; {SUPPORTED}"
         )
-    if isinstance(last, Activation) and last.function in _TO_PROBABILITIES:
+
+
+def _values(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str]:
+    """The operators of a regression as they are, and the name of its output."""
+    last = _activated_last(walk, list(used), output)[-1]
+    if isinstance(last, Activation) and last.function == "softmax":
+        raise UnsupportedModelError(
+            f"layer {last.name!r} is a softmax, which makes probabilities of classes and no "
+            f"values: leave --task {REGRESSION} off"
+        )
+    return list(used), output
+
+
+def _classes(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Operator], str, str]:
+    """The operators, ending in a softmax or sigmoid, and the names of both outputs."""
+    operators = _activated_last(walk, list(used), output)
+    last, shape = operators[-1], walk.shapes[output]
+    if isinstance(last, Activation) and last.function in TO_PROBABILITIES:
         if shape[1] == 1:
             return _two_classes(walk, operators, last)
         return operators, last.inputs[0], output
     if shape[1] == 1:
         raise UnsupportedModelError(
-            f"the model ends in one {function_of(last)} value: where that is positive for the "
-            f"second of two classes, convert what {WITH_SIGMOID} writes, else end the model in 2 "
-            "or more classes"
+            f"the model ends in one {function_of(last)} value: add --task {REGRESSION} where that "
+            "is what it was trained to tell; where it is positive for the second of two classes, "
+            f"convert what {WITH_SIGMOID} writes"
         )
     operators.append(Activation(ADDED, (output,), walk.unique(ADDED), "softmax"))
     return operators, output, operators[-1].output
@@ -249,7 +275,7 @@ def _activated_last(walk: Walk, operators: list[Operator], output: str) -> list[
     while position > 0 and isinstance(operators[position], Reshape):
         position -= 1
     activation, reshapes = operators[position], operators[position + 1 :]
-    if not (isinstance(activation, Activation) and activation.function in _TO_PROBABILITIES):
+    if not (isinstance(activation, Activation) and activation.function in TO_PROBABILITIES):
         return operators
     source = activation.inputs[0]
     moved = []
@@ -286,14 +312,14 @@ def _two_classes(
 
 def _named_outputs(graph: Graph) -> Graph:
     """Gives the outputs their public names, the pooled features among them."""
-    logits, probabilities = graph.outputs
-    names = {logits: LOGITS, probabilities: PROBABILITIES}
+    public = (LOGITS, PROBABILITIES) if len(graph.outputs) > 1 else (VALUES,)
+    names = dict(zip(graph.outputs, public, strict=True))
     # All else passes through pooled features; beside a squeeze its map is alive.
     cuts = {segment.result for segment in segments(graph)}
     pools = (op for op in graph.operators if isinstance(op, GlobalPool) and not op.keep)
     pooled = [pool.output for pool in pools if pool.output in cuts]
-    if pooled and pooled[-1] == logits:
-        graph = _handed_out_twice(graph, logits)
+    if pooled and pooled[-1] == graph.answer:
+        graph = _handed_out_twice(graph, pooled[-1])
         names[FEATURES] = FEATURES
     elif pooled:
         names[pooled[-1]] = FEATURES
@@ -301,7 +327,7 @@ def _named_outputs(graph: Graph) -> Graph:
 
 
 def _handed_out_twice(graph: Graph, pooled: str) -> Graph:
-    """Features that are the answer themselves, as the logits and under their own name."""
+    """Features that are the answer themselves, as the answer and under their own name."""
     pool = graph.producers[pooled]
     copy = Reshape(f"{pool.name}/copy", (FEATURES,), pooled, graph.shapes[pooled][1:])
     place = graph.operators.index(pool)

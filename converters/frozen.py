@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from converters.freeze import ADDED, WITH_SIGMOID, freeze, function_of
-from converters.graph import INPUT, LOGITS, PROBABILITIES, Floats, Graph
+from converters.graph import INPUT, PROBABILITIES, Floats, Graph
 from converters.quantization.images import Images
-from converters.quantization.quantize import EFFORTS
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from converters.report import Report
 from converters.request import Request
 from converters.scheme.recipe import CALIBRATED
 from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
-from edgenet.bundle import InputSpec
+from edgenet.bundle import REGRESSION, InputSpec
 from edgenet.errors import UsageError
-from edgenet.images import ImageFolder, Skip
+from edgenet.images import Skip
+from edgenet.measure.evaluation import judging
+from edgenet.report.cells import counted
 
 # What Keras answers at a time: 16 images of B0, 2 of B7.
 _KERAS_PIXELS = 16 * 224 * 224
@@ -36,7 +37,7 @@ class Frozen:
     input: InputSpec
     calibration: ImageSet
     verification: Images
-    logits: Floats
+    answers: Floats
     skip: Skip | None
 
 
@@ -61,43 +62,46 @@ def frozen_of(request: Request, report: Report) -> Frozen:
         preprocess=request.preprocess,
         input_size=request.input_size,
         batch=request.batch,
+        task=request.task,
     )
     if request.target is not None:
         graph = replace(graph, pixels=request.target.pixels)
     _tell_of_logits(graph, report)
     _check_labels(source, graph)
     if request.evaluate is not None:
-        ImageFolder.open(request.evaluate).of_classes(source.labels, graph.shapes[LOGITS][1])
+        judging(request.evaluate, request.task, source.labels, graph.shapes[graph.answer][1])
     spec = _input_spec(request, source, graph)
     skip = _once(report) if request.skip_damaged else None
     calibration, verification = _image_sets(request, spec, report, skip)
     report(f"asking Keras about {verification.count} images")
     at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
-    logits = keras_logits(source.model, verification.batches(at_a_time), request.preprocess)
-    return Frozen(source, graph, spec, calibration, verification, logits, skip)
+    batches = verification.batches(at_a_time)
+    answers = reference_answers(source.model, batches, request.preprocess, request.task)
+    return Frozen(source, graph, spec, calibration, verification, answers, skip)
 
 
 def _tell_of_logits(graph: Graph, report: Report) -> None:
     """Other models end as a classifier does that was trained on its logits."""
-    if graph.producers[PROBABILITIES].name == ADDED:
-        classes, function = graph.shapes[LOGITS][1], function_of(graph.producers[LOGITS])
+    probable = graph.producers.get(PROBABILITIES)
+    if probable is not None and probable.name == ADDED:
+        classes = graph.shapes[graph.answer][1]
+        function = function_of(graph.producers[graph.answer])
         report(
             f"the model ends in {classes} {function} values, which are taken for logits of "
             "classes, of which one is true: probabilities are their softmax. Where several may be "
-            f"true, convert what {WITH_SIGMOID} writes; of a regression, read the values by "
-            "session.run"
+            f"true, convert what {WITH_SIGMOID} writes; of a regression, add --task {REGRESSION}"
         )
 
 
 def _check_labels(source: Source, graph: Graph) -> None:
-    classes = graph.shapes[LOGITS][1]
-    if source.labels is not None and len(source.labels) != classes:
+    wanted = graph.shapes[graph.answer][1]
+    if source.labels is not None and len(source.labels) != wanted:
         count = len(source.labels)
-        names = f"{count} name{'s' * (count > 1)}"
         two = ": a single sigmoid is two; name first what 0 means, then what 1 means"
-        raise UsageError(
-            f"the labels file has {names}, the model {classes} classes{two * (count == 1)}"
-        )
+        has = f"{wanted} classes{two * (count == 1)}"
+        if graph.regresses:
+            has = counted(wanted, "value")
+        raise UsageError(f"the labels file has {counted(count, 'name')}, the model {has}")
 
 
 def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
@@ -131,9 +135,7 @@ def _image_sets(
     request: Request, spec: InputSpec, report: Report, skip: Skip | None
 ) -> tuple[ImageSet, Images]:
     """The images to calibrate on, and the images to verify with."""
-    count = request.calibration_images
-    if count is None:
-        count = EFFORTS[request.method.effort].images
+    count = request.method.images(request.calibration_images)
     if request.calibration is None:
         if request.precision in CALIBRATED:
             report(

@@ -36,6 +36,7 @@ Function = Literal[
 INPUT = "image"
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
+VALUES = "values"
 FEATURES = "features"
 
 
@@ -327,8 +328,9 @@ Moving = Pad | Reshape | GlobalMaximum
 class Graph:
     """A network: operators in the order in which they run.
 
-    `input_shape` is (batch, height, width, 3). `outputs` names tensors: logits, probabilities,
-    features. `pixels` is what the input holds them as: their values are 0..255 in both.
+    `input_shape` is (batch, height, width, 3). `outputs` names tensors, the answer first: logits,
+    probabilities, features; or values, features. `pixels` is what the input holds them as: their
+    values are 0..255 in both.
     """
 
     name: str
@@ -336,6 +338,16 @@ class Graph:
     operators: tuple[Operator, ...]
     outputs: tuple[str, ...]
     pixels: Literal["uint8", "float32"] = "uint8"
+
+    @property
+    def answer(self) -> str:
+        """The tensor that the network is for: the logits, or a regression's values."""
+        return self.outputs[0]
+
+    @property
+    def regresses(self) -> bool:
+        """Whether it answers with values instead of classes."""
+        return self.answer == VALUES
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:
@@ -363,8 +375,8 @@ class Graph:
 
     @cached_property
     def unrounded(self) -> frozenset[str]:
-        """The logits and, where they are a sum of products, those: they are floats, not levels."""
-        found, left = set[str](), [LOGITS]
+        """The answer and, where it is a sum of products, those: they are floats, not levels."""
+        found, left = set[str](), [self.answer]
         while left:
             tensor = left.pop()
             found.add(tensor)
@@ -376,8 +388,8 @@ class Graph:
         alone = len(self.consumers[tensor]) == 1 and tensor not in self.outputs
         return alone and isinstance(self.producers.get(tensor), Linear | Add)
 
-    def sums_logits(self, operator: Operator) -> bool:
-        """Whether an operator adds up what is in float to the logits."""
+    def sums_answer(self, operator: Operator) -> bool:
+        """Whether an operator adds up what is in float to the answer."""
         return isinstance(operator, Add) and operator.output in self.unrounded
 
     def is_vector(self, tensor: str) -> bool:

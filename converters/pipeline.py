@@ -18,7 +18,6 @@ from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
     DEFAULT_ROUNDING,
-    EFFORTS,
     Method,
     Quantized,
     quantize,
@@ -30,7 +29,7 @@ from converters.sources import VERIFIED
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
-from edgenet.bundle import PRECISIONS, Bundle
+from edgenet.bundle import CLASSIFICATION, PRECISIONS, Bundle
 from edgenet.errors import AccuracyError
 from edgenet.staging import writing
 
@@ -59,6 +58,7 @@ def convert(
     input_size: int | None = None,
     batch: int = 1,
     head: str | int | None = None,
+    task: str = CLASSIFICATION,
     range_rule: str | None = None,
     rounding: str | None = None,
     without: Sequence[str] = (),
@@ -98,6 +98,7 @@ def convert(
         input_size: Height and width, for a model that leaves them open.
         batch: Images a run.
         head: Of a model of several outputs the one to convert: its name, or its number from 0 on.
+        task: "classification", or "regression" where the model's outputs are values, not classes.
         range_rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's.
         rounding: A name of `converters.quantization.quantize.ROUNDINGS`; None takes
             "least-squares".
@@ -127,14 +128,22 @@ def convert(
         "--recipe": recipe,
         "--strict": strict,
     }
-    looked_at = EFFORTS.get(effort or DEFAULT_EFFORT, EFFORTS[DEFAULT_EFFORT]).images
-    most = calibration_images or looked_at
-    with as_files(model, calibration, max(most, 0) + VERIFIED) as (source, images):
+    method = Method(
+        rule=range_rule,
+        rounding=rounding or DEFAULT_ROUNDING,
+        without=frozenset(_several(without) or ()),
+        effort=effort or DEFAULT_EFFORT,
+        recipe=None if recipe is None else read_recipe(recipe),
+    )
+    # Before images are read: how many depends on it.
+    method.require()
+    most = max(method.images(calibration_images), 0) + VERIFIED
+    with as_files(model, calibration, most) as (source, images):
         request = Request(
             model=source,
             output=Path(output or _default_output(source, wanted, place)),
             precision=wanted,
-            formats=_formats(formats, wanted, place),
+            formats=_formats(_several(formats), wanted, place),
             calibration=images,
             calibration_images=calibration_images,
             skip_damaged=skip_damaged,
@@ -148,16 +157,11 @@ def convert(
             download=download,
             input_size=input_size,
             batch=batch,
-            method=Method(
-                rule=range_rule,
-                rounding=rounding or DEFAULT_ROUNDING,
-                without=frozenset(without),
-                effort=effort or DEFAULT_EFFORT,
-                recipe=None if recipe is None else read_recipe(recipe),
-            ),
+            method=method,
             strict=strict,
             target=place,
             head=head,
+            task=task,
             given=frozenset(option for option, value in choices.items() if value),
         )
         request.require()
@@ -175,7 +179,9 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
             request.require()
         _write_first_that_keeps(request, frozen, folder, report)
-    return Bundle.open(request.output)
+        # Not from its place, which another process may be about to replace.
+        manifest = Bundle.open(folder).manifest
+    return Bundle(request.output, manifest)
 
 
 def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:
@@ -203,6 +209,11 @@ def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, repo
 
 def _default_output(model: str | os.PathLike[str], precision: str, target: Target | None) -> str:
     return f"{Path(model).stem}-{target.name.replace(':', '-') if target else precision}"
+
+
+def _several(names: Sequence[str] | None) -> Sequence[str] | None:
+    """Names, of which one may be given by itself."""
+    return (names,) if isinstance(names, str) else names
 
 
 def _formats(asked: Sequence[str] | None, precision: str, target: Target | None) -> tuple[str, ...]:

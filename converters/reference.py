@@ -11,39 +11,46 @@ from typing import Any
 import numpy as np
 
 from converters.frontend.float32 import Change, in_float32, replaced
-from converters.frontend.layers import acting, kind_of, passes_on
+from converters.frontend.layers import TO_PROBABILITIES, acting, kind_of, known, passes_on
+from converters.frontend.supported import origin
 from converters.frontend.walk import calls, layer_graph
 from converters.graph import Floats
+from converters.grey import grey_of
 from converters.preprocessing import Preprocessing
+from edgenet.bundle import CLASSIFICATION
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.images import Pixels
 
 # Names that TensorFlow takes in a compiled function; Keras takes any.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-_TO_PROBABILITIES = ("softmax", "sigmoid")
 # Layers and operations that leave values as they are, as the front end takes them.
 _MOVING = ("Reshape", "Flatten", "Cast")
 
 
-def keras_logits(
-    model: Any, batches: Iterable[Pixels], preprocess: Preprocessing | None = None
+def reference_answers(
+    model: Any,
+    batches: Iterable[Pixels],
+    preprocess: Preprocessing | None = None,
+    task: str = CLASSIFICATION,
 ) -> Floats:
-    """The logits of images, as Keras computes them in inference.
+    """The logits of images, or a regression's values, as Keras computes them in inference.
 
     Args:
         model: The model that was frozen; it is left as it was.
         batches: N × height × width × 3 uint8 each.
         preprocess: What was frozen into the graph before the model.
+        task: As it was frozen for.
 
     Returns:
-        images × classes; a single sigmoid is two classes, as in the graph.
+        images × classes, where a single sigmoid is two classes, as in the graph; or images ×
+        values.
 
     Raises:
         UsageError: They are no finite numbers.
         UnsupportedModelError: What makes the answers is used within the model as well.
     """
     last = _last_acting(model)
-    silent = [*_silent(last)]
+    silent = [*_silent(last)] if task == CLASSIFICATION else []
     if silent and _uses(model, last) > 1:
         raise UnsupportedModelError(
             f"layer {last.name!r} makes the model's answers and is used elsewhere too: give the "
@@ -53,11 +60,13 @@ def keras_logits(
         # Keras warns where a model of one input was built with a list of it.
         warnings.simplefilter("ignore", UserWarning)
         answer = _compiled(model)
-        rows = [_only(answer(_prepared(batch, preprocess))) for batch in batches]
-    logits = np.concatenate([np.asarray(row, np.float32) for row in rows])
-    if not np.isfinite(logits).all():
+        grey = model.inputs[0].shape[-1] == 1
+        rows = [_only(answer(_prepared(batch, preprocess, grey))) for batch in batches]
+    answers = np.concatenate([np.asarray(row, np.float32) for row in rows])
+    if not np.isfinite(answers).all():
         raise UsageError("the model answers with nan or infinity: take an earlier checkpoint")
-    return np.hstack([np.zeros_like(logits), logits]) if logits.shape[1] == 1 else logits
+    two_classes = task == CLASSIFICATION and answers.shape[1] == 1
+    return np.hstack([np.zeros_like(answers), answers]) if two_classes else answers
 
 
 def _only(outputs: Any) -> Any:
@@ -68,9 +77,11 @@ def _only(outputs: Any) -> Any:
     return found
 
 
-def _prepared(batch: Pixels, preprocess: Preprocessing | None) -> Floats:
+def _prepared(batch: Pixels, preprocess: Preprocessing | None, grey: bool) -> Floats:
     values = batch.astype(np.float32)
-    return values if preprocess is None else values * preprocess.scale + preprocess.offset
+    if preprocess is not None:
+        values = values * preprocess.scale + preprocess.offset
+    return grey_of(values) if grey else values
 
 
 def _compiled(model: Any) -> Callable[[Floats], Any]:
@@ -96,10 +107,10 @@ def _silent(layer: Any) -> Iterator[Change]:
 
 
 def _makes_probabilities(acting: Any) -> bool:
-    """Whether a layer, an operation or a function is Keras's softmax or sigmoid."""
-    owner = acting if hasattr(acting, "__name__") else type(acting)
-    keras_own = str(owner.__module__).startswith("keras.")
-    return keras_own and kind_of(acting).lower() in _TO_PROBABILITIES
+    """Whether a layer, an operation or a function is what the front end takes for one of them."""
+    if origin(acting) is None:
+        return known(acting) in TO_PROBABILITIES
+    return kind_of(acting).lower() in TO_PROBABILITIES
 
 
 def _last_acting(model: Any) -> Any:

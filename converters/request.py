@@ -14,7 +14,7 @@ from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import Method
 from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
 from converters.targets import Target
-from edgenet.bundle import PRECISIONS
+from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, TASKS
 from edgenet.errors import UsageError
 from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
 from edgenet.runtime.engines import installed
@@ -30,6 +30,10 @@ _DECIDED: Mapping[str, tuple[str, ...]] = {
     "--recipe": _ROUNDED,
     "--strict": SEARCHED,
 }
+
+
+# What a recipe holds the outcome of.
+_HELD = {"--range-rule", "--rounding"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Request:
     strict: bool
     target: Target | None = None
     head: str | int | None = None
+    task: str = CLASSIFICATION
     given: frozenset[str] = frozenset()
 
     @property
@@ -113,7 +118,7 @@ def _check(request: Request) -> None:
         raise UsageError(
             "--skip-damaged is for photos of a folder: add --calibration DIR or --evaluate DIR"
         )
-    request.method.require()
+    _check_task(request)
     _check_evaluation(request)
     _check_given(request)
 
@@ -133,6 +138,8 @@ def _check_target(request: Request, target: Target) -> None:
 def _check_given(request: Request) -> None:
     """Refuses what would change nothing."""
     precision = request.precision
+    if request.method.recipe is not None and (held := sorted(request.given & _HELD)):
+        raise UsageError(f"--recipe says what {held[0]} would: leave {held[0]} off")
     for option in sorted(request.given):
         if precision not in _DECIDED[option]:
             instead = "take --int8"
@@ -142,6 +149,16 @@ def _check_given(request: Request) -> None:
             continue
         raise UsageError(
             f"there is nothing for {option} to decide in {precision}: {instead}, or leave it off"
+        )
+
+
+def _check_task(request: Request) -> None:
+    if request.task not in TASKS:
+        raise UsageError(f"no task is called {request.task!r}: take one of {', '.join(TASKS)}")
+    if request.task == REGRESSION and request.max_drop is not None:
+        raise UsageError(
+            "--max-drop is in points of top-1, and a regression has no classes: leave it off, and "
+            "judge the bundle by edgenet check --min-r2"
         )
 
 

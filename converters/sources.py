@@ -230,7 +230,8 @@ def _sound(folder: ImageFolder, spec: InputSpec, skip: Skip) -> ImageFolder:
 
 
 def _require_content(folder: ImageFolder, name: str) -> None:
-    if all(np.ptp(np.asarray(_decoded(path))) == 0 for path in folder.paths):
+    # Of one colour throughout, whichever that is.
+    if not any(np.ptp(np.asarray(_decoded(path)), axis=(0, 1)).any() for path in folder.paths):
         raise UsageError(f"every image in {name} is blank: int8 is calibrated on photos")
 
 

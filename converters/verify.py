@@ -20,7 +20,7 @@ from edgenet.measure.accuracy import sqnr_db
 from edgenet.measure.evaluation import folder_of
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
-from edgenet.report.cells import drop, percent
+from edgenet.report.cells import drop, error, growth, number, percent
 from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.loading import load_artifact
 
@@ -41,10 +41,10 @@ def verify(
     precision: str,
     files: tuple[FileRecord, ...],
     images: Iterable[Pixels],
-    logits: Floats,
+    answers: Floats,
     reckoned: Floats | None = None,
 ) -> Artifact:
-    """Runs a new file of a bundle and compares its logits with Keras's on the same images.
+    """Runs a new file of a bundle and compares its answers with Keras's to the same images.
 
     Args:
         bundle: The bundle as far as it is written.
@@ -52,7 +52,7 @@ def verify(
         precision: Of the file.
         files: What an engine needs of the bundle, the one to open first.
         images: Batches of the model's size.
-        logits: What Keras answers, images x classes.
+        answers: What Keras answers, images × classes or images × values.
         reckoned: What int8 has to answer to the first of the images, by its arithmetic.
 
     Raises:
@@ -61,35 +61,35 @@ def verify(
     """
     artifact = Artifact(format, precision, files, _UNVERIFIED)
     with load_artifact(bundle, artifact) as session:
-        answers = np.concatenate([session.run(batch) for batch in images])
+        found = np.concatenate([session.run(batch) for batch in images])
         engine = session.info.engine
-    if not np.isfinite(answers).all():
+    if not np.isfinite(found).all():
         raise PrecisionError(
             f"the {precision} {format} file answers with nan or infinity: the model's numbers are "
             f"beyond what {precision} holds; take another precision"
         )
-    found = Fidelity.of(logits, answers)
-    failures = Limits.at_conversion(precision).failures(found)
+    fidelity = Fidelity.by(bundle.manifest.task, answers, found)
+    failures = Limits.at_conversion(precision).failures(fidelity)
     if failures:
         told = f"the {precision} {format} file is not the Keras model: {failures[0]}"
         raise AccuracyError(told) if precision == "fp32" else PrecisionError(told)
     if reckoned is not None:
-        _require_arithmetic(artifact, engine, logits, answers, reckoned)
-    verified = Verification(len(logits), found.agreement, found.sqnr_db, found.max_error)
+        _require_arithmetic(artifact, engine, answers, found, reckoned)
+    verified = Verification(len(answers), fidelity.agreement, fidelity.sqnr_db, fidelity.max_error)
     return replace(artifact, verified=verified)
 
 
 def _require_arithmetic(
-    artifact: Artifact, engine: str, logits: Floats, answers: Floats, reckoned: Floats
+    artifact: Artifact, engine: str, answers: Floats, found: Floats, reckoned: Floats
 ) -> None:
     """Refuses a file that its engine computes otherwise than int8 is defined."""
     count = len(reckoned)
-    kept, wanted = (sqnr_db(logits[:count], found) for found in (answers[:count], reckoned))
+    kept, wanted = (sqnr_db(answers[:count], those) for those in (found[:count], reckoned))
     # Either is None where nothing was rounded at all.
     if kept is None or wanted is None or kept >= wanted - _OTHERWISE_DB:
         return
     raise AccuracyError(
-        f"on this CPU ({cpu_name()}) {engine} answers with {kept:.1f} dB of Keras's logits where "
+        f"on this CPU ({cpu_name()}) {engine} answers with {kept:.1f} dB of Keras's answers where "
         f"the arithmetic of the {artifact.precision} {artifact.format} file gives {wanted:.1f}: "
         f"its kernels err here. Leave {artifact.format} out with --to, or take another version of "
         "the engine"
@@ -132,20 +132,34 @@ def judge(
         compared = parity.compare(reference, sessions, images.recorded(), lambda info: limits)
     if compared.reference_top1 is not None:
         report(f"fp32 is right on {percent(compared.reference_top1)} of {compared.images} images")
+    if compared.reference_mae is not None:
+        report(f"fp32 has an MAE of {error(compared.reference_mae)} on {compared.images} images")
     if compared.doubt:
         report(compared.doubt)
     for result in compared.results:
         found, format = result.fidelity, result.info.format
         lost = f", drop {drop(found.drop.points, found.drop.interval)} points" if found.drop else ""
-        report(f"{format}: agreement {found.agreement:.4f}{lost}")
+        report(f"{format}: {_kept(found)}{lost}")
         if not result.passed:
             raise PrecisionError(f"{result.failures[0]} by {format}")
     return {
         "images": compared.images,
         "sha256": images.digest.hexdigest(),
         "reference_top1": compared.reference_top1,
+        "reference_mae": compared.reference_mae,
         "results": [_measured(result) for result in compared.results],
     }
+
+
+def _kept(found: Fidelity) -> str:
+    """How near a file's answers are, in a word and a number."""
+    if found.agreement is None:
+        told = f"R² {number(found.r2, 4)}, mean error {error(found.mean_error)}"
+        if found.growth is None:
+            return told
+        more = growth(found.growth.amount, found.growth.interval)
+        return f"{told}, MAE {error(found.mae)}, {more} of fp32's"
+    return f"agreement {found.agreement:.4f}"
 
 
 def _measured(result: parity.Result) -> dict[str, Any]:
@@ -158,4 +172,9 @@ def _measured(result: parity.Result) -> dict[str, Any]:
         "mcnemar_p": found.mcnemar_p,
         "agreement": found.agreement,
         "sqnr_db": found.sqnr_db,
+        "r2": found.r2,
+        "mean_error": found.mean_error,
+        "mae": found.mae,
+        "mae_growth": found.mae_growth,
+        "mae_growth_interval": found.mae_growth_interval,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from converters.formats import lower
 from converters.frozen import Frozen
-from converters.graph import FEATURES, LOGITS, PROBABILITIES, Floats, Graph
+from converters.graph import Floats, Graph
 from converters.ladder import Rung
 from converters.npu.compiling import compiled_for
 from converters.quantization.arrangement import reckoned
@@ -66,9 +66,7 @@ def _manifest(request: Request, frozen: Frozen, rung: Rung, folder: Path) -> Man
         source=frozen.source.description,
         precision=rung.precision,
         input=frozen.input,
-        outputs=tuple(
-            OutputSpec(name, frozen.graph.shapes[name]) for name in _outputs(frozen.graph)
-        ),
+        outputs=tuple(OutputSpec(name, frozen.graph.shapes[name]) for name in frozen.graph.outputs),
         labels=_write_labels(frozen.source, folder),
         recipe=_recipe(rung),
         calibration=_calibration(frozen, rung),
@@ -123,7 +121,7 @@ class _Writer:
     ) -> Artifact:
         records = tuple(record_of(self.bundle.path, file) for file in files)
         images = self.frozen.verification.batches(self.request.batch)
-        return verify(self.bundle, format, precision, records, images, self.frozen.logits, wanted)
+        return verify(self.bundle, format, precision, records, images, self.frozen.answers, wanted)
 
     @cached_property
     def _by_arithmetic(self) -> Mapping[str, Floats]:
@@ -168,10 +166,6 @@ def _calibration(frozen: Frozen, rung: Rung) -> Mapping[str, Any] | None:
         return None
     seen = {**frozen.calibration.description, "images": rung.quantized.images}
     return seen | ({"outliers": rung.quantized.outliers} if rung.quantized.outliers else {})
-
-
-def _outputs(graph: Graph) -> list[str]:
-    return [name for name in (LOGITS, PROBABILITIES, FEATURES) if name in graph.outputs]
 
 
 def _write_labels(source: Source, folder: Path) -> FileRecord | None:

@@ -41,7 +41,7 @@ def _refusing(lacking: ModuleNotFoundError) -> Callable[..., NoReturn]:
         """Raises MissingExtraError: what converts is not installed here."""
         from edgenet.errors import MissingExtraError
 
-        raise MissingExtraError(f"converting ({lacking.name})", "all") from lacking
+        raise MissingExtraError.of_host("converting", lacking) from lacking
 
     return convert
 

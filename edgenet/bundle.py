@@ -29,7 +29,10 @@ MANIFEST = "manifest.json"
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-mixed", "w8a16", "w8", "dynamic")
 
-_LOGITS = "logits"
+CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")
+"""What a network is for: to tell classes, or quantities."""
+ANSWERS = {CLASSIFICATION: "logits", REGRESSION: "values"}
+"""By task, the output that the others are made of, images × classes or images × values."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,13 @@ class FileRecord:
 class Verification:
     """How an artifact compared with the Keras model on `images` calibration images at conversion.
 
-    `agreement` is the share of images with the same top-1 class, `sqnr_db` the
-    signal-to-quantization-noise ratio of the logits in dB (None where the two are equal to the
-    bit), `max_error` the largest absolute difference of a logit.
+    `agreement` is the share of images with the same top-1 class (None of a regression), `sqnr_db`
+    the signal-to-quantization-noise ratio of the logits or values in dB (None where the two are
+    equal to the bit), `max_error` the largest absolute difference of one.
     """
 
     images: int
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
     max_error: float
 
@@ -116,7 +119,10 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """A float32 output: logits, probabilities (batch, classes) or features (batch, channels)."""
+    """A float32 output: logits, probabilities (batch, classes) or features (batch, channels).
+
+    A regression has values (batch, values) in place of the first two.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -147,6 +153,16 @@ class Manifest:
     compiled: tuple[Compiled, ...] = ()
     evaluation: Mapping[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def answer(self) -> OutputSpec:
+        """What the network is for: its logits, or a regression's values."""
+        return next(output for output in self.outputs if output.name in ANSWERS.values())
+
+    @property
+    def task(self) -> str:
+        """Of `TASKS`."""
+        return next(task for task, name in ANSWERS.items() if name == self.answer.name)
 
     @property
     def float_model(self) -> Artifact | None:
@@ -201,8 +217,9 @@ def _checked(manifest: Manifest) -> Manifest:
     )
     if not good:
         raise ValueError("a value is not one that it can have")
-    if not any(o.name == _LOGITS and len(o.shape) == 2 for o in manifest.outputs):
-        raise ValueError(f"there is no output {_LOGITS}, images × classes")
+    answers = [output for output in manifest.outputs if output.name in ANSWERS.values()]
+    if [len(answer.shape) for answer in answers] != [2]:
+        raise ValueError(f"there is no output {' or '.join(ANSWERS.values())}, images × classes")
     records = [*filter(None, (manifest.labels,)), *(c.file for c in manifest.compiled)]
     for record in (*records, *(file for artifact in artifacts for file in artifact.files)):
         if not _stays_inside(record.path):
@@ -321,8 +338,8 @@ class Bundle:
 
     @property
     def classes(self) -> int:
-        """How many the model knows."""
-        return next(output.shape[-1] for output in self.manifest.outputs if output.name == _LOGITS)
+        """How many the model knows; of a regression, how many values it answers with."""
+        return self.manifest.answer.shape[-1]
 
     def artifact(self, format: str) -> Artifact:
         """The artifact of a format.

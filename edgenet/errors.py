@@ -6,6 +6,9 @@ refuses (`OSError`); anything else is a defect of edgenet and keeps its tracebac
 
 from __future__ import annotations
 
+# Packages beside TensorFlow that the host's half imports, each under its module's own name.
+_BESIDE = ("flatbuffers", "h5py", "onnx", "threadpoolctl")
+
 
 class EdgenetError(Exception):
     """The base of edgenet's errors: the work failed (exit code 1).
@@ -58,3 +61,17 @@ class MissingExtraError(EdgenetError):
         self.extra = extra
         self.install = install or f"pip install 'edgenet[{extra}]'"
         super().__init__(f"{purpose} needs a package that is not here: {self.install}")
+
+    @classmethod
+    def of_host(cls, doing: str, error: ModuleNotFoundError) -> MissingExtraError:
+        """What the host's half lacks: one package, or on a device, without TensorFlow, all of it.
+
+        Args:
+            doing: What needs it, as in "converting".
+            error: What importing the half failed with.
+        """
+        from importlib.util import find_spec
+
+        name = (error.name or "").partition(".")[0]
+        alone = name in _BESIDE and find_spec("tensorflow") is not None
+        return cls(f"{doing} ({error.name})", "all", f"pip install {name}" if alone else "")

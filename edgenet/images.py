@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from edgenet import listing
 from edgenet.bundle import InputSpec
 from edgenet.decoding import IN_MEMORY, ImageError, ImageSource, decode, pillow_reads
 from edgenet.errors import UsageError
+from edgenet.listing import LABELS_CSV, Listing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,14 +40,16 @@ __all__ = [
 ]
 
 Pixels = npt.NDArray[np.uint8]
+Row = TypeVar("Row")
 Skip = Callable[[str], None]
 """Told of a damaged image that is left out, in one line: which, and why."""
 
 INTERPOLATIONS = ("bicubic", "bilinear", "tf-bilinear")
 """Pillow's two, which are antialiased, and what `tf.image.resize` does by itself, which is not."""
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-LABELS_CSV = "labels.csv"
+SUFFIXES = frozenset(
+    [".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
 MENDING = ": mend it, or add --skip-damaged"
 """What to do where a damaged image of a folder stops the work."""
 
@@ -146,11 +148,15 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a folder, prepared: `images` is N×H×W×3 uint8; `labels` is None if unknown."""
+    """Some images of a folder, prepared: `images` is N×H×W×3 uint8.
+
+    `labels` are their classes and `values` what they show, a row an image; None if unknown.
+    """
 
     images: Pixels
     names: tuple[str, ...]
     labels: tuple[int, ...] | None
+    values: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,21 +168,26 @@ class ImageFolder:
         names: The images' paths relative to it, with forward slashes.
         labels: Their class indices, or None where the folder does not tell.
         folders: The names of the class folders in the order of their indices, where there are any.
+        values: What each shows, a number for each of `columns`, where the folder tells that instead
+            of classes.
+        columns: What the values are called.
     """
 
     root: Path
     names: tuple[str, ...]
     labels: tuple[int, ...] | None
     folders: tuple[str, ...] = ()
+    values: tuple[tuple[float, ...], ...] | None = None
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ImageFolder:
         """Finds the images of a folder.
 
-        With a `labels.csv` (columns `file` and `class_index`) it is that file's list, in its order.
-        Else the images that lie in the folder itself, sorted by name. Else those of its
-        sub-folders, each of which is a class, numbered in the order of their sorted names;
-        `of_classes` numbers them as a model does.
+        With a `labels.csv` (`edgenet.listing`) it is that file's list, in its order. Else the
+        images that lie in the folder itself, sorted by name. Else those of its sub-folders, each of
+        which is a class, numbered in the order of their sorted names; `of_classes` numbers them as
+        a model does.
 
         Raises:
             UsageError: No such folder, no image in it, images both in it and in its sub-folders, or
@@ -186,13 +197,13 @@ class ImageFolder:
         if not root.is_dir():
             raise UsageError(f"no such folder of images: {root}")
         try:
-            names, labels, folders = _contents(root)
+            found, folders = _contents(root)
         except OSError as error:
             raise UsageError(f"cannot read {error.filename or root}: {error.strerror}") from error
-        if not names:
+        if not found.names:
             kinds = " ".join(sorted(SUFFIXES))
             raise UsageError(f"no images in {root} or in folders right under it ({kinds})")
-        return cls(root, names, labels, folders)
+        return cls(root, found.names, found.labels, folders, found.values, found.columns)
 
     def of_classes(self, names: Sequence[str] | None, classes: int) -> ImageFolder:
         """The folder with its class folders numbered as a model numbers its classes.
@@ -206,8 +217,14 @@ class ImageFolder:
             numbers them, where none is and there are as many as classes.
 
         Raises:
-            UsageError: Neither; or, without class folders, a class index that the model has not.
+            UsageError: Neither; or, without class folders, a class index that the model has not, or
+                values.
         """
+        if self.values is not None:
+            raise UsageError(
+                f"{self.root / LABELS_CSV} tells {', '.join(self.columns)} of each image, and the "
+                'model knows classes: begin it with "file,class_index"'
+            )
         if not self.folders:
             self._require_known(classes)
             return self
@@ -232,6 +249,37 @@ class ImageFolder:
             f"{strange[0]!r} is the name of {which} of them: name the folders as the labels, or "
             f"list the images in a {LABELS_CSV}"
         )
+
+    def of_values(self, names: Sequence[str] | None, count: int) -> ImageFolder:
+        """The folder with its values in the order in which a regression answers them.
+
+        Args:
+            names: What the model calls its values; None where it has no names.
+            count: How many it has.
+
+        Returns:
+            By name, where the columns are called so; in their order, where there are as many.
+            Without values it is a folder of images alone: classes tell a regression nothing.
+
+        Raises:
+            UsageError: Neither.
+        """
+        if self.values is None:
+            return replace(self, labels=None, folders=())
+        if names is not None and set(names) <= set(self.columns):
+            places = [self.columns.index(name) for name in names]
+        elif len(self.columns) == count:
+            places = list(range(count))
+        else:
+            wanted = f" ({', '.join(names)})" if names else ""
+            raise UsageError(
+                f"{self.root / LABELS_CSV} tells {', '.join(self.columns)} of each image, and the "
+                f"model answers with {count} values{wanted}: name its columns as the model's "
+                "labels, or give as many"
+            )
+        values = tuple(tuple(row[place] for place in places) for row in self.values)
+        columns = tuple(self.columns[place] for place in places)
+        return replace(self, values=values, columns=columns)
 
     def _require_known(self, classes: int) -> None:
         for name, label in zip(self.names, self.labels or (), strict=False):
@@ -260,14 +308,18 @@ class ImageFolder:
         if count >= len(self):
             return self
         chosen = [index * len(self) // count for index in range(count)]
-        labels = tuple(self.labels[index] for index in chosen) if self.labels is not None else None
-        return replace(self, names=tuple(self.names[index] for index in chosen), labels=labels)
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in chosen),
+            labels=_those(self.labels, chosen),
+            values=_those(self.values, chosen),
+        )
 
     def only(self, names: Iterable[str]) -> ImageFolder:
         """The folder with these of its images, in its order, of whatever classes."""
         wanted = set(names)
         kept = tuple(name for name in self.names if name in wanted)
-        return replace(self, names=kept, labels=None, folders=())
+        return ImageFolder(self.root, kept, labels=None)
 
     def distinct(self) -> ImageFolder:
         """The folder without copies: of files that are equal byte for byte, the first.
@@ -342,10 +394,13 @@ class ImageFolder:
         return Batch(
             images=np.stack([pixels for _, pixels in held]),
             names=tuple(self.names[index] for index in indices),
-            labels=tuple(self.labels[index] for index in indices)
-            if self.labels is not None
-            else None,
+            labels=_those(self.labels, indices),
+            values=_those(self.values, indices),
         )
+
+
+def _those(rows: tuple[Row, ...] | None, indices: Iterable[int]) -> tuple[Row, ...] | None:
+    return None if rows is None else tuple(rows[index] for index in indices)
 
 
 def _add_file(digest: Any, path: Path) -> None:
@@ -363,22 +418,22 @@ def _plain(name: str) -> str:
     return " ".join(name.replace("_", " ").casefold().split())
 
 
-def _contents(
-    root: Path,
-) -> tuple[tuple[str, ...], tuple[int, ...] | None, tuple[str, ...]]:
+def _contents(root: Path) -> tuple[Listing, tuple[str, ...]]:
+    """The images, and the names of class folders."""
     if (root / LABELS_CSV).is_file():
-        return *_read_csv(root), ()
+        return listing.read(root), ()
     names = _images_in(root)
     folders = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
     if names:
         _refuse_both(root, names[0], folders)
-        return names, None, ()
+        return Listing(names), ()
     pairs = [
         (f"{folder}/{name}", index)
         for index, folder in enumerate(folders)
         for name in _images_in(root / folder)
     ]
-    return tuple(name for name, _ in pairs), tuple(index for _, index in pairs), tuple(folders)
+    labels = tuple(index for _, index in pairs)
+    return Listing(tuple(name for name, _ in pairs), labels), tuple(folders)
 
 
 def _refuse_both(root: Path, image: str, folders: Sequence[str]) -> None:
@@ -395,30 +450,3 @@ def _refuse_both(root: Path, image: str, folders: Sequence[str]) -> None:
 def _images_in(folder: Path) -> tuple[str, ...]:
     entries = (e for e in folder.iterdir() if e.suffix.lower() in SUFFIXES and e.is_file())
     return tuple(sorted(e.name for e in entries if not e.name.startswith(".")))
-
-
-def _read_csv(root: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    path = root / LABELS_CSV
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if not {"file", "class_index"} <= set(reader.fieldnames or ()):
-                raise UsageError(f'{path} must begin with the header line "file,class_index"')
-            pairs = [_csv_row(root, reader.line_num, row) for row in reader]
-        if not pairs:
-            raise UsageError(f"{path} lists no image")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a CSV file in UTF-8 ({error})") from error
-    return tuple(name for name, _ in pairs), tuple(index for _, index in pairs)
-
-
-def _csv_row(root: Path, line: int, row: dict[str, str]) -> tuple[str, int]:
-    name, index = row["file"], row["class_index"]
-    place = f"line {line} of {root / LABELS_CSV}"
-    if not name or index is None:
-        raise UsageError(f"{place} needs a file and a class_index")
-    if not re.fullmatch(r"[0-9]{1,9}", index.strip()):
-        raise UsageError(f"{place}: the class_index must be a whole number from 0, not {index!r}")
-    if not (root / name).is_file():
-        raise UsageError(f"{place} names {name!r}, which is not there")
-    return name, int(index)

@@ -11,7 +11,7 @@ _ARTIFACT = {
     "format": str,
     "precision": str,
     "files": [_FILE],
-    "verified": {"images": int, "agreement": _NUMBER, "sqnr_db?": _NUMBER, "max_error": _NUMBER},
+    "verified": {"images": int, "agreement?": _NUMBER, "sqnr_db?": _NUMBER, "max_error": _NUMBER},
 }
 SCHEMA = {
     "source": dict,
@@ -33,6 +33,7 @@ SCHEMA = {
         "images": int,
         "sha256": str,
         "reference_top1?": _NUMBER,
+        "reference_mae?": _NUMBER,
         "results": [
             {
                 "format": str,
@@ -40,8 +41,13 @@ SCHEMA = {
                 "drop_points?": _NUMBER,
                 "drop_interval?": [_NUMBER],
                 "mcnemar_p?": _NUMBER,
-                "agreement": _NUMBER,
+                "agreement?": _NUMBER,
                 "sqnr_db?": _NUMBER,
+                "r2?": _NUMBER,
+                "mean_error?": _NUMBER,
+                "mae?": _NUMBER,
+                "mae_growth?": _NUMBER,
+                "mae_growth_interval?": [_NUMBER],
             }
         ],
     },

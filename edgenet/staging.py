@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from edgenet.bundle import MANIFEST
-from edgenet.errors import UsageError
+from edgenet.errors import EdgenetError, UsageError
 
 _OLDER = "-older"
+# What renaming fails with where another process has taken a place, or taken away what was there.
+_OVERTAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
 _numbers = count()
 # What writers of this process have at work; the lock is theirs while folders come, move and go.
@@ -31,34 +34,67 @@ def writing(target: Path) -> Iterator[Path]:
 
     When it does not, the folder goes, and so do the parents made for it. What a killed process left
     of an earlier try is mended first. An older bundle in the same place stays until the new one is
-    whole; of several threads that write to one place, the last to end has it.
+    whole; of several threads or processes that write to one place, the last to end has it.
 
     Raises:
         UsageError: `target` is there and is no bundle, or holds more than one: it is not edgenet's
             to replace. Or it cannot be renamed.
+        EdgenetError: Another process changed it at that moment, where none can be kept from it.
     """
     # Of a link, the folder behind it is replaced.
     target = target.resolve()
     made: list[Path] = []
     staging = target.parent / f".{target.name}.partial-{os.getpid()}-{next(_numbers)}"
     try:
-        with _moving:
+        _make_parents(target, made)
+        with _alone(target.parent):
+            # Who made them may have taken them away again meanwhile.
+            _make_parents(target, made)
             _refuse_foreign(target)
-            made = [parent for parent in target.parents if not parent.exists()]
-            target.parent.mkdir(parents=True, exist_ok=True)
             _mend(target)
             _live.add(staging)
             staging.mkdir()
         yield staging
-        with _moving:
+        with _alone(target.parent):
             _replace(target, staging)
     finally:
-        with _moving:
+        with _alone(target.parent):
             shutil.rmtree(staging, ignore_errors=True)
             _live.discard(staging)
             for parent in made:
                 with suppress(OSError):  # Not empty: the bundle is there, or something else by now.
                     parent.rmdir()
+
+
+def _make_parents(target: Path, made: list[Path]) -> None:
+    """Makes the folders that `target` lies in; adds to `made` those that were not there."""
+    made += [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _alone(parent: Path) -> Iterator[None]:
+    """Keeps other threads and, as far as the system can, other processes from moving bundles there.
+
+    The lock is on the folder itself, so that no file is left behind.
+    """
+    with _moving, ExitStack() as stack:
+        # No folder is opened on Windows, and not every network's file system locks one.
+        with suppress(ImportError, OSError):
+            stack.enter_context(_locked(parent))
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    import fcntl
+
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -128,7 +164,24 @@ def _alive(process: int) -> bool:
 
 
 def _replace(target: Path, staging: Path) -> None:
-    """Puts `staging` in the place of `target`; rename(2) replaces empty folders only."""
+    """Puts `staging` in the place of `target`.
+
+    Raises:
+        EdgenetError: Another process was faster.
+    """
+    try:
+        _rename(staging, target)
+    except OSError as error:
+        if error.errno not in _OVERTAKEN:
+            raise
+        raise EdgenetError(
+            f"another process changed {target} at the same moment: write it again, or to a place "
+            "of its own with -o"
+        ) from error
+
+
+def _rename(staging: Path, target: Path) -> None:
+    """What rename(2) does for empty folders only."""
     if not target.exists():
         staging.rename(target)
         return

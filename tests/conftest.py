@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from tests.networks import CLASSES, Textures, tiny_network
+from tests.networks import CLASSES, VALUES, Textures, regression_network, tiny_network
 from tests.published import Published
 from tests.sharing import once
 
@@ -80,6 +80,26 @@ def tiny_bundle(
 
 
 @pytest.fixture(scope="session")
+def tiny_regression(together: Path, tiny_models: dict[str, Path]) -> Path:
+    """The tiny SiLU network as a .keras file that tells values."""
+    import keras
+
+    def make(path: Path) -> None:
+        regression_network(keras.saving.load_model(tiny_models["b"], compile=False)).save(path)
+
+    return once(together / "tiny-regression.keras", make)
+
+
+@pytest.fixture(scope="session")
+def regression_bundle(together: Path, tiny_regression: Path, texture_folder: Path) -> Path:
+    """The regression in int8, all formats."""
+    names = together / "values.txt"
+    once(names, lambda path: path.write_text("\n".join(VALUES) + "\n"))
+    options = {"task": "regression", "name": "tiny-regression"}
+    return _converted(together, tiny_regression, "int8", names, texture_folder, **options)
+
+
+@pytest.fixture(scope="session")
 def tiny_float_bundle(
     together: Path, tiny_models: dict[str, Path], tiny_labels: Path, texture_folder: Path
 ) -> Path:
@@ -119,14 +139,22 @@ def without_xnnpack(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def _converted(folder: Path, model: Path, precision: str, labels: Path, images: Path) -> Path:
+def _converted(
+    folder: Path,
+    model: Path,
+    precision: str,
+    labels: Path,
+    images: Path,
+    name: str = "tiny-b",
+    **options: Any,
+) -> Path:
     from converters.pipeline import convert
 
-    options: dict[str, Any] = {"labels": labels, "calibration": images}
+    options |= {"labels": labels, "calibration": images}
     if precision == "int8":
         options["calibration_images"] = 40
     return once(
-        folder / f"tiny-b-{precision}",
+        folder / f"{name}-{precision}",
         lambda path: convert(model, path, precision=precision, **options),
     )
 

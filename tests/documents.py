@@ -59,7 +59,7 @@ def sweep() -> list[dict[str, Any]]:
 
 def emulated(result: dict[str, Any]) -> dict[str, Any]:
     """The result as it is where a software driver computed."""
-    from edgenet.report.devices import split_times
+    from edgenet.measure.speeds import split_times
 
     kept = (
         *("bundle", "name", "format", "precision", "engine", "device", "device_used", "delegate"),
@@ -130,6 +130,7 @@ def check_document() -> dict[str, Any]:
     answer(tflite, 99, 1)
     document = {
         "bundle": "b",
+        "task": "classification",
         "reference": {
             "format": "tflite",
             "precision": "fp32",
@@ -138,6 +139,7 @@ def check_document() -> dict[str, Any]:
             "bytes": 20_000_000,
             "top1": 0.75,
             "top5": 0.9,
+            "mae": None,
             "p50_ms": 6.0,
             "answers": answers,
             "signal": [100.0] * IMAGES,
@@ -155,6 +157,24 @@ def check_document() -> dict[str, Any]:
         "machine": bench_document()["machine"],
     }
     return counted(document)
+
+
+def regression_document() -> dict[str, Any]:
+    """Two files of a regression: of each image they tell one value, 40 of the first."""
+    document = check_document()
+    document.update(task="regression", labels=None, cross_agreement=[])
+    document["reference"].update(top1=None, top5=None, answers=None, mae=4.25)
+    of_classes = ("top1", "top5", "drop_points", "drop_interval", "mcnemar_p", "agreement")
+    for result in document["results"]:
+        result.update(dict.fromkeys((*of_classes, "cosine", "kl", "answers")))
+        result.update(r2=0.97, mean_error=1.5)
+        result.update(mae=4.5, mae_growth=0.25, mae_growth_interval=[-0.125, 0.625])
+        result["damage"].update(changed=0, classes=[])
+        for image in result["damage"]["worst"]:
+            image.update(kl=None, label=None)
+            for key, value in (("reference", 40.0), ("ours", 44.25)):
+                image[key].update(index=None, probability=None, values=[value], name=f"{value:.4g}")
+    return document
 
 
 def answer(result: dict[str, Any], image: int, index: int, noise: float = 1.0) -> None:
@@ -178,7 +198,10 @@ def counted(document: dict[str, Any]) -> dict[str, Any]:
 
 def check_result(format: str, classes: list[int]) -> dict[str, Any]:
     """One file's result."""
-    answers = [{"index": i, "probability": 0.5, "name": name} for i, name in enumerate(("a", "b"))]
+    answers = [
+        {"index": i, "probability": 0.5, "values": None, "name": name}
+        for i, name in enumerate(("a", "b"))
+    ]
     return {
         "format": format,
         "precision": "int8",
@@ -203,6 +226,11 @@ def check_result(format: str, classes: list[int]) -> dict[str, Any]:
         "max_error": 0.5,
         "cosine": 0.99,
         "kl": 0.01,
+        "r2": None,
+        "mean_error": None,
+        "mae": None,
+        "mae_growth": None,
+        "mae_growth_interval": None,
         "p50_ms": 3.0,
         "passed": True,
         "failures": [],

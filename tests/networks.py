@@ -79,14 +79,37 @@ def joined_network(model: Any) -> Any:
     return _fitted(keras.Model(model.inputs, classifier(joined), name="joined"), ridge=10)
 
 
-def _fitted(model: Any, ridge: float) -> Any:
-    """The model with its classifier fitted to the textures."""
+VALUES = ("red", "contrast")
+"""What `regression_network` tells of a texture."""
+
+
+def regression_network(model: Any) -> Any:
+    """A tiny network that tells how red its texture is, 0..255, and its contrast, a share."""
+    import keras
+
+    values = keras.layers.Dense(len(VALUES), name="predictions")
+    features = model.get_layer("avg_pool").output
+    regression = keras.Model(model.inputs, values(features), name="regression")
+    images = _fitted_to().images
+    return _fitted(regression, ridge=1e-3, targets=values_of(images))
+
+
+def values_of(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Of each image what `VALUES` names: mean red, and the deviation as a share of 255."""
+    red = images[..., 0].mean(axis=(1, 2))
+    return np.stack([red, images.std(axis=(1, 2, 3)) / 255], axis=1)
+
+
+def _fitted(model: Any, ridge: float, targets: NDArray[np.float64] | None = None) -> Any:
+    """The model with its last layer fitted to the textures: to ±10 for right and wrong classes."""
     import keras
 
     data = _fitted_to()
-    classifier = model.get_layer("predictions")
-    features = keras.Model(model.inputs, classifier.input)(data.images.astype(np.float32))
-    classifier.set_weights(_fit(np.asarray(features), data.labels, ridge))
+    if targets is None:
+        targets = np.where(data.labels[:, None] == np.arange(CLASSES), 10.0, -10.0)
+    head = model.get_layer("predictions")
+    features = keras.Model(model.inputs, head.input)(data.images.astype(np.float32))
+    head.set_weights(_fit(np.asarray(features), targets, ridge))
     return model
 
 
@@ -102,12 +125,9 @@ def _near_identity(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fit(
-    features: NDArray[np.float32], labels: NDArray[np.int64], ridge: float
+    features: NDArray[np.float32], targets: NDArray[np.float64], ridge: float
 ) -> list[NDArray[np.float32]]:
-    """Ridge regression of ±10 for the right and the wrong class: weights (features, classes),
-    bias.
-    """
-    targets = np.where(labels[:, None] == np.arange(CLASSES), 10.0, -10.0)
+    """Ridge regression: weights (features, targets), bias."""
     mean = features.mean(axis=0)
     centred = (features - mean).astype(np.float64)
     gram = centred.T @ centred + len(features) * ridge * np.eye(features.shape[1])

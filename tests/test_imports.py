@@ -88,6 +88,20 @@ def test_a_device_without_the_host_half_is_told_so_by_convert_alone() -> None:
     assert "pip install 'edgenet[all]'" in out
 
 
+@pytest.mark.parametrize("package", ["onnx", "threadpoolctl"])
+@pytest.mark.parametrize("way", ["edgenet.convert('lite0')", "main(['convert', 'lite0'])"])
+def test_a_host_without_one_package_is_told_of_that_one(package: str, way: str) -> None:
+    out = python(
+        "-c",
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import edgenet; from edgenet.cli.main import main; sys.stderr = sys.stdout\n"
+        f"try: {way}\n"
+        "except edgenet.errors.MissingExtraError as error: print(error)",
+    )
+    told = f"converting ({package}) needs a package that is not here: pip install {package}"
+    assert out.strip().removeprefix("edgenet: error: ") == told
+
+
 @pytest.fixture(scope="module")
 def loaded_alone() -> dict[str, str]:
     """What is heavy and loaded by each module in a process of its own, or how it fails."""

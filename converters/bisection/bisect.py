@@ -12,7 +12,7 @@ from converters.graph import Floats
 from converters.scheme.pairs import overflow
 from edgenet.errors import UsageError
 from edgenet.images import Pixels
-from edgenet.measure.accuracy import agreement, sqnr_db
+from edgenet.measure.accuracy import agreement, r2, sqnr_db
 from edgenet.report.progress import Progress
 
 # With every operator in float a file is 21 dB and more from its twin, weights that stay rounded
@@ -41,7 +41,7 @@ class Findings:
     """What bisection found.
 
     `score` is the file's as it ships, `float_macs_share` the share 0..1 of all MACs that belongs to
-    the steps of `restored`.
+    the steps of `restored`; `regresses` says that the agreement of scores and goals is an R².
     """
 
     rows: tuple[Row, ...]
@@ -50,6 +50,7 @@ class Findings:
     goal: Goal
     restored: Restored
     float_macs_share: float
+    regresses: bool
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -105,6 +106,7 @@ def bisect(
         goal=goal,
         restored=restored,
         float_macs_share=_share(network, restored),
+        regresses=network.regresses,
     )
 
 
@@ -141,7 +143,7 @@ def _require_same_answers(most: Score) -> None:
 def _measure(network: Network, truth: Floats, images: Pixels) -> Measure:
     @cache
     def measure(returned: frozenset[int]) -> Score:
-        return _score(truth, compare.logits(network, images, returned))
+        return _score(network, truth, compare.logits(network, images, returned))
 
     return measure
 
@@ -159,9 +161,11 @@ def _counted(measure: Measure, told: compare.Told) -> Measure:
     return counted
 
 
-def _score(truth: Floats, found: Floats) -> Score:
+def _score(network: Network, truth: Floats, found: Floats) -> Score:
     ratio = sqnr_db(truth, found)
-    return Score(agreement(truth, found), float("inf") if ratio is None else ratio)
+    share = r2(truth, found) if network.regresses else agreement(truth, found)
+    # Values that are the same for all images leave R² nothing to judge.
+    return Score(1.0 if share is None else share, float("inf") if ratio is None else ratio)
 
 
 def _share(network: Network, restored: Restored) -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from converters.bisection.feed import Feed
 from converters.formats.pixel_groups import GROUPS, spread_like
-from converters.graph import LOGITS, Floats
+from converters.graph import LOGITS, VALUES, Floats
 from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import sqnr_db
@@ -84,14 +84,15 @@ class Probe(ABC):
 class Network(ABC):
     """A file taken apart; `steps` are in the order in which they run.
 
-    `answer` is the step that makes the logits: neither a softmax, nor what only moves or rounds
-    values.
+    `answer` is the step that makes the logits, or a regression's values: neither a softmax, nor
+    what only moves or rounds values. `classes` counts them; `regresses` tells that they are values.
     """
 
     steps: tuple[Step, ...]
     answer: int
     feed: Feed
     classes: int
+    regresses: bool
 
     @abstractmethod
     def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
@@ -142,8 +143,12 @@ class Network(ABC):
         """The steps that compute in int8."""
         return tuple(number for number, step in enumerate(self.steps) if step.quantized)
 
-    def _answering(self, vectors: Mapping[str, tuple[Any | None, int]]) -> tuple[int, int]:
-        """The step that makes the output called logits, or else the first, and its classes.
+    def _answering(self, vectors: Mapping[str, tuple[Any | None, int]]) -> tuple[int, int, bool]:
+        """The step that makes the output called logits or values, or else the first.
+
+        Returns:
+            Its number, how many classes or values it has, and whether they are values, as one alone
+            always is.
 
         Args:
             vectors: The outputs of one row an image, in order: the node that makes each, and its
@@ -154,7 +159,7 @@ class Network(ABC):
         """
         if not vectors:
             raise UsageError("the file hands out no vector of classes: it is no classifier")
-        name = LOGITS if LOGITS in vectors else next(iter(vectors))
+        name = next((known for known in (LOGITS, VALUES) if known in vectors), next(iter(vectors)))
         node, classes = vectors[name]
         node = self._acting(node)
         number = None if node is None else self._number(node)
@@ -164,7 +169,7 @@ class Network(ABC):
                 f"the file's output {name!r} is made by {stands}, which bisect cannot take apart: "
                 "export the file with its logits as its output"
             )
-        return number, classes
+        return number, classes, name == VALUES or classes == 1
 
     def _acting(self, node: Any | None) -> Any | None:
         """The node itself, or that before it which does more than hand on what it gets."""

@@ -63,7 +63,7 @@ class OnnxNetwork(Network):
         ]
         self._place = {node.output[0]: n for n, node in enumerate(self._nodes)}
         outputs = {output.name: _dims(output) for output in self._model.graph.output}
-        self.answer, self.classes = self._answering(
+        self.answer, self.classes, self.regresses = self._answering(
             {
                 name: (self._wiring.makers.get(name), dims[1] or shapes.get(name, dims)[-1])
                 for name, dims in outputs.items()

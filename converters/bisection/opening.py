@@ -58,7 +58,8 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
         bundle: The bundle.
         format: Of the int8 file; None takes the first that the bundle holds and this machine has
             the packages for.
-        reference: A bundle with a float file, or a float file itself; None takes the bundle's own.
+        reference: A bundle with a float file, of which an fp32 one's is chosen as the int8 file is,
+            or a float file itself; None takes the bundle's own.
 
     Raises:
         UsageError: The file is not int8, or there is no float file.
@@ -140,13 +141,22 @@ def _twin(
         return _opened(_format(path), path, None, preprocessing)
     giver = Bundle.open(reference) if reference is not None else bundle
     assert giver is not None
-    artifact = giver.manifest.float_model
+    artifact = _float_artifact(giver)
     if artifact is None or not (giver.path / artifact.files[0].path).exists():
         raise UsageError(
             f"{giver.path} holds no fp32 reference here: "
             "name a bundle or a float file that does with --reference"
         )
     return _opened(artifact.format, giver.model_path(artifact), None, None)
+
+
+def _float_artifact(giver: Bundle) -> Artifact | None:
+    """Of an fp32 bundle the first file that is here and that this machine has the packages for."""
+    found = giver.manifest.float_model
+    if found is None or giver.manifest.reference is not None:
+        return found
+    here = giver.at_hand
+    return next((artifact for artifact in here if not _missing(artifact.format)), here[0])
 
 
 def _format(path: Path) -> str:
@@ -163,13 +173,15 @@ def _opened(
     missing = _missing(format)
     if missing:
         purpose = f"bisecting {NAMES[format]} files ({path}, by {' and '.join(missing)})"
-        raise MissingExtraError(purpose, _extra(format, missing))
+        raise _lacking(purpose, format, missing)
     module, name = NETWORKS[format]
     network: Network = getattr(import_module(module), name)(path, twin, preprocessing)
     return network
 
 
-def _extra(format: str, missing: list[str]) -> str:
-    """The extra that brings these modules: the engine's own, or the host's for what edits files."""
+def _lacking(purpose: str, format: str, missing: list[str]) -> MissingExtraError:
+    """Names the engine's extra, and by itself what edits files: the host's extra is far larger."""
     engine = next(engine for engine in ENGINES if engine.format == format)
-    return engine.extra if missing == [engine.module.partition(".")[0]] else "convert"
+    own = engine.module.partition(".")[0]
+    wanted = [f"'edgenet[{engine.extra}]'" if name == own else name for name in missing]
+    return MissingExtraError(purpose, engine.extra, f"pip install {' '.join(wanted)}")

@@ -115,7 +115,7 @@ class OpenvinoNetwork(Network):
         self._parts = list(_parts(self._model))
         self._place = {part.end.friendly_name: n for n, part in enumerate(self._parts)}
         vectors = [output for output in self._model.outputs if len(output.shape) == 2]
-        self.answer, self.classes = self._answering(
+        self.answer, self.classes, self.regresses = self._answering(
             {
                 name: (_maker(vector.get_node(), 0), int(vector.shape[1]))
                 for vector in vectors

@@ -25,7 +25,10 @@ MOST_CANDIDATES = 160
 
 @dataclass(frozen=True)
 class Score:
-    """How near the logits are to the twin's: agreement 0..1; SQNR in dB, infinite where equal."""
+    """How near the answers are to the twin's.
+
+    `agreement` is 0..1, or the R² of a regression's values; the SQNR in dB, infinite where equal.
+    """
 
     agreement: float
     sqnr_db: float

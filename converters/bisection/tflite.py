@@ -58,7 +58,7 @@ class TfliteNetwork(Network):
         layers = without_export_number([self._layer(operator) for operator in self._operators])
         self._place = {id(operator): n for n, operator in enumerate(self._operators)}
         vectors = [index for index in map(int, self._graph.outputs) if self._is_vector(index)]
-        self.answer, self.classes = self._answering(
+        self.answer, self.classes, self.regresses = self._answering(
             {
                 self._name(index): (
                     self._makers.get(index),

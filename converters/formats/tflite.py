@@ -162,6 +162,9 @@ class Builder(Tensors):
             operand = self.constant(f"{operator.name}/{name}", row)
             values = self._binary(code, values, operand, output)
 
+    def _in_levels_of(self, operator: Operator, bits: int) -> bool:
+        return self.quantized(operator) and self.quantizations[operator.output].bits == bits
+
     def _both(self, operator: Operator) -> tuple[int, int]:
         return self.read(operator, 0), self.read(operator, 1)
 
@@ -270,6 +273,11 @@ class Builder(Tensors):
         if operator.function in ("gelu", "gelu_tanh"):
             options = schema.GeluOptionsT(approximate=operator.function == "gelu_tanh")
             self.emit(_Codes.GELU, [source], self.made(operator), options, _Options.GeluOptions)
+            return
+        if operator.function in _FUSED and self._in_levels_of(operator, 8):
+            # XNNPACK has none of these in int8 by itself, but inside of a product.
+            one = self.vector(f"{name}/one", np.ones(1, np.float32), True)
+            self._binary(_Codes.MUL, source, one, self.made(operator), operator.function)
             return
         if operator.function != "silu":
             self.emit(_FUNCTIONS[operator.function], [source], self.made(operator))

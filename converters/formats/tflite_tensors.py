@@ -12,7 +12,6 @@ from converters.formats.cost import reads_pixels, rounds_pixels
 from converters.formats.tflite_file import TFLiteFile
 from converters.graph import (
     INPUT,
-    LOGITS,
     Convolution,
     Floats,
     Graph,
@@ -62,7 +61,7 @@ class Tensors:
             and operator.name not in self.float_operators
             and operator.inputs[0] != INPUT
             and not (self._wide(operator) and getattr(operator, "function", None) in _NARROW)
-            and not (self.graph.sums_logits(operator) and self.may_leave_levels(operator))
+            and not (self.graph.sums_answer(operator) and self.may_leave_levels(operator))
         )
 
     def _wide(self, operator: Operator) -> bool:
@@ -132,7 +131,7 @@ class Tensors:
         """A constant operand, one value a channel."""
         if not quantized:
             return self.constant(name, values)
-        bits = self.quantizations[LOGITS].bits
+        bits = self.quantizations[self.graph.answer].bits
         held = Quantization.of_constants(values, bits)
         middle, dtype = 2 ** (bits - 1), np.int8 if bits == 8 else np.int16
         levels = (held.quantize(values).astype(np.int32) - middle).astype(dtype)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from converters.frontend.supported import SUPPORTED, origin
+from converters.frontend.supported import SUPPORTED, origin, taking
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
+    INPUT,
     Activation,
     Add,
     Affine,
@@ -42,7 +44,13 @@ _FUNCTIONS: dict[str, Function] = {
     "sigmoid": "sigmoid",
     "tanh": "tanh",
     "softmax": "softmax",
+    # What tf.nn.softmax calls itself.
+    "softmax_v2": "softmax",
 }
+TO_PROBABILITIES = ("softmax", "sigmoid")
+"""The functions that a classifier ends in."""
+# Whose functions are what they are called.
+_OWNERS = ("keras.", "tensorflow.")
 # Layers that others may have as their activation, besides Activation itself.
 _ACTING = ("ELU", "LeakyReLU", "ReLU", "Softmax")
 # Of `keras.activations.leaky_relu`, where it is asked for by name.
@@ -107,8 +115,18 @@ def kind_of(activation: Any) -> str:
     return str(getattr(activation, "__name__", type(activation).__name__))
 
 
+def known(activation: Any) -> Function | None:
+    """What a function is, by its name, or None.
+
+    A user's own is no softmax or sigmoid: where a model ends in one, what it does is not verified.
+    """
+    found = _FUNCTIONS.get(kind_of(activation))
+    theirs = str(getattr(activation, "__module__", "")).startswith(_OWNERS)
+    return found if theirs or found not in TO_PROBABILITIES else None
+
+
 def _is_linear(activation: Any) -> bool:
-    return passes_on(activation) or _FUNCTIONS.get(kind_of(activation)) == "linear"
+    return passes_on(activation) or known(activation) == "linear"
 
 
 def _activated(trace: Trace, layer: Any, source: str) -> str:
@@ -116,21 +134,24 @@ def _activated(trace: Trace, layer: Any, source: str) -> str:
     found = acting(layer)
     if _is_linear(found):
         return source
-    called = found.name if origin(found) == "layers" else _FUNCTIONS.get(kind_of(found))
+    called = found.name if origin(found) == "layers" else known(found)
     return _own_activation(trace, layer, source, trace.unique(f"{layer.name}_{called}"))
 
 
 def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     """Emits the activation that a layer has, a function or a layer itself."""
     found = acting(layer)
-    kind = kind_of(found)
+    kind, function = kind_of(found), known(found)
     if origin(found) == "layers" and kind in _ACTING:
         return LAYERS[kind](trace, found, [source], name)
-    if kind not in _FUNCTIONS:
+    if kind in _HARD:
+        return _HARD[kind](trace, source, name)
+    if function is None:
+        own = " of its own" if kind in _FUNCTIONS else ""
         raise UnsupportedModelError(
-            f"layer {layer.name!r} has the activation {kind!r}; {SUPPORTED}"
+            f"layer {layer.name!r} has the activation {kind!r}{own}; {SUPPORTED}"
         )
-    return activate(trace, source, name, _FUNCTIONS[kind])
+    return activate(trace, source, name, function)
 
 
 def activate(trace: Trace, source: str, name: str, function: Function) -> str:
@@ -156,6 +177,31 @@ def elu(trace: Trace, source: str, name: str, alpha: float) -> str:
     return activate(trace, source, name, "elu")
 
 
+def _clipped(trace: Trace, source: str, name: str, scale: float, offset: float, most: float) -> str:
+    """Emits x · scale + offset within 0..6 by ReLU6, brought to 0..`most`."""
+    scaled = affine(trace, [source], trace.unique(f"{name}_scaled"), scale, offset)
+    clipped = activate(trace, scaled, trace.unique(f"{name}_clipped"), "relu6")
+    return affine(trace, [clipped], name, most / 6, 0.0)
+
+
+def hard_sigmoid(trace: Trace, source: str, name: str) -> str:
+    """Emits ReLU6(x + 3) / 6."""
+    return _clipped(trace, source, name, scale=1, offset=3, most=1)
+
+
+def hard_silu(trace: Trace, source: str, name: str) -> str:
+    """Emits x · hard_sigmoid(x), which others call hard-swish."""
+    gate = hard_sigmoid(trace, source, trace.unique(f"{name}_gate"))
+    return fold_pairs(trace, Multiply, [source, gate], name)
+
+
+_HARD: dict[str, Callable[[Trace, str, str], str]] = {
+    "hard_sigmoid": hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_swish": hard_silu,
+}
+
+
 def _array(variable: Any) -> Floats:
     return np.asarray(variable, dtype=np.float32)
 
@@ -166,8 +212,8 @@ def _bias(layer: Any, size: int) -> Floats:
 
 def _convolution(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     depthwise = type(layer).__name__ == "DepthwiseConv2D"
-    if layer.data_format != "channels_last" or tuple(layer.dilation_rate) != (1, 1):
-        raise UnsupportedModelError(f"layer {name!r} is dilated or channels-first; {SUPPORTED}")
+    if tuple(layer.dilation_rate) != (1, 1):
+        raise UnsupportedModelError(f"layer {name!r} is dilated; {SUPPORTED}")
     weights = _array(layer.kernel)
     if (depthwise and weights.shape[3] != 1) or (not depthwise and layer.groups != 1):
         raise UnsupportedModelError(f"layer {name!r} has groups or a depth multiplier; {SUPPORTED}")
@@ -254,9 +300,14 @@ def _relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     limit = None if layer.max_value is None else float(layer.max_value)
     if layer.negative_slope and not layer.threshold and limit is None:
         return leaky_relu(trace, inputs[0], name, layer.negative_slope)
-    if layer.negative_slope or layer.threshold or limit not in (None, 6.0):
-        raise UnsupportedModelError(f"layer {name!r} is neither ReLU nor ReLU6; {SUPPORTED}")
-    return trace.emit(Activation(name, tuple(inputs), name, "relu" if limit is None else "relu6"))
+    if layer.negative_slope or layer.threshold or limit == 0:
+        raise UnsupportedModelError(
+            f"layer {name!r} is a ReLU that begins elsewhere than at 0, or that leaks and is "
+            f"limited, or is limited to 0; {SUPPORTED}"
+        )
+    if limit in (None, 6):
+        return activate(trace, inputs[0], name, "relu" if limit is None else "relu6")
+    return _clipped(trace, inputs[0], name, scale=6 / limit, offset=0, most=limit)
 
 
 def _leaky_relu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
@@ -293,15 +344,28 @@ def _pool(kind: type[GlobalPool], trace: Trace, layer: Any, inputs: list[str], n
 
 def _resizing(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     """Photos come in the size that a model of open size brings them to."""
-    height, width = trace.shapes[inputs[0]][1:3]
+    _, height, width, channels = trace.shapes[inputs[0]]
     if (layer.height, layer.width) == (height, width):
         return inputs[0]
     told = f"layer {name!r} ({type(layer).__name__})"
-    if trace.shapes[inputs[0]][3] != 3:
+    if (height, width, channels) != trace.shapes[INPUT][1:]:
         raise UnsupportedModelError(f"{told} is outside the family; {SUPPORTED}")
+    way = taking(layer.height, layer.width) if trace.open else _smaller(layer, height, width)
     raise UnsupportedModelError(
         f"{told} brings images of {height}×{width} to {layer.height}×{layer.width}, as edgenet "
-        f"does with photos: save keras.Model(model.get_layer({layer.name!r}).output, model.output)"
+        f"does with photos: save {way}"
+    )
+
+
+def _smaller(layer: Any, height: int, width: int) -> str:
+    """What makes a model that takes images of the size that a layer of it brings them to.
+
+    Models in the model have that size too, and would take no other: only their text can be changed.
+    """
+    old, new = f"{height}, {width}, 3]", f"{layer.height}, {layer.width}, 3]"
+    return (
+        "what this makes: small = keras.models.model_from_json(model.to_json().replace("
+        f"{old!r}, {new!r})); small.set_weights(model.get_weights())"
     )
 
 

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.layers import activate, affine, elu, fold_pairs, join, leaky_relu, reshape
+from converters.frontend.layers import (
+    activate,
+    affine,
+    elu,
+    fold_pairs,
+    hard_sigmoid,
+    hard_silu,
+    join,
+    leaky_relu,
+    reshape,
+)
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
@@ -99,6 +109,14 @@ def _gelu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     return activate(trace, inputs[0], name, "gelu_tanh" if node.operation.approximate else "gelu")
 
 
+def _hard_sigmoid(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return hard_sigmoid(trace, inputs[0], name)
+
+
+def _hard_silu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return hard_silu(trace, inputs[0], name)
+
+
 def _pooled(kind: type[GlobalPool], trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     axes = node.operation.axis
     rank = len(trace.shapes[inputs[0]])
@@ -141,6 +159,8 @@ OPERATIONS: dict[str, Handler] = {
     "Gelu": _gelu,
     "Silu": partial(_activation, "silu"),
     "Sigmoid": partial(_activation, "sigmoid"),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSilu": _hard_silu,
     "Tanh": partial(_activation, "tanh"),
     "Softmax": partial(_activation, "softmax"),
     "Mean": partial(_pooled, GlobalAverage),

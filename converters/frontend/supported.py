@@ -16,6 +16,17 @@ INSTEAD = {
     "LogSoftmax": _AT_THE_END,
 }
 """What can be done about layers that users often have, in words."""
+# What `keras.activations.relu` applies has the settings of the layer ReLU.
+_OWN: dict[str, Literal["layers", "ops"]] = {
+    "layers": "layers",
+    "activations": "layers",
+    "ops": "ops",
+}
+
+
+def taking(height: int, width: int) -> str:
+    """What gives a model of open size images of one, in Python."""
+    return f"keras.Model(x, model(x)), where x = keras.Input(({height}, {width}, 3))"
 
 
 def origin(operation: Any) -> Literal["layers", "ops"] | None:
@@ -24,7 +35,7 @@ def origin(operation: Any) -> Literal["layers", "ops"] | None:
     Names tell nothing: Keras has two classes that it calls `Add`, and a user may have a third.
     """
     module = type(operation).__module__
-    for own in ("layers", "ops"):
-        if module.startswith(f"keras.src.{own}."):
-            return own  # type: ignore[return-value]
+    for part, own in _OWN.items():
+        if module.startswith(f"keras.src.{part}."):
+            return own
     return None

@@ -10,6 +10,7 @@ from converters.graph import (
     INPUT,
     LOGITS,
     PROBABILITIES,
+    VALUES,
     Operator,
     Shape,
 )
@@ -19,14 +20,15 @@ TOLD = "preprocess"
 
 
 class Trace:
-    """The operators so far, and the shapes of their tensors."""
+    """The operators so far, and the shapes of their tensors; whether the model's size is `open`."""
 
-    def __init__(self, input_shape: Shape) -> None:
+    def __init__(self, input_shape: Shape, open: bool = False) -> None:
+        self.open = open
         self.operators: list[Operator] = []
         self.shapes: dict[str, Shape] = {INPUT: input_shape}
         # The operators that prepare pixels, where they come first.
         self.preparing: set[str] = set()
-        self._taken = {INPUT, LOGITS, PROBABILITIES, FEATURES, TOLD}
+        self._taken = {INPUT, LOGITS, PROBABILITIES, VALUES, FEATURES, TOLD}
 
     def unique(self, name: str) -> str:
         """The name, or with a number where it is taken (shared layers, nested models)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from converters.frontend.layers import LAYERS, passes_on
 from converters.frontend.operations import OPERATIONS
-from converters.frontend.supported import INSTEAD, SUPPORTED, origin
+from converters.frontend.supported import INSTEAD, SUPPORTED, origin, taking
 from converters.frontend.trace import Trace
 from edgenet.errors import UnsupportedModelError
 
@@ -37,6 +37,11 @@ class Walk(Trace):
         if layer_graph(operation) is not None:
             return self.model(operation, inputs)
         own, kind = origin(operation), type(operation).__name__
+        if getattr(operation, "data_format", None) == "channels_first":
+            raise UnsupportedModelError(
+                f"layer {operation.name!r} ({kind}) takes maps channels first: build the model "
+                f"again with data_format='channels_last', and give it these weights; {SUPPORTED}"
+            )
         if own == "layers" and kind in LAYERS:
             return [LAYERS[kind](self, operation, inputs, self.unique(operation.name))]
         if own == "ops" and kind in OPERATIONS:
@@ -78,9 +83,8 @@ def _require_plain(resizing: Any) -> None:
     if told:
         raise UnsupportedModelError(
             f"layer {resizing.name!r} resizes with {told}, which photos would not be: save "
-            f"keras.Model(x, model(x)), where x = keras.Input(({resizing.height}, "
-            f"{resizing.width}, 3)), and say by --interpolation and --crop-fraction how edgenet is "
-            "to resize them"
+            f"{taking(resizing.height, resizing.width)}, and say by --interpolation and "
+            "--crop-fraction how edgenet is to resize them"
         )
 
 

@@ -98,6 +98,10 @@ class Method:
             if name not in known:
                 raise UsageError(f"no {what} is called {name!r}: take one of {', '.join(known)}")
 
+    def images(self, asked: int | None) -> int:
+        """How many images it looks at: those asked for, else as many as its effort takes."""
+        return EFFORTS[self.effort].images if asked is None else asked
+
 
 @dataclass(frozen=True, eq=False)
 class Quantized:

@@ -57,7 +57,8 @@ def _float_logits(quantized: Quantized) -> Floats:
 
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered, recipe = quantized.of(format), quantized.recipe.of(format)
-    return noise(reckoned(lowered, recipe, format, quantized.aside), reference)
+    found = reckoned(lowered, recipe, format, quantized.aside)
+    return noise(found, reference, quantized.graph.regresses)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from converters.formats.onnx import build
-from converters.graph import INPUT, LOGITS, Floats, Graph, is_silu
+from converters.graph import INPUT, Floats, Graph, is_silu
 from converters.quantization.parallel import in_order
 from converters.scheme.parameters import Quantization, sigmoid_like
 
@@ -94,21 +94,34 @@ def runner(model: onnx.ModelProto, outputs: Sequence[str]) -> Runner:
 
 
 def logits(model: onnx.ModelProto, images: Iterable[Image]) -> Floats:
-    """What a model answers to images, one batch each: (images, classes)."""
-    run = runner(model, [LOGITS])
-    return np.concatenate(list(in_order(lambda image: run({INPUT: image})[LOGITS], images)))
+    """What a model, whose first output is the answer, makes of images, one batch each.
+
+    Returns:
+        (images, classes), or of a regression (images, values).
+    """
+    answer = model.graph.output[0].name
+    run = runner(model, [answer])
+    return np.concatenate(list(in_order(lambda image: run({INPUT: image})[answer], images)))
 
 
-def noise(answers: Floats, reference: Floats) -> float:
+def noise(answers: Floats, reference: Floats, values: bool = False) -> float:
     """The energy of the difference as a share of the reference's, of a typical image.
 
     That is the square of the mean of the images' amplitudes: in proportion to an image's amplitude
     its first answer changes, while among a few the energy would be that of the one with the most.
 
     Args:
-        answers: Logits, images x classes.
+        answers: Logits, images × classes, or a regression's values.
         reference: Theirs in float.
+        values: Whether they are values: each is then taken as a share of its standard deviation
+            over the images, for neither its mean nor its unit is anything to be heard.
     """
+    if values:
+        spread = reference.std(axis=0)
+        answers, reference = (
+            np.divide(those - reference.mean(axis=0), spread, where=spread > 0, out=0 * reference)
+            for those in (answers, reference)
+        )
     amplitudes = np.sqrt(np.square(answers - reference).mean(axis=1))
     energy = np.square(reference).mean()
     # Where nothing is to be heard, all that is not silent too is noise.

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from converters.formats.cost import in_float
 from converters.formats.onnx_nodes import channels_first
-from converters.graph import INPUT, LOGITS, Activation, Excess, Floats, Graph, Unscaled, is_silu
+from converters.graph import INPUT, Activation, Excess, Floats, Graph, Unscaled, is_silu
 from converters.quantization.parallel import in_order
 from converters.quantization.simulate import (
     Image,
@@ -43,12 +43,13 @@ class _Stage:
     run: Runner
     switches: Sequence[str]
     feeds: Sequence[Mapping[str, Image | Floats]]
+    answer: str
 
-    def logits(self, tensors: Collection[str]) -> Floats:
+    def answers(self, tensors: Collection[str]) -> Floats:
         """With the rounding of these tensors switched on."""
         switches = {f"{name}/on": np.array(name in tensors) for name in self.switches}
         answers = in_order(lambda feed: self.run({**feed, **switches}), self.feeds)
-        return np.concatenate([answer[LOGITS] for answer in answers])
+        return np.concatenate([found[self.answer] for found in answers])
 
 
 class Switchboard:
@@ -66,25 +67,28 @@ class Switchboard:
         corrected: bool = True,
     ) -> None:
         made = {operator.output: place for place, operator in enumerate(graph.operators)}
+        self._values = graph.regresses
         self.held = [name for name in held if name in made]
         quantizations = {name: held[name] for name in self.held}
         shifted = [name for name in self.held if corrected and _is_made_up_for(graph, name)]
         places = {INPUT: -1, **{name: made[name] for name in _cuts(graph)}}
-        sources = [LOGITS, *(name for name in places if name != INPUT)]
+        sources = [graph.answer, *(name for name in places if name != INPUT)]
         shifts = [f"{name}/shift" for name in shifted]
         run = runner(_watched(graph, quantizations, shifted, sources), [*sources, *shifts])
         found = list(in_order(lambda image: run({INPUT: image}), images))
-        self._reference = np.concatenate([values[LOGITS] for values in found])
-        model = replaced(graph, quantizations, partial(_switched, set(shifted)), [LOGITS])
+        self._reference = np.concatenate([values[graph.answer] for values in found])
+        model = replaced(graph, quantizations, partial(_switched, set(shifted)), [graph.answer])
         for name in shifted:
             shift = np.mean([values[f"{name}/shift"] for values in found], axis=0)
             model.graph.initializer.append(numpy_helper.from_array(shift, f"{name}/shift"))
         self._stages = []
         for source, place in places.items():
             switches = [name for name in self.held if made[name] > place]
-            tail = runner(_tail(model, graph, source, switches), [LOGITS])
+            tail = runner(_tail(model, graph, source, switches), [graph.answer])
             values = images if source == INPUT else [values[source] for values in found]
-            self._stages.append(_Stage(tail, switches, [{source: value} for value in values]))
+            self._stages.append(
+                _Stage(tail, switches, [{source: value} for value in values], graph.answer)
+            )
 
     def noise(self, tensors: Collection[str]) -> float:
         """The share of the logits' energy that rounding these tensors alone makes of noise."""
@@ -92,7 +96,7 @@ class Switchboard:
         if not rounded:
             return 0.0
         last = next(stage for stage in reversed(self._stages) if rounded.issubset(stage.switches))
-        return noise(last.logits(rounded), self._reference)
+        return noise(last.answers(rounded), self._reference, self._values)
 
 
 def _is_made_up_for(graph: Graph, tensor: str) -> bool:

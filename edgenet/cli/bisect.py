@@ -80,14 +80,15 @@ def _add_goal(goal: argparse._ArgumentGroup) -> None:
         type=float,
         default=0.99,
         metavar="A",
-        help="share 0..1 of images with the float twin's top-1 (default: %(default)s)",
+        help="share 0..1 of images with the float twin's top-1; of a regression, R² of its values "
+        "(default: %(default)s)",
     )
     goal.add_argument(
         "--goal-sqnr",
         type=float,
         default=20.0,
         metavar="DB",
-        help="over the logits (default: %(default)s)",
+        help="over the logits or values (default: %(default)s)",
     )
 
 
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         from converters.bisection.bisect import bisect
         from converters.bisection.search import Goal
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"bisecting ({error.name})", "all") from error
+        raise MissingExtraError.of_host("bisecting", error) from error
     from edgenet.report.progress import Progress
 
     pair = _opened(args)
@@ -184,18 +185,27 @@ def _document(bundle: str, format: str, findings: Findings) -> dict[str, Any]:
         "bundle": bundle,
         "format": format,
         "images": findings.images,
-        "agreement": findings.score.agreement,
+        **_shares(findings, findings.score.agreement),
         "sqnr_db": _finite(findings.score.sqnr_db),
         "operators": [_entry(row) for row in findings.rows],
-        "goal": {"agreement": findings.goal.agreement, "sqnr_db": findings.goal.sqnr_db},
+        "goal": {
+            **_shares(findings, findings.goal.agreement),
+            "sqnr_db": findings.goal.sqnr_db,
+        },
         "restore": {
             "operators": list(findings.layers),
-            "agreement": restored.score.agreement,
+            **_shares(findings, restored.score.agreement),
             "sqnr_db": _finite(restored.score.sqnr_db),
             "float_macs_share": findings.float_macs_share,
             "reached": restored.reached,
         },
     }
+
+
+def _shares(findings: Findings, share: float) -> dict[str, float | None]:
+    """An agreement, or in its place a regression's R²."""
+    regresses = findings.regresses
+    return {"agreement": None if regresses else share, "r2": share if regresses else None}
 
 
 def _entry(row: Row) -> dict[str, Any]:
@@ -236,11 +246,15 @@ def _report(findings: Findings, source: str) -> str:
     ]
     score = findings.score
     opening = (
-        f"{findings.images} images of {source}: agreement {score.agreement:.4f}, "
+        f"{findings.images} images of {source}: {_share(findings)} {score.agreement:.4f}, "
         f"SQNR {_decibels(score.sqnr_db)} dB"
     )
     table = render(headers, rows, "<<<>><")
     return "\n".join([opening, table, "", _advice(findings), *_overflow(findings)])
+
+
+def _share(findings: Findings) -> str:
+    return "R²" if findings.regresses else "agreement"
 
 
 def _shortened(name: str) -> str:
@@ -272,7 +286,7 @@ def _decibels(ratio: float | None) -> str:
 def _advice(findings: Findings) -> str:
     restored = findings.restored
     goal = restored.goal
-    asked = f"agreement {goal.agreement:.4g} and {goal.sqnr_db:.3g} dB"
+    asked = f"{_share(findings)} {goal.agreement:.4g} and {goal.sqnr_db:.3g} dB"
     if not restored.steps:
         return f"nothing needs float for {asked}"
     score, share = restored.score, 100 * findings.float_macs_share

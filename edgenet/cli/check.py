@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import Bundle
+from edgenet.bundle import REGRESSION, Bundle
 from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
@@ -86,7 +86,13 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "where --baseline's file keeps less)",
     )
     limits.add_argument(
-        "--min-sqnr", type=float, metavar="DB", help="over the logits (default: none)"
+        "--min-sqnr", type=float, metavar="DB", help="over the logits or values (default: none)"
+    )
+    limits.add_argument(
+        "--min-r2",
+        type=float,
+        metavar="R",
+        help="of a regression: R² of its values, by fp32's (default: as --min-agreement)",
     )
     limits.add_argument(
         "--baseline",
@@ -108,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
     reports.require_places(args)
     baseline = _baseline(args.baseline)
     bundle = Bundle.open(args.bundle)
+    _require_of_task(args, bundle.manifest.task)
     images = _images(args, bundle)
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
@@ -131,8 +138,9 @@ def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
         for failure in result["failures"]:
             say(f"{result['format']} {result['precision']} failed: {failure}")
     if any(map(_settable, document["results"])):
+        share = "--min-r2" if document["task"] == REGRESSION else "--min-agreement"
         told = "" if document["labels"] is None else "--max-drop, "
-        say(f"what is allowed is set by {told}--min-agreement and --min-sqnr")
+        say(f"what is allowed is set by {told}{share} and --min-sqnr")
     for regression in document["regressions"]:
         say(f"worse than the baseline: {regression}")
     for line in unsure:
@@ -169,12 +177,25 @@ def _require_sane(args: argparse.Namespace) -> None:
         )
     if args.max_drop is not None and not (math.isfinite(args.max_drop) and args.max_drop >= 0):
         raise UsageError(f"--max-drop {args.max_drop}: it is a number of points, from 0")
+    if args.min_r2 is not None and not args.min_r2 <= 1:
+        raise UsageError(f"--min-r2 {args.min_r2}: it is at most 1, as in 0.97")
     if args.min_sqnr is not None and not math.isfinite(args.min_sqnr):
         raise UsageError(f"--min-sqnr {args.min_sqnr}: it is a number of decibels, as in 20")
     if args.crop_fraction is not None and args.evaluate is None:
         raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
     if args.skip_damaged and args.evaluate is None:
         raise UsageError("--skip-damaged is for the images of --evaluate DIR: name the folder too")
+
+
+def _require_of_task(args: argparse.Namespace, task: str) -> None:
+    """Refuses limits of what the bundle has not."""
+    of_classes = {"--max-drop": args.max_drop, "--min-agreement": args.min_agreement}
+    foreign, instead = {"--min-r2": args.min_r2}, "a classifier: take --max-drop or --min-agreement"
+    if task == REGRESSION:
+        foreign, instead = of_classes, "a regression: take --min-r2"
+    for option, value in foreign.items():
+        if value is not None:
+            raise UsageError(f"there is nothing for {option} to limit, as the bundle is {instead}")
 
 
 def _open(
@@ -248,7 +269,7 @@ def _limits(
     from edgenet.measure.limits import Limits
     from edgenet.measure.parity import default_limits
 
-    asked = Limits(args.max_drop, args.min_agreement, args.min_sqnr)
+    asked = Limits(args.max_drop, args.min_agreement, args.min_sqnr, min_r2=args.min_r2)
     defaults = default_limits(info, crops=args.evaluate is None)
     before = missed(baseline, info.format, info.device_used, defaults) if baseline else ()
     return defaults.given(asked, before)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import FORMATS, PRECISIONS, Bundle
+from edgenet.bundle import CLASSIFICATION, FORMATS, PRECISIONS, TASKS, Bundle
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import MissingExtraError
@@ -77,7 +75,15 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="the output to convert, of a model that has several: its name, or its number from 0",
     )
-    group.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    group.add_argument(
+        "--task",
+        choices=TASKS,
+        default=CLASSIFICATION,
+        help="regression where the outputs are values, not classes (default: %(default)s)",
+    )
+    group.add_argument(
+        "--labels", metavar="FILE", help="names of the classes, or values, one a line"
+    )
     group.add_argument(
         "--preprocess",
         metavar="NAME",
@@ -164,12 +170,12 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Converts, times the files in turns, and prints the report."""
+    from edgenet.report import convert as report
+    from edgenet.report.document import dumps
+
     bundle = _convert(args)
     times = _times(bundle)
-    if args.json:
-        print(json.dumps(_document(bundle, times), indent=1, allow_nan=False))
-    else:
-        print(_table(bundle, times))
+    print(dumps(report.document(bundle, times)) if args.json else report.text(bundle, times))
     return 0
 
 
@@ -177,7 +183,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
     try:
         from converters.pipeline import convert
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"converting ({error.name})", "all") from error
+        raise MissingExtraError.of_host("converting", error) from error
     return convert(
         args.model,
         args.output,
@@ -198,6 +204,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         input_size=args.input_size,
         batch=args.batch,
         head=args.head,
+        task=args.task,
         range_rule=args.range_rule,
         rounding=args.rounding,
         without=[step for step in args.without if step],
@@ -229,127 +236,3 @@ def _times(bundle: Bundle) -> dict[str, float]:
 
 def _call(session: Session, images: Any) -> Any:
     return lambda: session.run(images)
-
-
-def _document(bundle: Bundle, times: dict[str, float]) -> dict[str, Any]:
-    return {
-        "bundle": str(bundle.path),
-        "source": dict(bundle.manifest.source),
-        "precision": bundle.manifest.precision,
-        "reference_bytes": _float_bytes(bundle),
-        "artifacts": [
-            {
-                "format": artifact.format,
-                "precision": artifact.precision,
-                "files": [str(bundle.path / record.path) for record in artifact.files],
-                "bytes": artifact.bytes,
-                "images": artifact.verified.images,
-                "agreement": artifact.verified.agreement,
-                "sqnr_db": artifact.verified.sqnr_db,
-                "max_error": artifact.verified.max_error,
-                "p50_ms": times[artifact.format],
-            }
-            for artifact in bundle.manifest.artifacts
-        ],
-        "compiled": [
-            {
-                "kind": compiled.kind,
-                "device": compiled.device,
-                "format": compiled.format,
-                "compiler": compiled.compiler,
-                "file": str(bundle.path / compiled.file.path),
-                "bytes": compiled.file.bytes,
-                **compiled.report,
-            }
-            for compiled in bundle.manifest.compiled
-        ],
-        "evaluation": bundle.manifest.evaluation,
-    }
-
-
-def _float_bytes(bundle: Bundle) -> int:
-    found = bundle.manifest.float_model
-    assert found is not None, "convert writes one"
-    return found.bytes
-
-
-def _table(bundle: Bundle, times: dict[str, float]) -> str:
-    from edgenet.report.table import render
-
-    images = bundle.manifest.artifacts[0].verified.images
-    title = (
-        f"{bundle.path}: {bundle.manifest.precision}, each file verified against Keras on "
-        f"{images} images, timed on the CPU"
-    )
-    headers = ["format", "file", "MB", "of fp32", "agreement", "SQNR dB", "p50 ms"]
-    rows = [
-        [
-            artifact.format,
-            artifact.files[0].path,
-            f"{artifact.bytes / 1e6:.2f}",
-            f"{artifact.bytes / _float_bytes(bundle):.3f}",
-            f"{artifact.verified.agreement:.4f}",
-            "equal" if artifact.verified.sqnr_db is None else f"{artifact.verified.sqnr_db:.1f}",
-            f"{times[artifact.format]:.2f}",
-        ]
-        for artifact in bundle.manifest.artifacts
-    ]
-    align = "<<>>>>>"
-    evaluation = bundle.manifest.evaluation
-    if evaluation is not None:
-        title += f"\n{_evaluated(evaluation)}"
-        headers[headers.index("agreement")] = f"agreement of {images}"
-        headers += ["top-1", "drop (points, 95 %)", f"agreement of {evaluation['images']}"]
-        rows = [row + _judged(bundle, row[0]) for row in rows]
-        align += ">>>"
-    return f"{title}\n\n{render(headers, rows, align)}{_compiled_table(bundle)}"
-
-
-def _evaluated(evaluation: Mapping[str, Any]) -> str:
-    from edgenet.report.cells import counted, percent
-
-    told = f"evaluated on {counted(evaluation['images'], 'image')}"
-    top1 = evaluation["reference_top1"]
-    return told if top1 is None else f"{told}: fp32 is right on {percent(top1)}"
-
-
-def _judged(bundle: Bundle, format: str) -> list[str]:
-    """The cells of what was measured of a format on the images of --evaluate."""
-    from edgenet.report.cells import drop, number, percent
-
-    assert bundle.manifest.evaluation is not None, "or there is nothing to tell"
-    found = next(r for r in bundle.manifest.evaluation["results"] if r["format"] == format)
-    lost = drop(found["drop_points"], found["drop_interval"])
-    return [percent(found["top1"]), lost, number(found["agreement"], 4)]
-
-
-def _compiled_table(bundle: Bundle) -> str:
-    """What was compiled; empty where nothing was."""
-    from edgenet.report.table import render
-
-    if not bundle.manifest.compiled:
-        return ""
-    headers = ["compiled for", "file", "MB", "on the NPU", "ms (estimated)", "SRAM KB", "compiler"]
-    rows = [
-        [
-            compiled.device,
-            compiled.file.path,
-            f"{compiled.file.bytes / 1e6:.2f}",
-            "{npu} of {all}".format(
-                npu=compiled.report["operators"]["npu"],
-                all=sum(compiled.report["operators"].values()),
-            ),
-            *_estimates(compiled.report.get("estimated_by_compiler")),
-            compiled.compiler,
-        ]
-        for compiled in bundle.manifest.compiled
-    ]
-    return "\n\nno one measured what is compiled: times are the compiler's estimates\n\n" + render(
-        headers, rows, "<<>>>><"
-    )
-
-
-def _estimates(estimated: Mapping[str, Any] | None) -> tuple[str, str]:
-    if estimated is None:
-        return "–", "–"
-    return f"{estimated['latency_ms']:.2f}", f"{estimated['sram_bytes'] / 1e3:.0f}"

@@ -19,13 +19,13 @@ from typing import NoReturn
 
 from edgenet import __version__
 from edgenet.cli.console import fail
-from edgenet.errors import EdgenetError
+from edgenet.errors import EdgenetError, UsageError
 
 # Each is the module of that name in this package and says its `HELP` itself too: repeated here so
 # that the list of commands imports none of them.
 COMMANDS = {
     "convert": "write a verified bundle from a Keras EfficientNet",
-    "run": "classify images with a bundle",
+    "run": "classify images with a bundle, or tell a regression's values",
     "bench": "time bundles: percentiles, load and first run, peak memory",
     "check": "compare a bundle with its fp32 reference; exit 3 where it lost too much",
     "bisect": "find the operators of an int8 file that cost the accuracy",
@@ -47,7 +47,12 @@ EXIT_CODES = {
 # Between two collections; the default is 700 to 2,000, by Python's version.
 _OBJECTS = 50_000
 _INTERRUPTED = 128 + signal.SIGINT
-_TERMINATED = 128 + signal.SIGTERM
+# A terminal that is closed hangs up; Windows has no signal for it. A process under nohup goes on.
+_ENDING = tuple(
+    number
+    for name in ("SIGTERM", "SIGHUP")
+    if (number := getattr(signal, name, None)) and signal.getsignal(number) is not signal.SIG_IGN
+)
 # Windows has no SIGPIPE; 13 is its number where there is one.
 _PIPE_CLOSED = 128 + 13
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
@@ -123,8 +128,19 @@ def _dispatch(arguments: list[str]) -> int:
         parser.print_help()
         return 0
     module = import_module(f"edgenet.cli.{arguments[0]}")
-    code: int = module.run(command_parser(arguments[0], module).parse_args(arguments[1:]))
+    asked = command_parser(arguments[0], module).parse_args(arguments[1:])
+    _require_values(asked)
+    code: int = module.run(asked)
     return code
+
+
+def _require_values(asked: argparse.Namespace) -> None:
+    """Refuses an empty value, as an unset variable of the shell leaves it: it names no place."""
+    for name, value in vars(asked).items():
+        if value in ("", [""]):
+            raise UsageError(
+                f"the value of {name.replace('_', '-')} is empty: give one, or leave the option off"
+            )
 
 
 def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
@@ -156,19 +172,20 @@ def _top_parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _termination_unwinds() -> Iterator[None]:
-    """SIGTERM ends the process as an exception does, so that what is half written is removed."""
+    """Signals end the process as an exception does, so that what is half written is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    before = {number: signal.signal(number, _terminate) for number in _ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(_TERMINATED)
+    raise SystemExit(128 + number)
 
 
 def _let_go_of_stdout() -> None:

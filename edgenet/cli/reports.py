@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from edgenet.errors import UsageError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
@@ -22,6 +24,8 @@ def require_places(args: argparse.Namespace) -> None:
     """
     from edgenet.report.files import require_writable
 
+    if args.html is not None and args.html == args.markdown:
+        raise UsageError(f"--html and --markdown would both be {args.html}: name two files")
     require_writable(args.html, "--html")
     require_writable(args.markdown, "--markdown")
 

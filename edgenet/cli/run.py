@@ -1,4 +1,4 @@
-"""`edgenet run`: classify images with a bundle."""
+"""`edgenet run`: what a bundle answers to images, classes or values."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from edgenet.bundle import REGRESSION
 from edgenet.cli import reach
 from edgenet.cli.console import fail
 from edgenet.errors import EdgenetError, UsageError
 
 if TYPE_CHECKING:
-    from edgenet.runtime import Prediction, Session, SessionInfo
+    from edgenet.runtime import Prediction, Session, SessionInfo, Value
 
-HELP = "classify images with a bundle"
+HELP = "classify images with a bundle, or tell a regression's values"
 EXAMPLES = """\
   edgenet run lite0-int8 cat.jpg
   edgenet run lite0-int8 *.jpg --format onnx --top 3
@@ -24,12 +25,19 @@ EXAMPLES = """\
 """
 
 
+_TOP = 5
+
+
 @dataclass(frozen=True)
 class _Result:
-    """One image's classes; `preprocess_ms` is decoding to resizing, `run_ms` the model."""
+    """One image's classes, the best first, or values; None of what the bundle does not tell.
+
+    `preprocess_ms` is decoding to resizing, `run_ms` the model.
+    """
 
     image: str
-    top: list[Prediction]
+    top: list[Prediction] | None
+    values: list[Value] | None
     preprocess_ms: float
     run_ms: float
 
@@ -52,17 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=int, help="of the engine (default: one for each core)"
     )
-    parser.add_argument(
-        "--top", metavar="K", type=int, default=5, help="classes an image (default: %(default)s)"
-    )
+    parser.add_argument("--top", metavar="K", type=int, help=f"classes an image (default: {_TOP})")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classifies each image; one that cannot be read does not stop the rest."""
+    """Answers to each image; one that cannot be read does not stop the rest."""
     from edgenet.runtime import load
 
-    if args.top < 1:
+    if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: at least one class is needed")
     wanted = reach.of(args)
     with load(
@@ -75,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
         delegate_options=wanted.options,
         allow_fallback=wanted.allow_fallback,
     ) as session:
-        results, failures = _classify_all(session, args.images, args.top)
+        if args.top is not None and session.info.task == REGRESSION:
+            raise UsageError("--top is for classes, and the bundle is a regression: leave it off")
+        results, failures = _answers(session, args.images, args.top or _TOP)
         print(
             _json(args.bundle, session.info, results) if args.json else _text(session.info, results)
         )
@@ -84,28 +92,31 @@ def run(args: argparse.Namespace) -> int:
     return EdgenetError.exit_code if results else failures[0].exit_code
 
 
-def _classify_all(
+def _answers(
     session: Session, images: list[str], top: int
 ) -> tuple[list[_Result], list[EdgenetError]]:
     results, failures = [], []
     for image in images:
         try:
-            results.append(_classify(session, image, top))
+            results.append(_answer(session, image, top))
         except EdgenetError as error:
             failures.append(error)
             fail(str(error), error.exit_code)
     return results, failures
 
 
-def _classify(session: Session, image: str, top: int) -> _Result:
+def _answer(session: Session, image: str, top: int) -> _Result:
+    regression = session.info.task == REGRESSION
+    run = session.run if regression else session.probabilities
     started = perf_counter()
     pixels = session.prepare(image)
     prepared = perf_counter()
-    probabilities = session.probabilities(pixels)
+    answer = run(pixels)[0]
     done = perf_counter()
     return _Result(
         image=image,
-        top=session.rank(probabilities[0], top),
+        top=None if regression else session.rank(answer, top),
+        values=session.named(answer) if regression else None,
         preprocess_ms=round((prepared - started) * 1e3, 3),
         run_ms=round((done - prepared) * 1e3, 3),
     )
@@ -130,9 +141,9 @@ def _json(bundle: str, info: SessionInfo, results: list[_Result]) -> str:
 
 
 def _entry(result: _Result, info: SessionInfo) -> dict[str, Any]:
-    from edgenet.report.devices import split_times
+    from edgenet.measure.speeds import split_times
 
-    entry = asdict(result)
+    entry = {key: found for key, found in asdict(result).items() if found is not None}
     return {**entry, **split_times(info.kind, {"run_ms": entry["run_ms"]})}
 
 
@@ -162,5 +173,8 @@ def _block(result: _Result, info: SessionInfo) -> str:
         f"{result.image}: prepared in {result.preprocess_ms:.1f} ms, "
         f"run in {result.run_ms:.1f} ms{by}"
     )
-    rows = [[p.label, str(p.index), f"{100 * p.probability:.1f} %"] for p in result.top]
+    if result.values is not None:
+        rows = [[found.label, str(found.index), f"{found.value:.4g}"] for found in result.values]
+        return f"{title}\n{render(['name', 'index', 'value'], rows, '<>>')}"
+    rows = [[p.label, str(p.index), f"{100 * p.probability:.1f} %"] for p in result.top or ()]
     return f"{title}\n{render(['class', 'index', 'probability'], rows, '<>>')}"

@@ -40,6 +40,17 @@ class PairedDrop:
     mcnemar_p: float
 
 
+@dataclass(frozen=True)
+class Growth:
+    """Of a mean absolute error beside the reference's on the same images, in the values' unit.
+
+    `interval` is its 95 % confidence interval, by the normal distribution.
+    """
+
+    amount: float
+    interval: tuple[float, float]
+
+
 def answered(logits: Floats) -> Bools:
     """For each image, whether its logits are all numbers: neither NaN nor infinity."""
     # A row's extremes show both, without another array of the logits' size.
@@ -165,6 +176,38 @@ def energies(values: Floats) -> NDArray[np.float64]:
 def max_error(reference: Floats, logits: Floats) -> float:
     """The largest absolute difference of a logit."""
     return float(np.max(np.abs(reference - logits)))
+
+
+def mean_error(reference: Floats, values: Floats) -> float:
+    """The mean absolute difference of a regression's values, images × values, in their unit."""
+    return float(np.mean(np.abs(reference - values), dtype=np.float64))
+
+
+def absolute_errors(values: Floats, truth: Floats) -> NDArray[np.float64]:
+    """For each image the mean of its values' absolute errors, in their unit."""
+    return np.asarray(np.mean(np.abs(finite(values) - truth), axis=1, dtype=np.float64))
+
+
+def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Growth:
+    """How much the mean of errors of the same images grew, with the interval of paired means."""
+    grown = after - before
+    half = Z_95 * float(grown.std(ddof=1)) / math.sqrt(len(grown)) if len(grown) > 1 else math.inf
+    mean = float(grown.mean())
+    return Growth(mean, (mean - half, mean + half))
+
+
+def r2(reference: Floats, values: Floats) -> float | None:
+    """The coefficient of determination of a regression's values, images × values.
+
+    1 - Σ (ref - x)² / Σ (ref - mean ref)² over images: 1 where they are equal, 0 where the
+    reference's mean would be as good an answer. Of several values it is that of the one that is
+    kept worst; None where none of the reference's differs from image to image.
+    """
+    exact = reference.astype(np.float64)
+    spread = np.sum((exact - exact.mean(axis=0)) ** 2, axis=0)
+    lost = np.sum((exact - values) ** 2, axis=0)
+    varies = spread > 0
+    return float(np.min(1 - lost[varies] / spread[varies])) if varies.any() else None
 
 
 def cosine(reference: Floats, logits: Floats) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgenet.bundle import ANSWERS
 from edgenet.errors import EdgenetError
 from edgenet.images import Pixels
 from edgenet.measure.candidates import Candidate
@@ -37,7 +38,7 @@ def _telling(what: str) -> Iterator[None]:
 
 
 class AsyncQueue:
-    """A file in so many streams; `answer` is the batch of logits that was read back last.
+    """A file in so many streams; `answer` is the batch of logits or values that was read back last.
 
     `count` is how many streams the engine took: no more than there are cores.
 
@@ -57,6 +58,7 @@ class AsyncQueue:
         if candidate.resized:
             model.reshape(list(info.input_shape))
         compiled = core.compile_model(model, "CPU", properties)
+        self._output = ANSWERS[info.task]
         self.count: int = compiled.get_property("NUM_STREAMS")
         self._queue = library.AsyncInferQueue(compiled, self.count * _REQUESTS_A_STREAM)
         self._queue.set_callback(self._read)
@@ -79,4 +81,4 @@ class AsyncQueue:
         return runs
 
     def _read(self, request: Any, _: None) -> None:
-        self.answer = request.get_tensor("logits").data.copy()
+        self.answer = request.get_tensor(self._output).data.copy()

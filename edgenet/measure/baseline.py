@@ -135,6 +135,8 @@ def missed(baseline: Document, format: str, device_used: str, limits: Limits) ->
         drop, agreement = result["drop_points"], result["agreement"]
         if limits.max_drop is not None and drop is not None and drop > limits.max_drop:
             found.add("top1")
+        if agreement is None:  # Of a regression.
+            continue
         if limits.min_agreement is not None and agreement < limits.min_agreement:
             found.add("agreement")
     return frozenset(found)
@@ -188,12 +190,15 @@ def _evidence(
     document: Document, after: Document, baseline: Document, before: Document
 ) -> dict[str, Evidence]:
     runs = ((baseline, before), (document, after))
-    agreed = [_equal(result, run["reference"]["answers"]) for run, result in runs]
     energies = [
         paired.Energy(_floats(run["reference"]["signal"]), _floats(result["noise"]))
         for run, result in runs
     ]
-    found = {"agreement": paired.shares(*agreed), "sqnr_db": paired.decibels(*energies)}
+    found = {"sqnr_db": paired.decibels(*energies)}
+    if any(result["answers"] is None for _, result in runs):  # Of a regression.
+        return found
+    agreed = [_equal(result, run["reference"]["answers"]) for run, result in runs]
+    found["agreement"] = paired.shares(*agreed)
     if document["labels"] is not None and document["labels"] == baseline["labels"]:
         right = [_equal(result, document["labels"]) for _, result in runs]
         found["top1"] = paired.shares(*right)
@@ -265,10 +270,12 @@ def _require_whole(document: Any) -> None:
     # An older edgenet did not tell its answers image by image.
     if "answers" in reference:
         classes, energies = _column(images, "classes", _is_class), _column(images, "sums", _is_sum)
-        labels = classes if document.get("labels") is not None else ("null", _is_null)
+        labels = classes if document.get("labels") is not None else _NULL
         _require(document, "", {"images_sha256": _TEXT, "labels": labels})
-        _require(reference, "reference", {"answers": classes, "signal": energies})
         answers = _column(images, "classes or null", _is_answer)
+        if reference["answers"] is None:  # Of a regression.
+            classes = answers = fields["agreement"] = _NULL
+        _require(reference, "reference", {"answers": classes, "signal": energies})
         fields |= {"answers": answers, "noise": energies}
     for number, result in enumerate(document["results"]):
         _require(result, f"results[{number}]", fields)
@@ -338,6 +345,7 @@ _RESULTS: _Field = (
     lambda value: isinstance(value, list) and bool(value),
 )
 _TEXT: _Field = ("text", _is_text)
+_NULL: _Field = ("null", _is_null)
 _RESULT: Mapping[str, _Field] = {
     **dict.fromkeys(("format", "precision", "device_used"), _TEXT),
     "top1": ("a share 0..1 or null", lambda value: value is None or _is_share(value)),

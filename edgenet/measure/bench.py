@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
 from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import describe
-from edgenet.report.devices import elsewhere, slow, split_times
+from edgenet.measure.speeds import split_times
+from edgenet.report.devices import elsewhere, slow
 from edgenet.runtime.devices import processors
+from edgenet.runtime.loading import Reach
 
 Document = dict[str, Any]
 # What a fresh process cost, and why that is not known.
@@ -112,16 +114,23 @@ def _footprint(request: Request, candidate: Candidate) -> _Weighed:
         found = footprint(
             candidate.path,
             info.format,
-            info.device,
+            info.device_used,
             info.threads,
             engine=info.engine,
-            reach=request.reach,
+            reach=_reach(request, candidate),
             batch=info.batch,
         )
     # A small device kills a second copy of the model for its memory; the times taken still hold.
     except EdgenetError as error:
         return Footprint(), [f"no load times or memory: {error}"]
-    return found, []
+    return found, ["no peak memory: this system does not tell it"] * (found.rss_mb is None)
+
+
+def _reach(request: Request, candidate: Candidate) -> Reach:
+    """How the device was reached: what chooses anew loads the file where it was refused, too."""
+    asked = request.reach or Reach()
+    chosen = candidate.session.delegate
+    return asked if chosen.device == "cpu" else replace(asked, delegate=chosen.name)
 
 
 def _result(candidate: Candidate, samples: Samples, weight: Footprint, told: list[str]) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -14,8 +14,9 @@ from edgenet.measure.evaluation import Images
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.measure.paired import Energies, Evidence
-from edgenet.measure.parity import Parity, Result
-from edgenet.report.devices import split_times, where
+from edgenet.measure.parity import Parity, PerImage, Result
+from edgenet.measure.speeds import split_times
+from edgenet.report.devices import where
 
 Document = dict[str, Any]
 
@@ -29,6 +30,7 @@ def document(
     manifest, labels = bundle.manifest, bundle.labels()
     return {
         "bundle": path,
+        "task": manifest.task,
         "reference": _reference(parity, reference_bytes),
         "images": parity.images,
         "images_source": images.source,
@@ -56,8 +58,9 @@ def _reference(parity: Parity, size: int) -> Document:
         "bytes": size,
         "top1": parity.reference_top1,
         "top5": parity.reference_top5,
+        "mae": parity.reference_mae,
         "p50_ms": parity.reference_p50_ms,
-        "answers": parity.reference_per_image.answers.tolist(),
+        "answers": _classes(parity.reference_per_image),
         "signal": _rounded(parity.reference_per_image.energy),
     }
 
@@ -116,14 +119,26 @@ def _entry(
         "max_error": fidelity.max_error,
         "cosine": fidelity.cosine,
         "kl": fidelity.kl,
+        "r2": fidelity.r2,
+        "mean_error": fidelity.mean_error,
+        "mae": fidelity.mae,
+        "mae_growth": fidelity.mae_growth,
+        "mae_growth_interval": fidelity.mae_growth_interval,
         **split_times(info.kind, {"p50_ms": result.p50_ms}),
         "beside_cpu": _beside(result.beside_cpu),
         "passed": result.passed,
         "failures": list(result.failures),
         "damage": _damage(result.damage, images, labels),
-        "answers": [None if a == NO_ANSWER else a for a in result.per_image.answers.tolist()],
+        "answers": _classes(result.per_image),
         "noise": _rounded(result.per_image.energy),
     }
+
+
+def _classes(images: PerImage) -> list[int | None] | None:
+    """Each image's class, None where it has no answer; a regression has no classes at all."""
+    if images.answers is None:
+        return None
+    return [None if a == NO_ANSWER else a for a in images.answers.tolist()]
 
 
 def _beside(beside: Fidelity | None) -> Document | None:
@@ -136,13 +151,22 @@ def _beside(beside: Fidelity | None) -> Document | None:
     }
 
 
+def _told(answer: Answer, named: Callable[[int], str]) -> str:
+    """A class by its name; values by theirs, where there are several."""
+    if answer.values is not None:
+        told = [f"{value:.4g}" for value in answer.values]
+        if len(told) == 1:
+            return told[0]
+        return ", ".join(f"{named(index)} {value}" for index, value in enumerate(told))
+    return "no answer" if answer.index is None else named(answer.index)
+
+
 def _damage(damage: Damage, images: Images, labels: Sequence[str] | None) -> Document:
     def named(index: int) -> str:
         return labels[index] if labels and index < len(labels) else str(index)
 
     def told(answer: Answer) -> Document:
-        name = "no answer" if answer.index is None else named(answer.index)
-        return {**asdict(answer), "name": name}
+        return {**asdict(answer), "name": _told(answer, named)}
 
     return {
         "changed": damage.changed,

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgenet.measure.accuracy import NO_ANSWER, Floats, answers, log_softmax, right
+from edgenet.measure.accuracy import (
+    NO_ANSWER,
+    Floats,
+    answered,
+    answers,
+    finite,
+    log_softmax,
+    right,
+)
 
 WORST = 12
 """Images that are kept."""
@@ -19,18 +27,25 @@ CLASSES = 20
 
 @dataclass(frozen=True)
 class Answer:
-    """A top-1 class and its softmax probability; both None for NaN or infinity."""
+    """A top-1 class and its softmax probability; both None for NaN or infinity.
+
+    A regression's answer is its `values` instead; None where they are no numbers.
+    """
 
     index: int | None
     probability: float | None
+    values: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class WorstImage:
-    """An image by its number, from 0; `kl` is KL(reference ‖ ours) in nats, `label` its class."""
+    """An image by its number, from 0; `kl` is KL(reference ‖ ours) in nats, `label` its class.
+
+    Both are None of a regression.
+    """
 
     number: int
-    kl: float
+    kl: float | None
     reference: Answer
     ours: Answer
     label: int | None
@@ -88,6 +103,30 @@ def find(
         ),
         classes=() if labels is None else tuple(_classes(reference, ours, labels)),
     )
+
+
+def find_in_values(reference: Floats, ours: Floats) -> Damage:
+    """Compares a regression's values, images × values; the largest errors come first.
+
+    An error is a share of its value's standard deviation over the images. No answer counts as
+    changed, for each differs by something.
+    """
+    spread = reference.std(axis=0)
+    errors = np.abs(finite(ours) - reference) / np.where(spread > 0, spread, 1)
+    largest = np.where(answered(ours), errors.max(axis=1), np.inf)
+    order = np.argsort(-largest, kind="stable")[:WORST]
+    return Damage(
+        changed=0,
+        worst=tuple(
+            WorstImage(int(n), None, _values(reference[n]), _values(ours[n]), None) for n in order
+        ),
+        classes=(),
+    )
+
+
+def _values(row: Floats) -> Answer:
+    told = tuple(map(float, row)) if np.isfinite(row).all() else None
+    return Answer(None, None, told)
 
 
 def _answer(logits: Floats) -> Answer:

@@ -10,9 +10,11 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
+from edgenet.bundle import REGRESSION
 from edgenet.errors import UsageError
-from edgenet.images import decode
+from edgenet.images import Pixels, decode
 from edgenet.runtime import Session
+from edgenet.runtime.session import Floats
 
 RUNS = 50
 
@@ -21,10 +23,11 @@ _WARMUP = 5
 
 @dataclass(frozen=True)
 class EndToEnd:
-    """Medians of single runs in milliseconds, and what the photo was taken for.
+    """Medians of single runs in milliseconds, and what the photo was taken for: class or values.
 
     `decode_ms` is bytes to pixels, `resize_ms` crop and resize to the model's input, `run_ms` the
-    model, `rank_ms` the best classes of its probabilities, `all_ms` all four.
+    model, `rank_ms` the best classes of its probabilities or the names of its values, `all_ms` all
+    four.
     """
 
     image: str
@@ -68,11 +71,21 @@ def _classify(session: Session, data: bytes) -> tuple[list[float], str]:
     clock.append(perf_counter_ns())
     pixels = session.prepare(photo)
     clock.append(perf_counter_ns())
-    probabilities = session.probabilities(pixels)
+    answer = _answer(session, pixels)
     clock.append(perf_counter_ns())
-    best = session.rank(probabilities[0], 5)[0]
+    told = _told(session, answer[0])
     clock.append(perf_counter_ns())
-    return [*(np.diff(clock) / 1e6), (clock[-1] - clock[0]) / 1e6], best.label
+    return [*(np.diff(clock) / 1e6), (clock[-1] - clock[0]) / 1e6], told
+
+
+def _answer(session: Session, pixels: Pixels) -> Floats:
+    return (session.run if session.info.task == REGRESSION else session.probabilities)(pixels)
+
+
+def _told(session: Session, answer: Floats) -> str:
+    if session.info.task == REGRESSION:
+        return ", ".join(f"{found.label} {found.value:.4g}" for found in session.named(answer))
+    return session.rank(answer, 5)[0].label
 
 
 def _summary(image: str, size: int, label: str, times: NDArray[np.float64]) -> EndToEnd:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgenet.bundle import Bundle, InputSpec
+from edgenet.bundle import REGRESSION, Bundle, InputSpec
 from edgenet.images import Batch, ImageFolder, Pixels, Skip, prepare
 from edgenet.photographs import crops
 
@@ -51,12 +52,14 @@ def folder_of(
 ) -> Images:
     """The images of a folder, or `count` of them, as `spec` prepares them, of the bundle's classes.
 
+    Those of a regression have values, where the folder tells them.
+
     With `skip`, a damaged image is left out and `skip` is told of it; without, it stops the work.
 
     Raises:
-        UsageError: As `ImageFolder.open` and `ImageFolder.of_classes`.
+        UsageError: As `ImageFolder.open`, `ImageFolder.of_classes` and `ImageFolder.of_values`.
     """
-    folder = ImageFolder.open(path).of_classes(bundle.labels(), bundle.classes)
+    folder = judging(path, bundle.manifest.task, bundle.labels(), bundle.classes)
     if count is not None:
         folder = folder.sample(count)
     names: list[str] = []
@@ -76,6 +79,18 @@ def folder_of(
             folder.root / names[number], *spec.shape[1:3], spec.crop_fraction, spec.interpolation
         ),
     )
+
+
+def judging(
+    path: str | os.PathLike[str], task: str, names: Sequence[str] | None, count: int
+) -> ImageFolder:
+    """A folder of images with what a model of so many classes or values should answer to them.
+
+    Raises:
+        UsageError: As `folder_of`.
+    """
+    folder = ImageFolder.open(path)
+    return (folder.of_values if task == REGRESSION else folder.of_classes)(names, count)
 
 
 def crops_of(spec: InputSpec, count: int) -> Images:

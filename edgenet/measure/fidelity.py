@@ -1,4 +1,4 @@
-"""How near one network's logits are to another's on the same images, in one record."""
+"""How near one network's answers are to another's on the same images, in one record."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgenet.bundle import REGRESSION
 from edgenet.measure import accuracy
-from edgenet.measure.accuracy import PairedDrop
+from edgenet.measure.accuracy import Growth, PairedDrop
 
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -16,23 +17,32 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How near a network's logits are to the reference's on the same images.
+    """How near a network's logits, or a regression's values, are to the reference's.
 
     `top1`, `top5` and `drop` (points) are None without labels, `top5` also for up to five classes;
-    `sqnr_db` (dB) is None where all logits are equal to the bit. `agreement` is a share 0..1,
-    `max_error` the largest absolute difference of a logit, `cosine` and `kl` (nats) are means over
-    images. Images that are answered with NaN or infinity are never right; the last four take zeros
-    for their logits.
+    `sqnr_db` (dB) is None where all answers are equal to the bit. `agreement` is a share 0..1,
+    `max_error` the largest absolute difference of a logit or value, `cosine` and `kl` (nats) are
+    means over images. Images that are answered with NaN or infinity are never right; the last four
+    take zeros for their logits, as the last two take them for values.
+
+    Of a regression alone there are `r2`, the coefficient of determination (`accuracy.r2`), and
+    `mean_error`, the mean absolute difference of a value, in its own unit; the shares of classes,
+    `cosine` and `kl` are None. `mae` is the mean absolute error by the true values, where they are
+    known, and `growth` by how much that is more than the reference's.
     """
 
     top1: float | None
     top5: float | None
     drop: PairedDrop | None
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
     max_error: float
-    cosine: float
-    kl: float
+    cosine: float | None
+    kl: float | None
+    r2: float | None = None
+    mean_error: float | None = None
+    mae: float | None = None
+    growth: Growth | None = None
 
     @classmethod
     def of(
@@ -69,6 +79,43 @@ class Fidelity:
             kl=float(np.mean(kl)),
         )
 
+    @classmethod
+    def of_values(cls, reference: Logits, values: Logits, truth: Logits | None = None) -> Fidelity:
+        """Compares a regression's values, images × values, with the reference's.
+
+        Args:
+            reference: The reference's values.
+            values: Those to judge.
+            truth: What they should be, if it is known.
+        """
+        mae, growth = None, None
+        if truth is not None:
+            errors = accuracy.absolute_errors(values, truth)
+            mae = float(errors.mean())
+            before = accuracy.absolute_errors(reference, truth)
+            growth = accuracy.paired_growth(before, errors)
+        numbers = accuracy.finite(reference), accuracy.finite(values)
+        return cls(
+            top1=None,
+            top5=None,
+            drop=None,
+            agreement=None,
+            sqnr_db=accuracy.sqnr_db(*numbers),
+            max_error=accuracy.max_error(*numbers),
+            cosine=None,
+            kl=None,
+            r2=accuracy.r2(*numbers),
+            mean_error=accuracy.mean_error(*numbers),
+            mae=mae,
+            growth=growth,
+        )
+
+    @classmethod
+    def by(cls, task: str, reference: Logits, answers: Logits) -> Fidelity:
+        """Compares answers as a task, of `edgenet.bundle.TASKS`, wants them compared."""
+        compare = cls.of_values if task == REGRESSION else cls.of
+        return compare(reference, answers)
+
     @property
     def drop_points(self) -> float | None:
         """The reference's top-1 minus ours in points, or None without labels."""
@@ -78,6 +125,16 @@ class Fidelity:
     def drop_interval(self) -> list[float] | None:
         """The 95 % interval of the drop, in points, low and high."""
         return None if self.drop is None else list(self.drop.interval)
+
+    @property
+    def mae_growth(self) -> float | None:
+        """By how much the mean absolute error is more than the reference's, if that is known."""
+        return None if self.growth is None else self.growth.amount
+
+    @property
+    def mae_growth_interval(self) -> list[float] | None:
+        """The 95 % interval of that, low and high."""
+        return None if self.growth is None else list(self.growth.interval)
 
     @property
     def mcnemar_p(self) -> float | None:

@@ -31,7 +31,7 @@ class Footprint:
     `compile_ms` its preparation of the model, and the rest reads the manifest and takes the sha256
     of the files. `first_ms` is the first answer. `rss_mb` is the peak resident memory of the
     process, interpreter and numpy included, and `steady_mb` what it holds after ten answers, both
-    in MB (10^6 bytes); not every system tells the latter.
+    in MB (10^6 bytes); not every system tells them.
     """
 
     load_ms: float | None = None
@@ -55,7 +55,7 @@ def measure(
     """Loads and runs a bundle once in a child process.
 
     A GPU or NPU is tried out before the clock starts: that is a process of its own, and no cost of
-    the bundle.
+    the bundle. Nor is what "auto" tries in vain: name what it chose.
 
     Raises:
         EdgenetError: The child failed; the message is its own.
@@ -108,15 +108,12 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
     from edgenet.bundle import Bundle
     from edgenet.measure.latency import timed
     from edgenet.runtime import load
-    from edgenet.runtime.devices import hardware, resolve
+    from edgenet.runtime.devices import resolve
     from edgenet.runtime.engines import installed
 
     options = dict(pair.split("=", 1) for pair in args.delegate_option)
     engines = installed((args.format,), args.engine)
-    if args.device == "auto":
-        # All of them: which one takes the model is known once it is loaded.
-        list(hardware(engines, args.delegate, options))
-    elif args.device != "cpu":
+    if args.device != "cpu":
         resolve(args.device, engines, args.delegate, options)
     imported, _ = timed(lambda: import_module(engines[0].module))
     opened, session = timed(
@@ -149,8 +146,8 @@ def _measure_here(args: argparse.Namespace) -> Footprint:
     )
 
 
-def peak_rss_mb() -> float:
-    """The peak resident memory of this process in MB (10^6 bytes).
+def peak_rss_mb() -> float | None:
+    """The peak resident memory of this process in MB (10^6 bytes), or None on a system without it.
 
     Linux's VmHWM begins anew with each program; getrusage, the fallback, may still hold the peak of
     the parent.
@@ -170,9 +167,11 @@ def _status_mb(field: str) -> float | None:
     return None
 
 
-def _rusage_mb() -> float:
-    import resource
-
+def _rusage_mb() -> float | None:
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # macOS counts in bytes, the others in KiB.
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 from edgenet.measure.fidelity import Fidelity
 
-_DROP, _AGREEMENT, _SQNR = "the top-1 drop", "the agreement", "the SQNR"
-SETTABLE = (_DROP, _AGREEMENT, _SQNR)
+_DROP, _AGREEMENT, _SQNR, _R2 = "the top-1 drop", "the agreement", "the SQNR", "the R²"
+SETTABLE = (_DROP, _AGREEMENT, _SQNR, _R2)
 """How the failures of limits begin that a user sets."""
 
 
@@ -17,8 +17,8 @@ class _Kept:
     """What a sound file of a precision keeps: `Limits` tells why.
 
     Attributes:
-        on_photos: Its agreement on photos, 0..1.
-        on_crops: Its agreement on crops of a few photographs.
+        on_photos: Its agreement on photos, 0..1; of a regression, its R².
+        on_crops: The same on crops of a few photographs.
         of_keras: Its SQNR beside the Keras model at conversion, in dB; None where that is judged by
             other means.
         of_cpu: A device's SQNR beside the CPU's answers to the same file, in dB.
@@ -47,13 +47,15 @@ class Limits:
     """What a file must keep; None sets no limit.
 
     `max_drop` is in points of top-1 and binds where there are labels, `min_agreement` is a share
-    0..1, `min_sqnr` in dB, `max_error` the largest absolute difference of a logit.
+    0..1, `min_sqnr` in dB, `max_error` the largest absolute difference of a logit. `min_r2` binds
+    a regression, to which the drop, the agreement and the largest error do not apply.
     """
 
     max_drop: float | None = None
     min_agreement: float | None = None
     min_sqnr: float | None = None
     max_error: float | None = None
+    min_r2: float | None = None
 
     @classmethod
     def of(cls, precision: str, crops: bool = False) -> Limits:
@@ -72,15 +74,20 @@ class Limits:
         dynamic at least 0.945, and the same int8 files 0.926 and 0.59. Their limits refuse a broken
         file, not a worn one.
 
+        A regression's R² has the agreement's limits: at 0.999, 0.99, 0.97 and 0.95 the error is
+        3, 10, 17 and 22 % of the standard deviation of its values.
+
         Args:
             precision: Of the file that is judged.
             crops: Whether the images are crops of a few photographs.
         """
         kept = _KEPT[precision]
+        share = kept.on_crops if crops else kept.on_photos
         return cls(
             max_drop=1.0,
-            min_agreement=kept.on_crops if crops else kept.on_photos,
+            min_agreement=share,
             max_error=1e-3 if precision == "fp32" else None,
+            min_r2=share,
         )
 
     @classmethod
@@ -136,11 +143,14 @@ class Limits:
 
     def failures(self, fidelity: Fidelity) -> tuple[str, ...]:
         """For each limit that is not kept, which one, and by how much it is missed."""
+        # A value's error is in a unit of its own, be it years or dollars.
+        of_a_logit = None if fidelity.agreement is None else fidelity.max_error
         checks = (
             _over(_DROP, fidelity.drop_points, self.max_drop, "{:.2f} points"),
             _under(_AGREEMENT, fidelity.agreement, self.min_agreement, "{:.4f}"),
             _under(_SQNR, fidelity.sqnr_db, self.min_sqnr, "{:.1f} dB"),
-            _over("the largest error of a logit", fidelity.max_error, self.max_error, "{:.2g}"),
+            _under(_R2, fidelity.r2, self.min_r2, "{:.4f}"),
+            _over("the largest error of a logit", of_a_logit, self.max_error, "{:.2g}"),
         )
         return tuple(check for check in checks if check)
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgenet.bundle import REGRESSION
 from edgenet.errors import AccuracyError, UsageError
 from edgenet.images import Batch, Pixels
 from edgenet.measure import accuracy, latency
-from edgenet.measure.damage import Damage, find
+from edgenet.measure.damage import Damage, find, find_in_values
 from edgenet.measure.fidelity import Fidelity, Labels, Logits
 from edgenet.measure.limits import Limits, computed
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """A session's logits, images × classes, and the median time of one call in milliseconds.
+    """A session's logits or values, one row an image, and the median ms of one call.
 
     `void` images were answered with NaN or infinity, as half floats can be.
     """
@@ -47,15 +48,23 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """What should be answered: a class an image, or a regression's values; None if unknown."""
+
+    labels: Labels | None
+    values: Logits | None
+
+
+@dataclass(frozen=True)
 class PerImage:
     """What another run on the same images can be compared with, image by image.
 
-    `answers` are top-1 classes (`accuracy.NO_ANSWER` for NaN or infinity). `energy` are sums
-    over an image's logits: for the reference of their squares (the signal), for a file of their
-    squared differences from the reference's (the noise).
+    `answers` are top-1 classes (`accuracy.NO_ANSWER` for NaN or infinity), None of a regression.
+    `energy` are sums over an image's logits or values: for the reference of their squares (the
+    signal), for a file of their squared differences from the reference's (the noise).
     """
 
-    answers: Labels
+    answers: Labels | None
     energy: NDArray[np.float64]
 
 
@@ -82,7 +91,7 @@ class Result:
 
 @dataclass(frozen=True)
 class CrossAgreement:
-    """Two formats' files: the share of images with one top-1 class, and the logits' cosine."""
+    """Two classifiers' files: the share of images with one top-1 class, and the logits' cosine."""
 
     formats: tuple[str, str]
     agreement: float
@@ -94,7 +103,8 @@ class Parity:
     """Files against the reference on the same images.
 
     `reference_top1` and `reference_top5` are shares 0..1, None without labels, the latter also for
-    up to five classes; `reference_p50_ms` is the median of a call of the reference, on the CPU.
+    up to five classes; `reference_mae` is a regression's mean absolute error, None where the true
+    values are not known; `reference_p50_ms` is the median of a call of the reference, on the CPU.
     """
 
     images: int
@@ -102,6 +112,7 @@ class Parity:
     reference: SessionInfo
     reference_top1: float | None
     reference_top5: float | None
+    reference_mae: float | None
     reference_p50_ms: float
     reference_per_image: PerImage
     results: tuple[Result, ...]
@@ -162,26 +173,29 @@ def compare(
     for session in sessions:
         _require_alike(reference.info, session.info)
     pairs = [twin for twin in twins if twin is not None]
-    (truth, *answers), labels = collect((reference, *sessions, *pairs), batches, progress)
-    if truth.void:
-        raise AccuracyError(f"nothing to compare with: the fp32 reference has {truth.failures[0]}")
+    (first, *answers), truth = collect((reference, *sessions, *pairs), batches, progress)
+    if first.void:
+        raise AccuracyError(f"nothing to compare with: the fp32 reference has {first.failures[0]}")
     beside = iter(answers[len(sessions) :])
     on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
     return Parity(
-        images=len(truth.logits),
-        labels=labels,
+        images=len(first.logits),
+        labels=truth.labels,
         reference=reference.info,
-        reference_top1=None if labels is None else accuracy.top1(truth.logits, labels),
-        reference_top5=None if labels is None else accuracy.top5(truth.logits, labels),
-        reference_p50_ms=truth.p50_ms,
-        reference_per_image=_per_image(truth.logits, truth.logits),
+        reference_top1=None if truth.labels is None else accuracy.top1(first.logits, truth.labels),
+        reference_top5=None if truth.labels is None else accuracy.top5(first.logits, truth.labels),
+        reference_mae=None
+        if truth.values is None
+        else float(accuracy.absolute_errors(first.logits, truth.values).mean()),
+        reference_p50_ms=first.p50_ms,
+        reference_per_image=_per_image(reference.info.task, first.logits, first.logits),
         results=tuple(
-            _result(session.info, answer, truth.logits, labels, held(session.info), cpu)
+            _result(session.info, answer, first.logits, truth, held(session.info), cpu)
             for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
         ),
-        cross_agreement=_cross_agreement(
-            [s.info.format for s in sessions], answers[: len(sessions)]
-        ),
+        cross_agreement=()
+        if reference.info.task == REGRESSION
+        else _cross_agreement([s.info.format for s in sessions], answers[: len(sessions)]),
     )
 
 
@@ -189,8 +203,8 @@ def collect(
     sessions: Sequence[Session],
     batches: Iterable[Batch],
     progress: Callable[[int], None] | None = None,
-) -> tuple[list[Answers], Labels | None]:
-    """The answers of every session to the same images, and the images' labels or None.
+) -> tuple[list[Answers], Truth]:
+    """The answers of every session to the same images, and what they should be.
 
     Sessions take turns batch by batch, so that drift of the machine hits all alike.
 
@@ -200,19 +214,24 @@ def collect(
     logits: list[list[Logits]] = [[] for _ in sessions]
     times: list[list[int]] = [[] for _ in sessions]
     labels: list[int] = []
+    values: list[tuple[float, ...]] = []
     done = 0
     for batch in batches:
         _require_known(batch, sessions[0].info.classes)
         for session, rows, spent in zip(sessions, logits, times, strict=True):
             _answer(session, batch.images, rows, spent)
         labels += batch.labels or ()
+        values += batch.values or ()
         done += len(batch.images)
         if progress:
             progress(done)
     answers = [
         Answers.of(np.concatenate(rows), spent) for rows, spent in zip(logits, times, strict=True)
     ]
-    return answers, np.asarray(labels, np.int64) if labels else None
+    return answers, Truth(
+        labels=np.asarray(labels, np.int64) if labels else None,
+        values=np.asarray(values, np.float32) if values else None,
+    )
 
 
 def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[int]) -> None:
@@ -225,29 +244,36 @@ def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[in
         rows.append(logits)
 
 
-def _per_image(logits: Logits, energetic: accuracy.Floats) -> PerImage:
-    return PerImage(accuracy.answers(logits), accuracy.energies(energetic))
+def _per_image(task: str, logits: Logits, energetic: accuracy.Floats) -> PerImage:
+    classes = None if task == REGRESSION else accuracy.answers(logits)
+    return PerImage(classes, accuracy.energies(energetic))
 
 
 def _result(
     info: SessionInfo,
     answers: Answers,
     reference: Logits,
-    labels: Labels | None,
+    truth: Truth,
     limits: Limits,
     cpu: Answers | None,
 ) -> Result:
-    kl = accuracy.divergences(reference, answers.logits)
-    found = Fidelity.of(reference, answers.logits, labels, kl)
-    damage = find(reference, answers.logits, kl, labels)
-    per_image = _per_image(answers.logits, reference - accuracy.finite(answers.logits))
+    found, damage = _judged(info.task, reference, answers.logits, truth)
+    per_image = _per_image(info.task, answers.logits, reference - accuracy.finite(answers.logits))
     failures = answers.failures + limits.failures(found)
     if cpu is None:
         return Result(info, found, per_image, damage, answers.p50_ms, failures)
-    beside = Fidelity.of(cpu.logits, answers.logits)
+    beside = Fidelity.by(info.task, cpu.logits, answers.logits)
     told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
     failures += tuple(f"beside the cpu, {failure}" for failure in told)
     return Result(info, found, per_image, damage, answers.p50_ms, failures, beside)
+
+
+def _judged(task: str, reference: Logits, answers: Logits, truth: Truth) -> tuple[Fidelity, Damage]:
+    if task == REGRESSION:
+        found = Fidelity.of_values(reference, answers, truth.values)
+        return found, find_in_values(reference, answers)
+    labels, kl = truth.labels, accuracy.divergences(reference, answers)
+    return Fidelity.of(reference, answers, labels, kl), find(reference, answers, kl, labels)
 
 
 def _cross_agreement(
@@ -266,8 +292,8 @@ def _cross_agreement(
 
 def _require_alike(reference: SessionInfo, info: SessionInfo) -> None:
     """Batch sizes may differ; what an image and an answer are may not."""
-    asked = (*reference.input_shape[1:], reference.classes)
-    found = (*info.input_shape[1:], info.classes)
+    asked = (*reference.input_shape[1:], reference.classes, reference.task)
+    found = (*info.input_shape[1:], info.classes, info.task)
     if asked != found:
         raise UsageError(
             f"the reference is another network: it takes {_network(reference)}, "
@@ -277,7 +303,8 @@ def _require_alike(reference: SessionInfo, info: SessionInfo) -> None:
 
 def _network(info: SessionInfo) -> str:
     _, height, width, _ = info.input_shape
-    return f"{height}×{width} images and knows {info.classes} classes"
+    answers = "values" if info.task == REGRESSION else "classes"
+    return f"{height}×{width} images and knows {info.classes} {answers}"
 
 
 def _require_known(batch: Batch, classes: int) -> None:

@@ -143,6 +143,11 @@ def _plain(layer: Config) -> Config:
         (config["axis"],) = config["axis"]
     if isinstance(config.get("dtype"), dict):
         config["dtype"] = config["dtype"]["config"]["name"]
+    if config.get("activation") == "hard_sigmoid":
+        raise ValueError(
+            f"layer {config['name']!r} has the hard_sigmoid of Keras 2, which rises from -2.5 to "
+            "2.5; that of Keras 3 does so from -3 to 3"
+        )
     known = hasattr(require_keras().layers, kind)
     return {
         "class_name": kind,

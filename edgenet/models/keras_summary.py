@@ -26,12 +26,21 @@ _DEFAULT_SIZE = 224
 
 @dataclass(frozen=True)
 class _Call:
-    """One layer at its place in the graph; shapes without the batch."""
+    """One layer at its place in the graph; shapes without the batch.
+
+    `again` tells that the layer was called before, with the same weights.
+    """
 
     layer: Any
     stage: str
     input_shape: Shape
     output_shape: Shape
+    again: bool
+
+    @property
+    def parameters(self) -> int:
+        """What this call adds to the model."""
+        return self.layer.count_params() if self.layer.weights and not self.again else 0
 
     @property
     def block(self) -> str:
@@ -120,10 +129,11 @@ def _shape(tensor: Any) -> Shape:
 def _staged(traced: list[tuple[Any, Shape, Shape]]) -> list[_Call]:
     """Names each layer's stage: by its own name, or by what it comes before or after."""
     calls: list[_Call] = []
-    stage = "input"
+    stage, known = "input", set[int]()
     for layer, inputs, outputs in traced:
         stage = _stage(layer, stage)
-        calls.append(_Call(layer, stage, inputs, outputs))
+        calls.append(_Call(layer, stage, inputs, outputs, again=id(layer) in known))
+        known.add(id(layer))
     return calls
 
 
@@ -155,7 +165,7 @@ def _row(calls: list[_Call]) -> StageRow:
         expansion=expansion if mobile else 0,
         se_widths=tuple(dict.fromkeys(layer.filters for layer in se_layers)),
         repeats=len({call.block for call in calls}),
-        parameters=sum(call.layer.count_params() for call in calls if call.layer.weights),
+        parameters=sum(call.parameters for call in calls),
         macs=sum(call.macs for call in calls),
     )
 

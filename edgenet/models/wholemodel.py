@@ -60,10 +60,16 @@ def _apply_statistics(model: keras.Model) -> None:
 
 
 def _stand_ins(keras: Any, config: Config) -> dict[str, Any]:
-    """Classes for those that a file names and Keras does not hold, where it tells what they do."""
-    # The third-party package `efficientnet` saves drop-connect under a name of its own; its
-    # settings are Dropout's.
-    found = {"FixedDropout": keras.layers.Dropout}
+    """What a file names and Keras does not hold, where it is known or the file tells what it does.
+
+    The third-party package `efficientnet` saves drop-connect under a name of its own, with the
+    settings of Dropout; tf.nn.softmax and tf.nn.silu, as activations, are saved by theirs.
+    """
+    found = {
+        "FixedDropout": keras.layers.Dropout,
+        "softmax_v2": keras.activations.softmax,
+        "swish": keras.activations.silu,
+    }
     for part in parts(config):
         name = part["class_name"]
         if is_graph(part) and name not in OWN_MODELS:

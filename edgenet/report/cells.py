@@ -26,6 +26,19 @@ def drop(points: float | None, interval: Sequence[float] | None) -> str:
     return f"{points:.2f} ({low:.2f}..{high:.2f})"
 
 
+def error(value: float | None) -> str:
+    """An error in a unit that is not known, to three digits; a dash where there is none."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def growth(amount: float | None, interval: Sequence[float] | None) -> str:
+    """What was added to an error, with its 95 % interval, as in "+0.12 (-0.01..+0.25)"."""
+    if amount is None or interval is None:
+        return "–"
+    low, high = interval
+    return f"{amount:+.3g} ({low:+.3g}..{high:+.3g})"
+
+
 def counted(count: int, noun: str) -> str:
     """A count with its noun, as in "1 image" or "2 images"."""
     return f"{count} {noun}" + ("" if count == 1 else "s")

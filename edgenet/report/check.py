@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from edgenet.bundle import REGRESSION
 from edgenet.report import markdown as md
-from edgenet.report.cells import counted, drop, number, percent
+from edgenet.report.cells import counted, drop, error, growth, number, percent
 from edgenet.report.table import render
 
 Document = dict[str, Any]
 Grid = tuple[list[str], list[list[str]], str]
 
+_OF_CLASSES = ("top-1", "top-5", "drop (points, 95 %)", "agreement", "cosine")
+_OF_VALUES = ("MAE", "MAE growth (95 %)", "R²", "mean error")
 _BESIDE = "SQNR dB beside cpu"
 _EMULATED = "p50 ms (emulated)"
 _COLUMNS = {
     **dict.fromkeys(("format", "precision", "ran on"), "<"),
     **dict.fromkeys(("top-1", "top-5", "drop (points, 95 %)", "agreement", "SQNR dB"), ">"),
-    **dict.fromkeys(("cosine", "max error", _BESIDE, "p50 ms", _EMULATED), ">"),
+    **dict.fromkeys(("cosine", *_OF_VALUES, "max error", _BESIDE, "p50 ms", _EMULATED), ">"),
     "passed": "<",
 }
 _SHOWN = 5
@@ -86,7 +89,7 @@ def failures(document: Document) -> list[str]:
 def grid(document: Document) -> Grid:
     """Titles, cells and alignment: a row for the reference and one for each file.
 
-    A column of devices that would be empty throughout is left out.
+    A column of devices, or of a task, that would be empty throughout is left out.
     """
     reference = document["reference"]
     first = dict.fromkeys(_COLUMNS, "–") | {
@@ -95,14 +98,16 @@ def grid(document: Document) -> Grid:
         "ran on": f"{reference['device_used']} ({reference['engine']})",
         "top-1": percent(reference["top1"]),
         "top-5": percent(reference["top5"]),
+        "MAE": error(reference["mae"]),
         "p50 ms": number(reference["p50_ms"]),
         "passed": "",
     }
     rows = [first, *(_row(result) for result in document["results"])]
+    needless = {_BESIDE, _EMULATED, *_OF_VALUES}
+    if document["task"] == REGRESSION:
+        needless.update(_OF_CLASSES)
     shown = [
-        name
-        for name in _COLUMNS
-        if name not in (_BESIDE, _EMULATED) or any(row[name] != "–" for row in rows)
+        name for name in _COLUMNS if name not in needless or any(row[name] != "–" for row in rows)
     ]
     cells = [[row[name] for name in shown] for row in rows]
     return shown, cells, "".join(_COLUMNS[name] for name in shown)
@@ -145,6 +150,10 @@ def _row(result: Document) -> dict[str, str]:
         "agreement": number(result["agreement"], 4),
         "SQNR dB": _sqnr(result["sqnr_db"]),
         "cosine": number(result["cosine"], 5),
+        "R²": number(result["r2"], 4),
+        "mean error": error(result["mean_error"]),
+        "MAE": error(result["mae"]),
+        "MAE growth (95 %)": growth(result["mae_growth"], result["mae_growth_interval"]),
         "max error": f"{result['max_error']:.2g}",
         _BESIDE: _sqnr(beside["sqnr_db"]) if beside else "–",
         "p50 ms": number(result["p50_ms"]),

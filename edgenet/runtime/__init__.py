@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgenet.runtime.loading import load, load_artifact
-from edgenet.runtime.session import Prediction, Session, SessionInfo
+from edgenet.runtime.records import Prediction, SessionInfo, Value
+from edgenet.runtime.session import Session
 
-__all__ = ["Prediction", "Session", "SessionInfo", "load", "load_artifact"]
+__all__ = ["Prediction", "Session", "SessionInfo", "Value", "load", "load_artifact"]

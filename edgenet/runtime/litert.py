@@ -15,7 +15,8 @@ from edgenet.images import Pixels
 from edgenet.runtime import vulkan
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.placement import PartialError, Placement, share
-from edgenet.runtime.session import Floats, Loaded, Session
+from edgenet.runtime.records import Loaded
+from edgenet.runtime.session import Floats, Session
 from edgenet.runtime.stdio import captured
 
 _PARTIAL = "Some ops are not accelerated"

@@ -14,7 +14,7 @@ from typing import Any
 from edgenet.errors import DeviceError
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.litert import CompiledSession
-from edgenet.runtime.session import Loaded
+from edgenet.runtime.records import Loaded
 
 # What LiteRT 2.3.0's plugin is linked with.
 _OPENVINO = "2026.3.1"

@@ -12,7 +12,8 @@ from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime.delegates import Delegate
 from edgenet.runtime.devices import cpu_threads, hardware, no_hardware, resolve
 from edgenet.runtime.engines import Engine, installed, known
-from edgenet.runtime.session import Plan, Session
+from edgenet.runtime.records import Plan
+from edgenet.runtime.session import Session
 
 
 class FixedBatchError(UsageError):

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from edgenet.images import Pixels
 from edgenet.runtime import protobuf
-from edgenet.runtime.session import Floats, Loaded, Session
+from edgenet.runtime.records import Loaded
+from edgenet.runtime.session import Floats, Session
 
 # What goes wrong is raised, so nothing below FATAL needs printing too.
 FATAL_ONLY = 4

@@ -14,7 +14,8 @@ from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.onnx import FATAL_ONLY, OnnxSession
 from edgenet.runtime.onnx_profile import profiled, time_on_cpu
 from edgenet.runtime.placement import PartialError, Placement, counts, share, tally
-from edgenet.runtime.session import Floats, Loaded
+from edgenet.runtime.records import Loaded
+from edgenet.runtime.session import Floats
 
 _STRICT = "session.disable_cpu_ep_fallback"
 # Since ONNX Runtime 1.24; older ones run as well, and cannot list what would run where.
@@ -85,7 +86,7 @@ class AcceleratedSession(OnnxSession):
         """Two runs, of which the first still compiles."""
         blank = np.zeros(self._plan.input.shape, self._plan.input.dtype)
         for _ in range(2):
-            super()._run(self._handle_of(session), blank, "logits")
+            super()._run(self._handle_of(session), blank, self._answer)
 
     def _loaded(
         self,

@@ -14,7 +14,8 @@ from edgenet.images import Pixels
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.placement import PartialError, Placement, counts, share, tally
-from edgenet.runtime.session import Floats, Loaded, Session
+from edgenet.runtime.records import Loaded
+from edgenet.runtime.session import Floats, Session
 
 _NO_OPERATORS = ("Constant", "Parameter", "Result")
 

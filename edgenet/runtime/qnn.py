@@ -12,7 +12,7 @@ from typing import Any
 
 from edgenet.errors import DeviceError
 from edgenet.runtime.onnx_plugin import PluginSession, register
-from edgenet.runtime.session import Loaded
+from edgenet.runtime.records import Loaded
 from edgenet.runtime.stdio import captured
 
 PROVIDER = "QNNExecutionProvider"

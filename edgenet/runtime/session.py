@@ -6,7 +6,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -14,12 +13,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgenet.bundle import FORMATS, InputSpec, OutputSpec
+from edgenet.bundle import ANSWERS, CLASSIFICATION, FORMATS, REGRESSION, InputSpec, OutputSpec
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
-from edgenet.runtime.engines import Engine, choose, newer
-from edgenet.runtime.placement import Placement, RefusedError
+from edgenet.runtime.engines import choose, newer
+from edgenet.runtime.placement import RefusedError
+from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo, Value
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,119 +27,6 @@ _PROBES = Path(__file__).parent / "probes"
 _PROBE_FILES = {"tflite": "model.tflite", "onnx": "model.onnx", "openvino": "model.xml"}
 # Half floats and eight bits keep these and their halves well within 0.5.
 _PROBE_PIXEL = np.array([[[[8, 64, 250]]]], np.uint8)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a session opens, and how: all choices made, all files vouched for.
-
-    `device` is what was asked for, `delegate` what it came to; `allow_fallback` lets operators that
-    the delegate refuses run on the CPU; `options` are for a delegate that the user brings;
-    `resized` tells that the file is to be brought to the batch of `input`, which is not its own;
-    `made_with` is the engine's version that verified the file, None where that is not known.
-    """
-
-    model: Path
-    precision: str
-    engine: Engine
-    input: InputSpec
-    outputs: tuple[OutputSpec, ...]
-    labels: tuple[str, ...] | None
-    device: str
-    delegate: Delegate
-    threads: int
-    allow_fallback: bool = False
-    options: Mapping[str, str] = field(default_factory=dict)
-    resized: bool = False
-    made_with: str | None = None
-
-    def with_batch(self, batch: int) -> Plan:
-        """The same with `batch` images a run."""
-        return replace(
-            self,
-            input=replace(self.input, shape=(batch, *self.input.shape[1:])),
-            outputs=tuple(replace(o, shape=(batch, *o.shape[1:])) for o in self.outputs),
-            resized=True,
-        )
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What `_load` gives back.
-
-    Attributes:
-        handle: The engine's own objects, handed to `_run` and `_close` as they are.
-        delegate: What the engine says runs the model, in its own word.
-        delegated_fraction: The share of the graph's operators that it runs, 0..1; None if unknown.
-        elsewhere: The operators that run elsewhere, where that was allowed.
-        kind: What the device proved to be: "hardware", "software" or "emulator".
-        name: The device's own name; None for the CPU.
-        time_elsewhere: The share of a run's time that `elsewhere` takes, 0..1; None if unknown.
-        threads: How many the engine took, where it says so: no more than there are cores, perhaps.
-    """
-
-    handle: Any
-    delegate: str
-    delegated_fraction: float | None
-    elsewhere: tuple[Placement, ...] = ()
-    kind: str = "hardware"
-    name: str | None = None
-    time_elsewhere: float | None = None
-    threads: int | None = None
-
-
-@dataclass(frozen=True)
-class SessionInfo:
-    """What runs, and where it really runs: `device` was asked for, `device_used` is what it got.
-
-    `input_shape` is (batch, height, width, 3); `delegated_fraction` the share of the operators that
-    `delegate` runs, 0..1, or None where the engine does not tell; `elsewhere` lists those that run
-    elsewhere, where `allow_fallback` permits it, and `time_elsewhere` is the share of a run's time
-    that they take, where the engine's profile tells it. `kind` says what a time taken here means:
-    "hardware" is its speed; "software" (a driver that computes on the CPU) and "emulator" tell that
-    it works, never how fast. `device_name` is the device's own name, None for the CPU.
-    """
-
-    format: str
-    precision: str
-    engine: str
-    device: str
-    device_used: str
-    delegate: str
-    delegated_fraction: float | None
-    threads: int
-    batch: int
-    input_shape: tuple[int, int, int, int]
-    classes: int
-    kind: str = "hardware"
-    device_name: str | None = None
-    elsewhere: tuple[Placement, ...] = ()
-    time_elsewhere: float | None = None
-
-    @property
-    def tells_speed(self) -> bool:
-        """Whether a time taken here is one of hardware."""
-        return self.kind == "hardware"
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """The device, and the delegate to it: what two times need to share to be compared.
-
-        What a file leaves to the CPU is its own doing, there included: XNNPACK may take none of it.
-        """
-        if self.device_used == "cpu":
-            return self.device_used, ""
-        parts = (part for part in self.delegate.split(",") if part != "CPU")
-        return self.device_used, ",".join(parts)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class that an image may be of; `label` is its index as text where no names are known."""
-
-    index: int
-    label: str
-    probability: float
 
 
 class Session(ABC):
@@ -160,7 +47,9 @@ class Session(ABC):
         self._plan = plan
         self._shape = plan.input.shape
         self._outputs = {output.name: output.shape for output in plan.outputs}
-        self._require("logits")
+        self._task = REGRESSION if ANSWERS[REGRESSION] in self._outputs else CLASSIFICATION
+        self._answer = ANSWERS[self._task]
+        self._require(self._answer)
         self._lock: AbstractContextManager[Any] = (
             nullcontext() if self.reentrant else threading.Lock()
         )
@@ -207,26 +96,31 @@ class Session(ABC):
         """Frees what dropping the handle would not."""
 
     @property
+    def delegate(self) -> Delegate:
+        """What was chosen to reach the device; `info` has the engine's own word for what runs."""
+        return self._plan.delegate
+
+    @property
     def info(self) -> SessionInfo:
         """What runs, and where."""
         return self._info
 
     def run(self, images: npt.NDArray[np.uint8]) -> Floats:
-        """Computes the logits of images that have the model's size already.
+        """Computes the logits, or a regression's values, of images of the model's size.
 
         Args:
             images: N×H×W×3 uint8, RGB 0..255, or one image of H×W×3. More images than the model's
                 batch are split, and what is missing in the last batch is filled up.
 
         Returns:
-            N×classes float32.
+            N×classes float32, or N×values.
 
         Raises:
             UsageError: Another shape or dtype; the message says which was expected.
             DeviceError: The device failed.
             EdgenetError: The session is closed, or the engine failed.
         """
-        return self._infer(images, "logits")
+        return self._infer(images, self._answer)
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> Floats:
         """As `run`, but N×classes probabilities, as the model itself computes them.
@@ -234,6 +128,8 @@ class Session(ABC):
         Raises:
             UsageError: As `run`, or the bundle has no probabilities output.
         """
+        if self._task == REGRESSION:
+            raise UsageError("the bundle is a regression, which has no classes: ask for its values")
         self._require("probabilities")
         return self._infer(images, "probabilities")
 
@@ -264,6 +160,27 @@ class Session(ABC):
         """
         return self.rank(self.probabilities(self.prepare(image))[0], top)
 
+    def values(self, image: ImageSource) -> list[Value]:
+        """What a regression answers to one image of any size, prepared as `classify` does.
+
+        Raises:
+            UsageError: The bundle is no regression; or as `classify`.
+            ImageError: What was read is no image, or a damaged one.
+            EdgenetError: They are no numbers: half floats overflow in some networks.
+        """
+        if self._task != REGRESSION:
+            raise UsageError("the bundle knows classes and is no regression: ask for classify")
+        return self.named(self.run(self.prepare(image))[0])
+
+    def named(self, values: Floats) -> list[Value]:
+        """One image's values with their names.
+
+        Raises:
+            EdgenetError: They are no numbers.
+        """
+        self._require_numbers(values)
+        return [Value(i, self._label(i), float(value)) for i, value in enumerate(values)]
+
     def prepare(self, image: ImageSource) -> Pixels:
         """Brings one image of any size to the model's: H×W×3 uint8."""
         spec = self._plan.input
@@ -278,12 +195,7 @@ class Session(ABC):
         """
         if top < 1:
             raise UsageError(f"cannot list {top} classes: ask for 1 or more")
-        if not np.isfinite(probabilities).all():
-            device = self._plan.delegate.device
-            raise EdgenetError(
-                f"{self._plan.model} answers with NaN or infinity on the {device}: take another "
-                f"precision{'' if device == 'cpu' else ', or --device cpu'}"
-            )
+        self._require_numbers(probabilities)
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [Prediction(int(i), self._label(int(i)), float(probabilities[i])) for i in best]
 
@@ -397,6 +309,14 @@ class Session(ABC):
             results[start : start + count] = self._run(handle, part, output)[:count]
         return results
 
+    def _require_numbers(self, answer: Floats) -> None:
+        if not np.isfinite(answer).all():
+            device = self._plan.delegate.device
+            raise EdgenetError(
+                f"{self._plan.model} answers with NaN or infinity on the {device}: take another "
+                f"precision{'' if device == 'cpu' else ', or --device cpu'}"
+            )
+
     def _label(self, index: int) -> str:
         labels = self._plan.labels
         return labels[index] if labels is not None and index < len(labels) else str(index)
@@ -414,7 +334,8 @@ class Session(ABC):
             threads=loaded.threads or plan.threads,
             batch=self._shape[0],
             input_shape=self._shape,
-            classes=self._outputs["logits"][1],
+            classes=self._outputs[self._answer][1],
+            task=self._task,
             kind=loaded.kind,
             device_name=loaded.name,
             elsewhere=loaded.elsewhere,

@@ -9,7 +9,8 @@ from typing import Any
 
 from edgenet.bundle import OutputSpec
 from edgenet.images import Pixels
-from edgenet.runtime.session import Floats, Loaded, Session
+from edgenet.runtime.records import Loaded
+from edgenet.runtime.session import Floats, Session
 
 _PARTITION = "DELEGATE"
 _NONE = -1

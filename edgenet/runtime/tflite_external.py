@@ -7,7 +7,7 @@ from typing import Any
 
 from edgenet.runtime.delegates import UnusableError
 from edgenet.runtime.placement import PartialError, share, tally
-from edgenet.runtime.session import Loaded
+from edgenet.runtime.records import Loaded
 from edgenet.runtime.tflite import TfliteSession, split
 
 

@@ -11,7 +11,7 @@ import pytest
 from converters.freeze import freeze
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Affine, Convolution, Graph, Operator
 from converters.preprocessing import NAMES, Preprocessing
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from tests.converters.graphs import (
     float_answers,
     keras_answers,
@@ -43,7 +43,7 @@ def assert_frozen(model: Any, *, height: int = 64, width: int = 64, **options: A
     graph = freeze(model, **options)
     images = pixels(4, height, width)
     found = float_answers(graph, images)
-    expected = keras_logits(model, [images], preprocess)
+    expected = reference_answers(model, [images], preprocess)
     assert spread_error(expected, found[LOGITS]) < TOLERANCE
     assert found[LOGITS].shape == expected.shape
     return graph
@@ -426,7 +426,7 @@ def test_the_model_is_left_as_it_was():
     model = thin()
     images = pixels(2)
     before = keras_answers(model, images)
-    keras_logits(model, [images])
+    reference_answers(model, [images])
     assert np.array_equal(before, keras_answers(model, images))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from converters.freeze import freeze
@@ -49,6 +50,49 @@ def test_a_model_that_resizes_otherwise_than_photos_are(body, option):
     inputs = Input((64, 64, 3))
     for model in (resizing(64), Model(inputs, open_model(inputs))):
         assert_frozen(model)
+
+
+def carried_out(message: str, model: Any) -> Any:
+    """The model that the Python in a message makes of a model."""
+    import keras
+
+    known = {"keras": keras, "model": model}
+    told = message.partition(": save ")[2]
+    if told.startswith("what this makes: "):
+        exec(told.partition(": ")[2], known)
+        return known["small"]
+    made, _, where = told.partition(", where ")
+    exec(where, known)
+    return eval(made, known)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("size", [64, None], ids=["fixed", "open"])
+@pytest.mark.parametrize("kind", ["Resizing", "CenterCrop"])
+def test_the_way_out_that_is_told_of_one_that_resizes_later(kind, size, depth):
+    from keras import Input, Model, Sequential, layers
+
+    inputs = Input((size, size, 3))
+    x = layers.Rescaling(0.5)(inputs)
+    x = layers.Conv2D(8, 3, strides=4)(getattr(layers, kind)(32, 48, name="later")(x))
+    model = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+    for _ in range(depth):
+        model = Sequential([Input((size, size, 3)), model])
+    with pytest.raises(UnsupportedModelError, match=r"'later'.* 64×64 to 32×48") as caught:
+        freeze(model, input_size=None if size else 64)
+    small = carried_out(str(caught.value), model)
+    assert assert_frozen(small, height=32, width=48).input_shape == (1, 32, 48, 3)
+    for ours, theirs in zip(small.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_map_that_is_resized_has_no_way_out():
+    from keras import Input, Model, layers
+
+    inputs = Input((64, 64, 3))
+    x = layers.Resizing(32, 32)(layers.ZeroPadding2D()(layers.Rescaling(0.5)(inputs)))
+    with pytest.raises(UnsupportedModelError, match=r"\(Resizing\) is outside the family"):
+        freeze(Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
 
 
 def test_pixels_may_be_whole_numbers_until_they_are_cast(body):

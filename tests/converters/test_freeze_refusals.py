@@ -10,7 +10,7 @@ import pytest
 
 from converters.freeze import SUPPORTED, freeze
 from converters.preprocessing import Preprocessing
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from edgenet.errors import UnsupportedModelError, UsageError
 
 SIZE = (32, 32, 3)
@@ -47,16 +47,17 @@ LAYERS: dict[str, tuple[Callable[[Any, str], Any], str]] = {
     ),
     "smooth": (lambda k, name: k.Conv2D(6, 3, activation="mish", name=name), "'mish'"),
     "elu": (lambda k, name: k.ELU(alpha=0.5, name=name), "alpha 0.5, not 1"),
-    "hard": (lambda k, name: k.Activation("hard_swish", name=name), "'hard_"),
+    "scaled": (lambda k, name: k.Activation("selu", name=name), "'selu'"),
     "carried": (
         lambda k, name: k.Conv2D(6, 3, activation=k.PReLU(), name=name),
         "the activation 'PReLU'",
     ),
     "leaky": (
         lambda k, name: k.ReLU(negative_slope=0.1, max_value=6, name=name),
-        "neither ReLU nor ReLU6",
+        "that leaks and is limited",
     ),
-    "capped": (lambda k, name: k.ReLU(max_value=1, name=name), "neither ReLU nor ReLU6"),
+    "late": (lambda k, name: k.ReLU(threshold=1, name=name), "begins elsewhere than at 0"),
+    "closed": (lambda k, name: k.ReLU(max_value=0, name=name), "limited to 0"),
     "by-row": (lambda k, name: k.BatchNormalization(axis=1, name=name), "axis"),
 }
 
@@ -75,9 +76,9 @@ def test_a_layer_outside_the_family_is_named(name):
 @pytest.mark.parametrize(
     ("layer", "options", "advice"),
     [
-        ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
-        ("RandomCrop", (16, 16), "32×32 to 16×16, as edgenet does with photos: save keras.Model("),
-        ("CenterCrop", (16, 16), "model.get_layer('mine').output, model.output)"),
+        ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save what this"),
+        ("RandomCrop", (16, 16), "32×32 to 16×16, as edgenet does with photos: save what this"),
+        ("CenterCrop", (16, 16), "replace('32, 32, 3]', '16, 16, 3]')"),
         ("UnitNormalization", (), "save the model that ends before it"),
     ],
 )
@@ -87,6 +88,19 @@ def test_where_there_is_a_way_out_it_is_told(layer, options, advice):
     message = refusal(network(getattr(layers, layer)(*options, name="mine")))
     assert f"layer 'mine' ({layer})" in message
     assert advice in message
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid"])
+def test_what_a_user_calls_a_softmax_or_sigmoid_may_be_another_function(name):
+    from keras import layers, ops
+
+    def own(x: Any) -> Any:
+        return getattr(ops, name)(x / 3)
+
+    own.__name__ = name
+    last = layers.Dense(3, own, name="mine")
+    message = refusal(network(lambda x: last(layers.Flatten()(x)), head=False))
+    assert f"layer 'mine' has the activation '{name}' of its own" in message
 
 
 def pooled(k: Any, x: Any) -> list[Any]:
@@ -188,7 +202,7 @@ def test_an_unbuilt_model_is_refused():
     assert "not built" in refusal(Sequential([layers.Dense(2)]))
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 1), (32, 32, 4), (3, 32, 32), (10,)])
+@pytest.mark.parametrize("shape", [(32, 32, 2), (32, 32, 4), (3, 32, 32), (10,)])
 def test_what_takes_no_rgb_images_is_refused(shape):
     from keras import Input, Model, layers
 
@@ -214,11 +228,21 @@ def test_windows_over_a_part_of_the_map_are_refused(options):
     assert f"pools windows of {size}×{size} in a map of 30×30, not the whole map" in message
 
 
-def test_a_regression_is_refused():
+@pytest.mark.parametrize("kind", ["GlobalAveragePooling2D", "Flatten"])
+def test_channels_first_is_refused_by_its_layer(kind):
+    from keras import layers
+
+    head = getattr(layers, kind)(data_format="channels_first")
+    message = refusal(network(lambda x: layers.Dense(3)(head(x)), head=False))
+    assert f"({kind}) takes maps channels first: build the model again" in message
+
+
+def test_one_value_is_asked_what_it_is():
     from keras import layers
 
     model = network(lambda x: layers.Dense(1)(layers.GlobalAveragePooling2D()(x)), head=False)
-    assert "one linear value" in refusal(model)
+    message = refusal(model)
+    assert "one linear value: add --task regression where" in message
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -269,7 +293,7 @@ def test_answers_by_a_layer_that_is_used_elsewhere_too_are_refused(nested):
     if nested:
         model = Sequential([Input(SIZE), model])
     with pytest.raises(UnsupportedModelError, match=r"'both' .* an activation of its own"):
-        keras_logits(model, [np.zeros((1, *SIZE), np.uint8)])
+        reference_answers(model, [np.zeros((1, *SIZE), np.uint8)])
 
 
 def test_a_layer_of_ones_own_with_keras_name_is_not_keras():

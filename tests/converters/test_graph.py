@@ -98,5 +98,5 @@ def test_the_logits_are_unrounded_and_what_they_alone_are_the_sum_of():
     graph = chain.plus(read_elsewhere).graph()
     assert graph.unrounded == {LOGITS, *terms[1:]}
     adds = [op for op in graph.operators if isinstance(op, Add)]
-    assert [graph.sums_logits(op) for op in adds] == [True, True]
-    assert not any(graph.sums_logits(op) for op in graph.operators if op not in adds)
+    assert [graph.sums_answer(op) for op in adds] == [True, True]
+    assert not any(graph.sums_answer(op) for op in graph.operators if op not in adds)

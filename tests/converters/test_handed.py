@@ -96,6 +96,18 @@ def test_of_many_those_are_read_that_are_needed():
     assert len(kept(endless(), 10)) == 10
 
 
+def test_no_image_is_read_for_what_cannot_be(tmp_path):
+    """Nor are any kept of an effort that there is not."""
+
+    def unread():
+        raise AssertionError("images are read")
+        yield
+
+    with pytest.raises(UsageError, match="no effort is called 'none'"):
+        quick("lite0", tmp_path / "out", unread(), effort="none")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_data_set_of_tensorflow_is_an_iterable():
     import tensorflow as tf
 

@@ -52,6 +52,11 @@ def quick(model: Path, output: Path, **options: Any) -> Bundle:
     return convert(model, output, **{"formats": ("onnx",), **options})
 
 
+def test_another_process_may_take_the_place_at_once(tiny_models, place, monkeypatch):
+    monkeypatch.setattr("edgenet.staging._replace", lambda target, staging: None)
+    assert quick(tiny_models["lite"], place / "out").path == place / "out"
+
+
 def test_a_bundle_holds_what_its_manifest_says(tiny_bundle):
     bundle = Bundle.open(tiny_bundle)
     assert listing(tiny_bundle) == [
@@ -394,7 +399,7 @@ def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
     assert len(told) == (function != "softmax")
     for line in told:
         assert "Where several may be true" in line
-        assert "of a regression, read the values by session.run" in line
+        assert "of a regression, add --task regression" in line
 
 
 @pytest.mark.parametrize("name", FAILURES)

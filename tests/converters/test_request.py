@@ -23,6 +23,27 @@ def test_a_recipe_is_not_taken_for_nothing(tiny_bundle, tiny_models, tmp_path, p
     assert listing(tmp_path) == []
 
 
+@pytest.mark.parametrize("option", ["range_rule", "rounding"])
+def test_what_a_recipe_says_is_not_said_again(tiny_bundle, tiny_models, tmp_path, option):
+    value = {"range_rule": "min-max", "rounding": "nearest"}[option]
+    name = f"--{option.replace('_', '-')}"
+    with pytest.raises(UsageError, match=f"--recipe says what {name} would: leave {name} off"):
+        quick(
+            *(tiny_models["b"], tmp_path / "out"),
+            precision="int8",
+            recipe=tiny_bundle / MANIFEST,
+            **{option: value},
+        )
+    assert listing(tmp_path) == []
+
+
+def test_one_name_need_not_be_a_list(tiny_models, tmp_path):
+    bundle = convert(tiny_models["lite"], tmp_path / "out", formats="onnx")
+    assert bundle.formats == ("onnx",)
+    with pytest.raises(UsageError, match="no step is called 'magic'"):
+        convert(tiny_models["lite"], tmp_path / "b", precision="int8", without="magic")
+
+
 # What decides something in int8, by how it is given; at its default it is given too.
 DECIDING: dict[str, dict[str, Any]] = {
     "--calibration-images": {"calibration_images": 40},

@@ -81,6 +81,14 @@ def test_blank_images_calibrate_nothing(tmp_path, count):
     folder_sets(folder, SPEC, count, None, needs_content=False)
 
 
+@pytest.mark.parametrize("colour", [(90, 90, 90), (90, 140, 220)])
+def test_one_colour_is_blank_whichever_it_is(tmp_path, colour):
+    for number, size in enumerate([(30, 20), (1, 1)]):
+        Image.new("RGB", size, colour).save(tmp_path / f"{number}.png")
+    with pytest.raises(UsageError, match="is blank"):
+        folder_sets(tmp_path, SPEC, 2, None)
+
+
 def test_others_take_the_place_of_copies_and_of_damaged_images(tmp_path):
     folder = few(tmp_path / "f", "aabcdefghi")
     (folder / "4.png").write_text("no image")

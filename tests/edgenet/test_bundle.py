@@ -279,7 +279,7 @@ OUTSIDE = ("", ".", "..", "a/../../b", "/etc/passwd", "C:/b", "a\\..\\b", "a\0b"
         (("calibration",), 128),
         (("evaluation",), 0.9),
         (("evaluation",), {"images": "many"}),
-        (("evaluation",), {"results": [{"agreement": None}]}),
+        (("evaluation",), {"results": [{"agreement": "most"}]}),
         (("artifacts", 0, "files", 0, "bytes"), "5 MB"),
         (("input", "shape"), [1, 8, 8]),
         (("input", "crop_fraction"), None),

@@ -13,7 +13,7 @@ import pytest
 
 from edgenet import staging
 from edgenet.bundle import MANIFEST, Bundle
-from edgenet.errors import UsageError
+from edgenet.errors import EdgenetError, UsageError
 from edgenet.staging import writing
 from tests.bundles import CONTENT, write
 
@@ -158,6 +158,51 @@ def test_threads_that_begin_while_others_end_find_a_bundle(tmp_path: Path) -> No
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(often, range(4)))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_processes_that_write_one_place_all_end_well(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from edgenet.staging import writing\n"
+        "for _ in range(60):\n"
+        "    with writing(Path(sys.argv[1])) as folder:\n"
+        "        (folder / 'manifest.json').write_text(sys.argv[2])"
+    )
+    manifest = '{"schema_version": 1, "artifacts": []}'
+    command = [sys.executable, "-c", script, str(tmp_path / "new" / "bundle"), manifest]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    writers = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [writer.communicate(timeout=120)[1] for writer in writers] == [""] * 4
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_where_no_folder_is_locked_the_slower_of_two_processes_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: bool
+) -> None:
+    """The other one takes the place, or takes what is there away, just before we do."""
+    target, rename = tmp_path / "bundle", Path.rename
+    if older:
+        write(target, CONTENT)
+
+    def unlocked(folder: Path) -> None:
+        raise OSError
+
+    def overtaken(path: Path, place: Path) -> None:
+        if older:
+            rename(target, tmp_path / "theirs")
+        else:
+            target.mkdir()
+            (target / MANIFEST).touch()
+        rename(path, place)
+
+    monkeypatch.setattr(staging, "_locked", unlocked)
+    monkeypatch.setattr(Path, "rename", overtaken)
+    with pytest.raises(EdgenetError, match=f"changed {target} .*: write it again, or to a place"):
+        write(target, b"newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs" if older else "bundle"]
 
 
 @pytest.mark.parametrize("process", [str(os.getpid()), "9" * 40], ids=["ours", "none"])

@@ -9,8 +9,9 @@ from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from edgenet.bundle import REGRESSION
 from edgenet.report import check
-from edgenet.report.cells import counted, measured, percent
+from edgenet.report.cells import counted, error, measured, percent
 from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
@@ -65,6 +66,8 @@ def _summary(document: Document) -> str:
     entries = [("the gate", "passed" if passed else "failed", _tone(not passed))]
     if reference["top1"] is not None:
         entries.append(("reference top-1", percent(reference["top1"]), ""))
+    if reference["mae"] is not None:
+        entries.append(("reference MAE", error(reference["mae"]), ""))
     for result in document["results"]:
         entries += _figures(result)
     return cards(entries) + notes(check.failures(document))
@@ -73,14 +76,24 @@ def _summary(document: Document) -> str:
 def _figures(result: Document) -> list[tuple[str, str, str]]:
     """A file's figures, each green or red by its own limit."""
     # A figure that just misses its limit must not be rounded to the limit.
-    missed = check.missed(result, "agreement")
-    agreement = percent(result["agreement"], 2 if missed else 1)
-    found = [(f"{result['format']}: agreement", agreement, _tone(missed))]
+    figure, share = _nearness(result)
+    missed = check.missed(result, figure)
+    found = [(f"{result['format']}: {figure}", percent(share, 2 if missed else 1), _tone(missed))]
     if result["drop_points"] is not None:
         missed = check.missed(result, "top-1 drop")
         drop = measured(result["drop_points"], result["drop_interval"], 2 if missed else 1)
         found.append((f"{result['format']}: drop, points", drop, _tone(missed)))
+    if result["mae_growth"] is not None:
+        grown = measured(result["mae_growth"], result["mae_growth_interval"])
+        found.append((f"{result['format']}: MAE growth", grown, ""))
     return found
+
+
+def _nearness(result: Document) -> tuple[str, float | None]:
+    """What tells how near a file's answers are to the reference's, as failures name it."""
+    if result["agreement"] is None:
+        return "R²", result["r2"]
+    return "agreement", result["agreement"]
 
 
 def _tone(missed: bool) -> str:
@@ -92,8 +105,13 @@ def _frontier(document: Document) -> str:
     if not results:
         return ""
     labelled = document["labels"] is not None
-    key, name = ("top1", "top-1") if labelled else ("agreement", "agreement")
-    points = [_point(result, result["precision"], result[key]) for result in results]
+    name = "top-1" if labelled else _nearness(results[0])[0]
+    shares = [result["top1"] if labelled else _nearness(result)[1] for result in results]
+    points = [
+        _point(result, result["precision"], share)
+        for result, share in zip(results, shares, strict=True)
+        if share is not None
+    ]
     reference = document["reference"]
     first = _point(reference, "reference", reference["top1"] if labelled else 1.0)
     alike = all(result["device_used"] == reference["device_used"] for result in results)
@@ -118,7 +136,12 @@ def _baseline(document: Document) -> str:
 
 
 def _matrix(document: Document) -> str:
-    """Agreement of every two, the reference among them; the redder, the less."""
+    """Agreement of every two, the reference among them; the redder, the less.
+
+    Empty of a regression, whose files have no classes to agree on.
+    """
+    if document["task"] == REGRESSION:
+        return ""
     names = ["reference", *(result["format"] for result in document["results"])]
     shares = {("reference", r["format"]): r["agreement"] for r in document["results"]}
     shares |= {tuple(p["formats"]): p["agreement"] for p in document["cross_agreement"]}
@@ -145,9 +168,14 @@ def _share(share: float | None) -> str:
 def _worst(result: Document, pixels: Callable[[int], Pixels]) -> str:
     damage = result["damage"]
     figures = "".join(_figure(image, pixels(image["number"])) for image in damage["worst"])
-    total = counted(damage["changed"], "answer")
-    title = f"{result['format']} {result['precision']}: {total} changed"
+    title = f"{result['format']} {result['precision']}: {_harm(result)}"
     return f'<h3>{escape(title)}</h3><div class="photos">{figures}</div>'
+
+
+def _harm(result: Document) -> str:
+    if result["answers"] is None:
+        return "the largest errors"
+    return f"{counted(result['damage']['changed'], 'answer')} changed"
 
 
 def _figure(image: Document, pixels: Pixels) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 
 import pytest
 
+from converters.bisection.onnx import OnnxNetwork
 from converters.bisection.opening import open_bundle, open_files
 from edgenet.bundle import Bundle
 from edgenet.errors import MissingExtraError
@@ -38,15 +38,31 @@ def test_another_file_is_taken_where_the_first_lacks_a_package(
     assert (pair.format, pair.passed_over) == ("onnx", ("tflite",))
 
 
-def test_an_fp32_bundle_for_the_engine_that_is_here_is_the_twin(
-    tiny_bundle, tiny_float_bundle, without, tmp_path
+def test_of_an_fp32_bundle_the_file_for_an_engine_that_is_here_is_the_twin(
+    tiny_bundle, tiny_float_bundle, without
 ):
     without("ai_edge_litert")
-    shutil.copytree(tiny_float_bundle, tmp_path / "twin")
-    bundle = Bundle.open(tmp_path / "twin")
-    manifest = replace(bundle.manifest, artifacts=(bundle.artifact("onnx"),))
-    (bundle.path / "manifest.json").write_text(manifest.to_json())
-    assert open_bundle(Bundle.open(tiny_bundle), None, str(bundle.path)).format == "onnx"
+    pair = open_bundle(Bundle.open(tiny_bundle), None, str(tiny_float_bundle))
+    assert isinstance(pair.twin, OnnxNetwork)
+
+
+def test_of_an_fp32_bundle_a_file_that_was_left_behind_is_passed_over(
+    tiny_bundle, tiny_float_bundle, tmp_path
+):
+    twin = tmp_path / "twin"
+    shutil.copytree(tiny_float_bundle, twin)
+    (twin / "model.tflite").unlink()
+    pair = open_bundle(Bundle.open(tiny_bundle), None, str(twin))
+    assert isinstance(pair.twin, OnnxNetwork)
+
+
+def test_an_fp32_bundle_that_no_engine_here_runs_names_what_is_missing(
+    tiny_bundle, tiny_float_bundle, without
+):
+    without("ai_edge_litert", "onnx", "openvino")
+    told = r"bisecting TFLite files.*model\.tflite.*edgenet\[tflite\]"
+    with pytest.raises(MissingExtraError, match=told):
+        open_bundle(Bundle.open(tiny_bundle), "onnx", str(tiny_float_bundle))
 
 
 def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):
@@ -56,26 +72,27 @@ def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):
 
 
 @pytest.mark.parametrize(
-    ("format", "missing", "extra"),
+    ("format", "missing", "line"),
     [
-        ("tflite", ("ai_edge_litert",), "tflite"),
-        ("onnx", ("onnxruntime",), "onnx"),
+        ("tflite", ("ai_edge_litert",), "'edgenet[tflite]'"),
+        ("onnx", ("onnxruntime",), "'edgenet[onnx]'"),
         # Its engine's extra does not bring what edits an ONNX file.
-        ("onnx", ("onnx",), "convert"),
-        ("onnx", ("onnx", "onnxruntime"), "convert"),
-        ("openvino", ("openvino",), "openvino"),
+        ("onnx", ("onnx",), "onnx"),
+        ("onnx", ("onnx", "onnxruntime"), "'edgenet[onnx]' onnx"),
+        ("openvino", ("openvino",), "'edgenet[openvino]'"),
     ],
 )
-def test_the_format_asked_for_is_taken_or_its_extra_named(
-    tiny_bundle, tiny_float_bundle, without, format, missing, extra
+def test_the_format_asked_for_is_taken_or_what_it_lacks_named(
+    tiny_bundle, tiny_float_bundle, without, format, missing, line
 ):
     twin = tiny_float_bundle / ("model.tflite" if format == "onnx" else "model.onnx")
     without(*missing)
-    with pytest.raises(MissingExtraError, match=rf"edgenet\[{extra}\]") as caught:
+    with pytest.raises(MissingExtraError) as caught:
         open_bundle(Bundle.open(tiny_bundle), format, str(twin))
     names = {"tflite": "TFLite files", "onnx": "ONNX files", "openvino": "OpenVINO files"}
     assert names[format] in str(caught.value)
     assert " and ".join(sorted(missing, reverse=True)) in str(caught.value)
+    assert str(caught.value).endswith(f"a package that is not here: pip install {line}")
 
 
 def test_with_no_package_at_all_the_first_file_names_its_extra(

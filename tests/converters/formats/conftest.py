@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from converters.freeze import freeze
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from tests.converters.graphs import recipe_of
 from tests.networks import Textures
 
@@ -21,7 +21,7 @@ class Network:
         model = keras.saving.load_model(path, compile=False)
         self.graph = freeze(model)
         self.images = Textures.make(48, seed=5).images
-        self.keras = keras_logits(model, [self.images])
+        self.keras = reference_answers(model, [self.images])
         self.recipe = recipe_of(self.graph, Textures.make(40, seed=3).images)
 
 

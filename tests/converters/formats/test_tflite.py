@@ -20,8 +20,9 @@ from converters.graph import (
 )
 from converters.passes import simplify
 from converters.scheme.recipe import Recipe
+from edgenet.measure.accuracy import sqnr_db
 from edgenet.runtime.tflite import delegated_fraction
-from tests.converters.graphs import Chain, pixels, recipe_of
+from tests.converters.graphs import Chain, float_answers, pixels, recipe_of
 
 PRECISIONS = ("fp32", "fp16", "int8", "w8", "dynamic", "w8a16")
 # XNNPACK has no kernels for int16 activations.
@@ -196,6 +197,18 @@ def test_pixels_in_floats_out(files, precision):
 @pytest.mark.parametrize("precision", FOR_XNNPACK)
 def test_everything_is_delegated(files, precision):
     assert left_out(opened(files[precision])) == 0
+
+
+@pytest.mark.parametrize("function", ["relu", "relu6"])
+def test_a_relu_that_no_convolution_takes_in_is_delegated_too(function):
+    chain = Chain(17, 17).normalize().convolution(8, (3, 3), (2, 2))
+    skip = chain.last
+    graph = simplify(chain.convolution(8).plus(skip).activation(function).head())
+    images = pixels(8, 17, 17)
+    recipe = recipe_of(graph, images)
+    file = build(graph, "int8", recipe)
+    assert left_out(opened(file)) == 0
+    assert sqnr_db(float_answers(graph, images)[LOGITS], answers(file, images)) > 25
 
 
 def readers(file: bytes, tensor: str) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 
 from converters.freeze import freeze
 from converters.graph import LOGITS, PROBABILITIES
-from converters.reference import keras_logits
+from converters.reference import reference_answers
 from edgenet.errors import UnsupportedModelError
 from tests.converters.graphs import float_answers, keras_answers, pixels, spread_error
 
@@ -42,7 +42,7 @@ def assert_frozen(model: Any) -> None:
     """By logits and by probabilities, which are Keras's own answer or its softmax."""
     images = pixels(4, SIZE, SIZE)
     found = float_answers(freeze(model), images)
-    assert spread_error(keras_logits(model, [images]), found[LOGITS]) < 1e-3
+    assert spread_error(reference_answers(model, [images]), found[LOGITS]) < 1e-3
     answers = keras_answers(model, images)
     if (answers >= 0).all() and (answers <= 1).all():
         answers = np.hstack([1 - answers, answers]) if answers.shape[1] == 1 else answers
@@ -97,12 +97,23 @@ def pooled_by_operations(x: Any) -> Any:
     return ops.softmax(classes(ops.mean(x, axis=(1, 2)) + ops.max(x, axis=[-3, -2])))
 
 
+def hard_on_a_map(x: Any) -> Any:
+    from keras import activations, layers
+
+    x = layers.Activation("hard_swish")(layers.Conv2D(CHANNELS, 1)(x * 4.0))
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = x * layers.Conv2D(CHANNELS, 1, activation="hard_sigmoid")(squeezed)
+    x = layers.GlobalAveragePooling2D()(activations.relu(x, max_value=2))
+    return classes(x, "softmax")
+
+
 @pytest.mark.parametrize(
     "head",
     [
         gated_by_a_vector,
         gated_by_a_reshaped_vector,
         gated_by_channel_and_position,
+        hard_on_a_map,
         mean_of_a_convolution,
         softmax_of_a_convolution,
         pooled_by_operations,
@@ -139,6 +150,35 @@ def carried_layers(x: Any) -> Any:
     return classes(layers.Dense(8, activation=layers.Activation("linear"))(x))
 
 
+def relu_functions(x: Any) -> Any:
+    from keras import activations, layers
+
+    x = activations.relu(layers.Dense(8)(x))
+    x = activations.relu(layers.Dense(8)(x), max_value=6)
+    return classes(activations.relu(layers.Dense(8)(x), negative_slope=0.1))
+
+
+def limited_layers(x: Any) -> Any:
+    from keras import activations, layers
+
+    x = layers.ReLU(max_value=0.25)(layers.Dense(8)(x))
+    x = layers.Dense(8, activation=layers.ReLU(max_value=0.5))(x)
+    return classes(activations.relu(x, max_value=0.125))
+
+
+def hard_layers(x: Any) -> Any:
+    from keras import layers
+
+    x = layers.Activation("hard_swish")(layers.Dense(8)(x))
+    return classes(layers.Dense(8, "hard_sigmoid")(layers.Dense(8, "hard_silu")(x)))
+
+
+def hard_functions(x: Any) -> Any:
+    from keras import layers, ops
+
+    return classes(ops.hard_swish(layers.Dense(8)(x)) * ops.hard_sigmoid(layers.Dense(8)(x)))
+
+
 def leaky_functions(x: Any) -> Any:
     from keras import activations, layers, ops
 
@@ -160,6 +200,20 @@ def smooth_functions(x: Any) -> Any:
     x = activations.gelu(activations.elu(layers.Dense(8)(x)))
     x = layers.Activation("gelu")(layers.Dense(8)(x))
     return classes(ops.gelu(layers.Dense(8)(x)) + ops.gelu(x, approximate=False) + ops.elu(x))
+
+
+def softmax_of_tensorflow(x: Any) -> Any:
+    import tensorflow as tf
+    from keras import layers
+
+    return layers.Dense(5, activation=tf.nn.softmax)(layers.Dense(8, activation=tf.nn.silu)(x))
+
+
+def sigmoid_of_tensorflow(x: Any) -> Any:
+    import tensorflow as tf
+    from keras import layers
+
+    return layers.Activation(tf.nn.sigmoid)(layers.Dense(5, activation=tf.nn.sigmoid)(x))
 
 
 def softmax_by_an_operation(x: Any) -> Any:
@@ -192,11 +246,17 @@ def one_normalized_sigmoid(x: Any) -> Any:
         scaled_logits,
         leaky_layers,
         leaky_functions,
+        relu_functions,
+        limited_layers,
+        hard_layers,
+        hard_functions,
         smooth_layers,
         smooth_functions,
         carried_layers,
         activated_by_operations,
         softmax_by_an_operation,
+        softmax_of_tensorflow,
+        sigmoid_of_tensorflow,
         reshaped_softmax,
         one_reshaped_sigmoid,
         one_normalized_sigmoid,
@@ -226,7 +286,7 @@ def test_a_dictionary_of_one_output():
     model = network(classes)
     named = keras.Model(model.inputs, {"scores": model.output})
     images = pixels(2, SIZE, SIZE)
-    assert np.array_equal(keras_logits(named, [images]), keras_logits(model, [images]))
+    assert np.array_equal(reference_answers(named, [images]), reference_answers(model, [images]))
 
 
 def vector_as_a_map(x: Any) -> Any:

@@ -252,6 +252,12 @@ def test_a_mixed_recipe_replays(graph, made, tmp_path, format):
     assert np.array_equal(found[0][LOGITS], found[1][LOGITS])
 
 
+@pytest.mark.parametrize(("effort", "images"), [("fast", 27), ("thorough", 128)])
+def test_an_effort_takes_its_own_images_where_no_number_is_asked_for(effort, images):
+    assert Method(effort=effort).images(None) == images
+    assert Method(effort=effort).images(0) == 0
+
+
 @pytest.mark.parametrize(
     ("method", "said"),
     [

@@ -90,6 +90,22 @@ def test_it_agrees_with_the_int8_file_up_to_ties():
     assert noise(found, expected) < 0.7 * noise(expected, exact)
 
 
+def test_of_values_neither_mean_nor_unit_is_signal():
+    random = np.random.default_rng(3)
+    reference = random.normal(0, [1, 5], (50, 2)).astype(np.float32)
+    answers = reference + random.normal(0, [0.1, 0.5], reference.shape).astype(np.float32)
+    kept = noise(answers, reference, values=True)
+    assert kept == pytest.approx(0.01, rel=0.5)
+    unit, mean = np.float32([1, 1000]), np.float32([64, -64])
+    moved = [those * unit + mean for those in (answers, reference)]
+    assert noise(*moved, values=True) == pytest.approx(kept, rel=1e-3)
+
+
+def test_a_value_that_never_varies_is_no_signal():
+    reference = np.array([[1, 7], [2, 7], [3, 7]], np.float32)
+    assert noise(reference + 1, reference, values=True) == pytest.approx(1.5, rel=1e-3)
+
+
 def test_a_runner_serves_any_thread():
     run = runner(simulated(GRAPH, {}), [LOGITS])
     feeds = [{INPUT: image} for image in IMAGES] * 3

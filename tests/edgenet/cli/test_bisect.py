@@ -12,12 +12,12 @@ from converters.pipeline import convert
 from edgenet.cli.main import main
 from tests.converters.bisection.conftest import Frozen
 
-KEYS = ["bundle", "format", "images", "agreement", "sqnr_db", "operators", "goal", "restore"]
+KEYS = ["bundle", "format", "images", "agreement", "r2", "sqnr_db", "operators", "goal", "restore"]
 OPERATOR_KEYS = [
     *("layer", "operator", "tensor", "kind", "macs", "compared", "sqnr_db", "own_sqnr_db"),
     *("returned", "overflows"),
 ]
-RESTORE_KEYS = ["operators", "agreement", "sqnr_db", "float_macs_share", "reached"]
+RESTORE_KEYS = ["operators", "agreement", "r2", "sqnr_db", "float_macs_share", "reached"]
 
 
 def bisect(capsys, *arguments) -> tuple[int, str, str]:
@@ -186,7 +186,7 @@ def test_another_bundle_can_be_the_reference(capsys, tiny_bundle, tiny_float_bun
         (["{bundle}", "--images", "{tmp}", "--crop-fraction", "nan"], "--crop-fraction nan"),
         (["{bundle}", "--images", "{tmp}", "--crop-fraction", "0"], "--crop-fraction 0"),
         (["{bundle}", "--images", "{tmp}", "--crop-fraction", "1.5"], "--crop-fraction 1.5"),
-        (["{bundle}", "--format", ""], "it has tflite, onnx, openvino"),
+        (["{bundle}", "--format", ""], "the value of format is empty"),
         (["{bundle}", "--format", "caffe"], "caffe"),
         (["{bundle}", "--preprocess", "tf"], "--preprocess"),
         (["{bundle}/model.tflite"], "--reference FLOAT_FILE"),

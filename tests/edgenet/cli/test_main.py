@@ -133,7 +133,8 @@ def test_a_full_disk_is_one_line() -> None:
     assert err == "edgenet: error: writing the result failed: No space left on device\n"
 
 
-def test_sigterm_lets_the_clean_up_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_a_process_lets_the_clean_up_run(tmp_path: Path, number: signal.Signals) -> None:
     script = (
         "import sys, time; from pathlib import Path; from edgenet.staging import writing\n"
         "from edgenet.cli import main as cli, models\n"
@@ -145,16 +146,41 @@ def test_sigterm_lets_the_clean_up_run(tmp_path: Path) -> None:
     process = command("-c", script, str(tmp_path / "bundle"), stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == 128 + number
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_handler_of_sigterm_is_put_back(capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_handler_of_a_signal_is_put_back(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
     cli.main([])
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["convert", "-o", ""], "output"),
+        (["convert", "--calibration", ""], "calibration"),
+        (["check", ""], "bundle"),
+        (["bench", "b", "--html", ""], "html"),
+        (["run", "b", ""], "images"),
+    ],
+)
+def test_what_an_unset_variable_leaves_is_refused(
+    arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    assert f"the value of {name} is empty" in capsys.readouterr().err
+
+
+def test_two_reports_are_two_files(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "b", "--html", "r", "--markdown", "r"]) == 2
+    assert "--html and --markdown would both be r" in capsys.readouterr().err
 
 
 def test_a_process_of_its_own_ends_without_a_search_for_garbage() -> None:

@@ -32,6 +32,35 @@ def discordant(draw):
     return lost, gained, lost + gained + draw(st.integers(0, 500)) or 1
 
 
+@given(logits_pair(), st.integers(-3, 3), st.integers(-100, 100))
+def test_r2_knows_neither_unit_nor_offset(pair, scale, offset):
+    reference, values = (np.round(those) for those in pair)
+    found = accuracy.r2(reference, values)
+    moved = accuracy.r2(*(those * np.float32(2.0**scale) + offset for those in (reference, values)))
+    assert (found is None) == bool(np.all(reference == reference[0]))
+    assert found is None or moved == pytest.approx(found, rel=1e-9, abs=1e-9)
+    assert accuracy.r2(reference, reference) in (None, 1.0)
+
+
+def test_growth_is_that_of_the_mean_error_with_the_interval_of_paired_means():
+    truth = np.zeros((4, 2))
+    before = accuracy.absolute_errors(np.full((4, 2), [1.0, 3.0]), truth)
+    assert before.tolist() == [2.0] * 4
+    after = accuracy.absolute_errors(np.array([[2, 2], [3, 3], [4, 4], [3, 3]], float), truth)
+    found = accuracy.paired_growth(before, after)
+    assert found.amount == 1.0
+    half = 1.96 * np.sqrt(2 / 3) / 2
+    assert found.interval == pytest.approx((1 - half, 1 + half), abs=1e-3)
+    assert accuracy.paired_growth(before, before).interval == (0.0, 0.0)
+
+
+def test_r2_is_that_of_the_value_kept_worst_and_zero_for_the_mean():
+    reference = np.array([[0, 0], [1, 10], [2, 20], [3, 30]], np.float32)
+    assert accuracy.r2(reference, reference * [1, 0] + np.float32([0, 15])) == 0.0
+    assert accuracy.r2(reference, reference + np.float32([0.5, 0])) == pytest.approx(1 - 1 / 5)
+    assert accuracy.mean_error(reference, reference + np.float32([0.5, 0])) == 0.25
+
+
 @given(logits_pair())
 def test_agreement_is_symmetric_and_one_with_itself(pair):
     a, b = pair

@@ -12,7 +12,7 @@ from edgenet.errors import UsageError
 from edgenet.measure import baseline
 from edgenet.measure.check import judge
 from edgenet.measure.limits import Limits
-from tests.documents import answer, check_document, counted
+from tests.documents import answer, check_document, counted, regression_document
 
 
 def worse(lost: int, noise: float = 1.0, first: int = 1) -> dict[str, Any]:
@@ -47,6 +47,27 @@ def test_a_run_is_as_good_as_itself():
     same = found(check_document())
     assert (same.regressions, same.unsure, same.paired) == ([], [], True)
     assert [change.measure for change in same.changes] == ["top1", "agreement", "sqnr_db"] * 2
+
+
+def test_of_a_regression_the_noise_is_compared():
+    before, after = regression_document(), regression_document()
+    assert [change.measure for change in found(after, before).changes] == ["sqnr_db"] * 2
+    after["results"][0].update(noise=[9.0] * after["images"], sqnr_db=10.5)
+    before["results"][0].update(noise=[1.0] * after["images"], sqnr_db=20.0)
+    (line,) = found(after, before).regressions
+    assert "SQNR fell from 20.0 dB to 10.5 dB" in line
+    assert baseline.missed(before, "tflite", "cpu", Limits.of("int8")) == set()
+
+
+def test_the_baseline_of_a_regression_is_read(tmp_path):
+    path = tmp_path / "check.json"
+    path.write_text(json.dumps(regression_document()))
+    assert baseline.read(str(path)) == regression_document()
+    half = regression_document()
+    half["results"][0]["answers"] = [1] * half["images"]
+    path.write_text(json.dumps(half))
+    with pytest.raises(UsageError, match=r"results\[0\].answers is .* rather than null"):
+        baseline.read(str(path))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ import pytest
 from edgenet.errors import EdgenetError
 from edgenet.measure import bench, latency, sweep, throughput
 from edgenet.measure.candidates import Request, open_all, turns
+from edgenet.measure.footprint import Footprint
 from edgenet.measure.profiling import run
 from edgenet.runtime import delegates, devices
 from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.loading import Reach
 from edgenet.runtime.probing import Finding
 
 
@@ -89,6 +91,20 @@ def test_what_an_engine_runs_as_before_is_measured_once(tiny_bundle):
     assert told == [f"openvino takes {cores} threads at most: measured once"]
 
 
+@pytest.mark.parametrize(("megabytes", "told"), [(None, 1), (90.0, 0)])
+def test_memory_that_the_system_does_not_tell_is_said_to_be_unknown(
+    monkeypatch, tiny_bundle, megabytes, told
+):
+    found = Footprint(load_ms=5.0, rss_mb=megabytes)
+    monkeypatch.setattr(bench, "footprint", lambda *arguments, **options: found)
+    request = Request((str(tiny_bundle),), ("tflite",), runs=2, min_time=0.0)
+    with ExitStack() as stack:
+        document = bench.measure(request, open_all(stack, request), lambda *step: None)
+    (result,) = document["results"]
+    assert (result["load_ms"], result["rss_mb"]) == (5.0, megabytes)
+    assert result["warnings"].count("no peak memory: this system does not tell it") == told
+
+
 @pytest.fixture
 def npu(monkeypatch):
     """One that ONNX Runtime reaches and that counts as hardware."""
@@ -97,6 +113,27 @@ def npu(monkeypatch):
     table = (*cpus, Delegate("onnxruntime", "npu", name, session=session))
     monkeypatch.setattr(delegates, "DELEGATES", table)
     monkeypatch.setattr(devices, "examine", lambda *_: Finding(True, "hardware", name))
+
+
+@pytest.mark.usefixtures("npu")
+@pytest.mark.parametrize(
+    ("file", "chosen"), [("tflite", ("cpu", None)), ("onnx", ("npu", "CPUExecutionProvider"))]
+)
+def test_a_fresh_process_loads_where_auto_has_loaded(monkeypatch, tiny_float_bundle, file, chosen):
+    """It would choose by what it finds itself, and load first what refuses the model."""
+    asked = []
+
+    def note(path, format, device, threads, *, reach, **options):
+        asked.append((device, reach.delegate))
+        assert reach.allow_fallback
+        return Footprint()
+
+    monkeypatch.setattr(bench, "footprint", note)
+    reach = Reach(allow_fallback=True)
+    request = Request((str(tiny_float_bundle),), (file,), "auto", reach, runs=2, min_time=0.0)
+    with ExitStack() as stack:
+        (result,) = bench.measure(request, open_all(stack, request), lambda *_: None)["results"]
+    assert (result["device"], asked) == ("auto", [chosen])
 
 
 @pytest.mark.usefixtures("npu")

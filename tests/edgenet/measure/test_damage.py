@@ -34,6 +34,22 @@ def test_a_class_is_charged_with_what_it_lost_and_credited_with_what_it_gained()
     assert (only.lost, only.gained) == (0, 1)
 
 
+def test_of_values_the_largest_errors_come_first_each_by_its_own_spread():
+    reference = np.array([[0, 0], [1, 1000], [2, 2000], [3, 3000]], np.float32)
+    ours = reference + np.array([[0, 0], [0.5, 0], [0, 100], [0, 0]], np.float32)
+    found = damage.find_in_values(reference, ours)
+    assert [image.number for image in found.worst][:2] == [1, 2]
+    assert (found.worst[1].reference.values, found.worst[1].ours.values) == ((2, 2000), (2, 2100))
+    assert (found.changed, found.classes, found.worst[0].kl) == (0, (), None)
+
+
+def test_values_that_are_no_numbers_are_the_worst_of_all():
+    reference = np.array([[1], [2], [3]], np.float32)
+    ours = np.array([[9], [2], [np.nan]], np.float32)
+    first, second, _ = damage.find_in_values(reference, ours).worst
+    assert (first.number, first.ours.values, second.number) == (2, None, 0)
+
+
 def test_the_classes_that_lost_most_come_first():
     labels = np.array([0, 1, 1, 1, 2, 2])
     before = np.eye(3, dtype=np.float32)[labels]

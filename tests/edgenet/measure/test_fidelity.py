@@ -23,6 +23,26 @@ def test_fidelity_is_consistent_in_itself(reference_logits, logits, labels):
     assert (found.sqnr_db is None) == (found.max_error == 0.0)
 
 
+@given(
+    hnp.arrays(np.float32, (6, 2), elements=st.floats(-20, 20, width=32)),
+    hnp.arrays(np.float32, (6, 2), elements=st.floats(-20, 20, width=32)),
+)
+def test_values_are_told_by_their_errors_alone(reference_values, values):
+    found = Fidelity.of_values(reference_values, values)
+    assert (found.top1, found.drop, found.agreement, found.cosine, found.kl) == (None,) * 5
+    assert 0 <= found.mean_error <= found.max_error * (1 + 1e-6)
+    assert found.r2 is None or found.r2 <= 1
+    assert Fidelity.by("regression", reference_values, values) == found
+
+
+def test_true_values_tell_which_of_two_is_nearer():
+    truth = np.array([[1], [2], [3]], np.float32)
+    found = Fidelity.of_values(truth + 1, truth + 3, truth)
+    assert (found.mae, found.mae_growth, found.mae_growth_interval) == (3.0, 2.0, [2.0, 2.0])
+    unknown = Fidelity.of_values(truth + 1, truth + 3)
+    assert (unknown.mae, unknown.mae_growth, unknown.mae_growth_interval) == (None, None, None)
+
+
 def test_without_labels_nothing_is_said_of_them():
     logits = np.eye(3, dtype=np.float32)
     found = Fidelity.of(logits, logits)

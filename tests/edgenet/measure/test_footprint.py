@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from edgenet.errors import EdgenetError
@@ -43,6 +45,14 @@ def test_the_peak_keeps_what_was_freed():
     assert footprint.peak_rss_mb() >= max(before, 300)
 
 
+def test_where_no_system_tells_the_memory_there_is_none(monkeypatch):
+    """As on Windows, which has neither /proc nor getrusage."""
+    monkeypatch.setattr(footprint, "_status_mb", lambda field: None)
+    assert footprint.peak_rss_mb() > 10
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert footprint.peak_rss_mb() is None
+
+
 def test_a_failing_child_gives_its_reason(tmp_path):
     with pytest.raises(EdgenetError, match=r"failed in a fresh process: no such bundle"):
         footprint.measure(tmp_path / "none", "tflite")
@@ -58,7 +68,3 @@ def test_what_an_engine_prints_is_no_figure(tiny_bundle, tflite_runtime):
     code = "import atexit; print('welcome', end=''); atexit.register(print, 'goodbye')"
     found = footprint.measure(tiny_bundle, "tflite", threads=1, engine=tflite_runtime(code))
     assert found.first_ms > 0
-
-
-def test_where_edgenet_chooses_the_device_it_is_measured_too(tiny_bundle):
-    assert footprint.measure(tiny_bundle, "onnx", "auto", threads=1).load_ms > 0

@@ -46,6 +46,17 @@ def test_a_failure_names_its_limit_and_the_miss(limits, message):
     assert message in failure
 
 
+VALUES = replace(GOOD, top1=None, drop=None, agreement=None, cosine=None, kl=None, r2=0.94)
+
+
+def test_a_regression_is_held_to_its_r2_and_to_no_limit_of_classes():
+    assert Limits.of("int8", crops=True).failures(VALUES) == ()
+    (failure,) = Limits.of("int8").failures(VALUES)
+    assert failure == "the R² is 0.9400, 0.0100 less than the 0.9500 required"
+    exact = replace(VALUES, r2=1.0, max_error=5000.0)
+    assert Limits.of("fp32").failures(exact) == ()
+
+
 def test_all_failures_are_told():
     assert len(Limits(0.0, 1.0, 60.0, 0.0).failures(GOOD)) == 4
 

@@ -64,10 +64,10 @@ def test_without_labels_top1_and_drop_are_none(reference, onnx):
 
 
 def test_with_labels_the_references_own_answers_score_one(reference, onnx):
-    answers, none = parity.collect([reference], batches(reference))
+    answers, truth = parity.collect([reference], batches(reference))
     labels = answers[0].logits.argmax(axis=1).tolist()
     found = parity.compare(reference, [onnx], batches(reference, labels=labels))
-    assert none is None
+    assert (truth.labels, truth.values) == (None, None)
     assert found.reference_top1 == 1.0
     assert found.results[0].fidelity.drop_points == 0.0
 
@@ -121,6 +121,16 @@ def test_progress_tells_the_images_done(reference):
     told: list[int] = []
     parity.compare(reference, [reference], batches(reference), progress=told.append)
     assert told == [3, 6, 7]
+
+
+def test_a_classifier_is_not_judged_by_a_regression(reference, regression_bundle):
+    with load(regression_bundle, "tflite") as regression:
+        with pytest.raises(UsageError, match="64×64 images and knows 2 values"):
+            parity.compare(reference, [regression], [])
+        found = parity.compare(regression, [regression], batches(regression))
+    (result,) = found.results
+    assert (result.fidelity.r2, result.fidelity.mean_error, result.passed) == (1.0, 0.0, True)
+    assert (found.cross_agreement, result.per_image.answers, found.doubt) == ((), None, None)
 
 
 def test_images_without_an_answer_are_told():

@@ -81,6 +81,10 @@ def unknown_setting(config: Config) -> None:
     part(config, "Dense")["config"]["shine"] = 1
 
 
+def hard(config: Config) -> None:
+    part(config, "Dense")["config"]["activation"] = "hard_sigmoid"
+
+
 def unknown_function(config: Config) -> None:
     part(config, "TFOpLambda")["config"]["function"] = "math.erf"
 
@@ -99,6 +103,7 @@ def sliced(config: Config) -> None:
         (own_layer, "Could not locate class 'Mystery'"),
         (unknown_setting, "shine"),
         (unknown_function, r"layer 'tf\.cast' is TensorFlow's function tf\.math\.erf"),
+        (hard, "hard_sigmoid of Keras 2, which rises from -2.5 to 2.5"),
         (sliced, r"TensorFlow's function tf\.__operators__\.getitem"),
     ],
 )

@@ -161,6 +161,15 @@ def test_another_family_is_refused(make, message: str) -> None:  # type: ignore[
         summarize_model(make())
 
 
+def test_weights_that_are_used_twice_are_counted_once() -> None:
+    backbone = efficientnet("lite0", include_top=False, input_size=64)
+    shared = keras.layers.Dense(8)
+    left, right = keras.layers.Dense(16)(backbone.output), keras.layers.Dense(16)(backbone.output)
+    joined = keras.layers.Add()([shared(left), shared(right)])
+    model = keras.Model(backbone.input, keras.layers.Dense(4)(joined))
+    assert summarize_model(model).parameters == model.count_params()
+
+
 def test_totals_are_sums() -> None:
     shape = (8, 8, 3)
     row = StageRow("stem", "Conv", shape, shape, parameters=3, macs=5)

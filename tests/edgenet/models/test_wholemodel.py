@@ -117,6 +117,17 @@ def test_the_fixed_dropout_of_the_efficientnet_package_loads(tmp_path: Path) -> 
     assert loaded.layers[1].rate == 0.2
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_activations_of_tensorflow_load(tmp_path: Path, suffix: str) -> None:
+    import tensorflow as tf
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, 8, activation=tf.nn.silu)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation=tf.nn.softmax)(x))
+    model.save(tmp_path / f"m{suffix}")
+    assert np.array_equal(answers(load_file(tmp_path / f"m{suffix}")), answers(model))
+
+
 def test_an_hdf5_file_by_another_name_is_told(tmp_path: Path) -> None:
     efficientnet(B, classes=3).save(tmp_path / "m.h5")
     (tmp_path / "m.h5").rename(tmp_path / "m.keras")

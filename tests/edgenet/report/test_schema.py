@@ -10,7 +10,15 @@ import jsonschema
 import pytest
 
 from edgenet.cli.main import main
-from tests.documents import bench_document, check_document, emulated, end_to_end, profile, sweep
+from tests.documents import (
+    bench_document,
+    check_document,
+    emulated,
+    end_to_end,
+    profile,
+    regression_document,
+    sweep,
+)
 
 
 def validator(command: str) -> jsonschema.Draft202012Validator:
@@ -61,6 +69,13 @@ def test_check_keeps_its_schema(capsys, tiny_bundle, texture_folder, labelled, t
     validator("check").validate(document)
 
 
+def test_check_of_a_regression_keeps_its_schema(capsys, regression_bundle, texture_folder):
+    arguments = ["check", regression_bundle, "--evaluate", texture_folder, "--images", 8, "--json"]
+    document = printed(capsys, *arguments)
+    assert (document["task"], document["labels"]) == ("regression", None)
+    validator("check").validate(document)
+
+
 def test_the_made_up_documents_of_other_tests_are_true_to_life():
     document = bench_document()
     document["results"][0].update(profile=profile(), end_to_end=end_to_end())
@@ -76,6 +91,7 @@ def test_the_made_up_documents_of_other_tests_are_true_to_life():
     void["results"][0]["answers"][0] = None
     void["results"][0]["damage"]["worst"][0]["ours"].update(index=None, probability=None)
     validator("check").validate(void)
+    validator("check").validate(regression_document())
 
 
 def test_a_schema_refuses_what_is_missing_or_out_of_range():

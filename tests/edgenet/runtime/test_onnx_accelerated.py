@@ -16,7 +16,7 @@ from edgenet.runtime.delegates import DELEGATES, Delegate, UnusableError
 from edgenet.runtime.engines import known
 from edgenet.runtime.onnx_accelerated import BuiltinSession
 from edgenet.runtime.placement import PartialError
-from edgenet.runtime.session import Plan
+from edgenet.runtime.records import Plan
 from tests.networks import Textures
 
 CUDA = next(d for d in DELEGATES if d.name == "CUDAExecutionProvider")

@@ -17,8 +17,9 @@ from edgenet.errors import DeviceError, EdgenetError, UsageError
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.delegates import delegates
 from edgenet.runtime.engines import ENGINES
-from edgenet.runtime.session import Floats, Loaded, Plan
-from tests.networks import CLASSES, SIZE, Textures
+from edgenet.runtime.records import Loaded, Plan
+from edgenet.runtime.session import Floats
+from tests.networks import CLASSES, SIZE, VALUES, Textures
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -203,6 +204,32 @@ def test_top_is_at_most_all_and_at_least_one(session: Session) -> None:
     assert len(session.classify(images(1)[0], top=99)) == CLASSES
     with pytest.raises(UsageError, match="0 classes"):
         session.classify(images(1)[0], top=0)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_values_have_their_names(regression_bundle: Path, format: str) -> None:
+    with load(regression_bundle, format) as session:
+        assert (session.info.task, session.info.classes) == ("regression", 2)
+        image = images(1)[0]
+        found = session.values(Image.fromarray(image))
+        assert [(value.index, value.label) for value in found] == list(enumerate(VALUES))
+        assert [value.value for value in found] == pytest.approx(session.run(image)[0].tolist())
+
+
+def test_classes_and_values_are_not_taken_for_each_other(
+    session: Session, regression_bundle: Path
+) -> None:
+    with pytest.raises(UsageError, match="knows classes and is no regression"):
+        session.values(images(1)[0])
+    with load(regression_bundle) as regression:
+        for ask in (regression.classify, regression.probabilities):
+            with pytest.raises(UsageError, match="is a regression, which has no classes"):
+                ask(images(1)[0])
+
+
+def test_values_that_overflow_are_no_answer(session: Session) -> None:
+    with pytest.raises(EdgenetError, match="NaN or infinity"):
+        session.named(np.array([1.0, np.nan], np.float32))
 
 
 def test_embed_gives_the_features(session: Session, tiny_bundle: Path) -> None:

@@ -18,7 +18,15 @@ from PIL import Image
 from edgenet.measure.baseline import RULE
 from edgenet.measure.check import judge
 from edgenet.report.html import bench, charts, check
-from tests.documents import bench_document, check_document, emulated, end_to_end, profile, sweep
+from tests.documents import (
+    bench_document,
+    check_document,
+    emulated,
+    end_to_end,
+    profile,
+    regression_document,
+    sweep,
+)
 
 VOID = {"meta", "br", "img"}
 EVIL = "<script>alert(1)</script>&\"'"
@@ -39,9 +47,19 @@ def check_page(document=None) -> str:
     return check.page(document or check_document(), lambda _: pixels)
 
 
-@pytest.fixture(params=["bench", "check"])
+@pytest.fixture(params=["bench", "check", "regression"])
 def page(request) -> str:
-    return bench_page() if request.param == "bench" else check_page()
+    if request.param == "bench":
+        return bench_page()
+    return check_page(regression_document() if request.param == "regression" else None)
+
+
+def test_a_regression_is_told_by_its_values():
+    page = check_page(regression_document())
+    assert "tflite: R²" in page
+    assert "the largest errors" in page
+    assert "44.25" in page
+    assert not re.search("agreement|top-1|no answer|Each against each", page)
 
 
 class Balance(HTMLParser):

@@ -1,0 +1,138 @@
+"""Models that tell quantities, from a .keras file to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.pipeline import convert
+from converters.scheme.recipe import CALIBRATED
+from edgenet.bundle import FORMATS, Bundle
+from edgenet.errors import UnsupportedModelError, UsageError
+from edgenet.images import ImageFolder
+from edgenet.measure.accuracy import r2
+from edgenet.runtime import load, load_artifact
+from tests.converters.test_pipeline import headed, quick
+from tests.networks import VALUES, Textures
+
+
+def test_the_manifest_says_what_a_regression_answers(regression_bundle):
+    manifest = Bundle.open(regression_bundle).manifest
+    assert [output.name for output in manifest.outputs] == ["values", "features"]
+    assert (manifest.task, manifest.answer.shape) == ("regression", (1, len(VALUES)))
+    assert all(artifact.verified.agreement is None for artifact in manifest.artifacts)
+    assert manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    return tmp_path / "bundle"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_value_keeps_its_place_in_int8_whatever_its_unit(regression_bundle, format):
+    images = Textures.make(200, seed=5).images
+    bundle = Bundle.open(regression_bundle)
+    with load(bundle, format) as session, load_artifact(bundle, bundle.manifest.reference) as exact:
+        values, reference = session.run(images), exact.run(images)
+    assert values.shape == (200, len(VALUES))
+    assert r2(reference, values) > 0.8
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8", "dynamic", "w8a16"])
+def test_a_regression_in_every_precision(tiny_regression, texture_folder, place, precision):
+    options = {"calibration": texture_folder} if precision in CALIBRATED else {}
+    bundle = convert(tiny_regression, place, precision=precision, task="regression", **options)
+    assert all(artifact.verified.sqnr_db > 25 for artifact in bundle.manifest.artifacts)
+
+
+@pytest.mark.parametrize("function", ["linear", "sigmoid", "relu", "tanh"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_values_are_what_the_model_ends_in(tmp_path, place, function, count):
+    import keras
+    from keras import layers
+
+    model = headed(tmp_path, layers.Dense(count, function))
+    bundle = quick(model, place, task="regression")
+    images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    with load(bundle) as session:
+        found = session.run(images)
+    expected = keras.saving.load_model(model, compile=False)(images.astype(np.float32))
+    assert found == pytest.approx(np.asarray(expected), rel=1e-4, abs=1e-4)
+
+
+def test_a_softmax_makes_no_values(tmp_path, place):
+    from keras import layers
+
+    with pytest.raises(UnsupportedModelError, match="leave --task regression off"):
+        quick(headed(tmp_path, layers.Dense(3, "softmax")), place, task="regression")
+
+
+def test_names_are_of_the_values(tmp_path, place):
+    from keras import layers
+
+    (tmp_path / "names.txt").write_text("age\nheight\n")
+    model = headed(tmp_path, layers.Dense(1))
+    with pytest.raises(UsageError, match=r"has 2 names, the model 1 value$"):
+        quick(model, place, task="regression", labels=tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "ranking"}, "no task is called 'ranking': take one of classification, regre"),
+        ({"max_drop": 1.0}, "points of top-1, and a regression has no classes.* check --min-r2"),
+    ],
+)
+def test_what_does_not_go_with_a_regression(tiny_regression, place, options, message):
+    with pytest.raises(UsageError, match=message):
+        quick(tiny_regression, place, **{"task": "regression", **options})
+
+
+def test_evaluation_tells_how_near_the_values_stay(tiny_regression, texture_folder, place):
+    said: list[str] = []
+    bundle = quick(
+        tiny_regression,
+        place,
+        task="regression",
+        precision="int8",
+        calibration=texture_folder,
+        effort="fast",
+        evaluate=texture_folder,
+        report=said.append,
+    )
+    (found,) = bundle.manifest.evaluation["results"]
+    assert found["r2"] > 0.9
+    assert (found["agreement"], found["top1"], found["drop_points"]) == (None,) * 3
+    assert f"onnx: R² {found['r2']:.4f}, mean error {found['mean_error']:.3g}" in said
+
+
+def test_int8_is_chosen_by_what_changes_from_image_to_image(
+    tiny_regression, texture_folder, tmp_path
+):
+    """A million more on each value is a louder signal, and takes nothing from what it tells."""
+    import keras
+
+    model = keras.saving.load_model(tiny_regression, compile=False)
+    head = model.get_layer("predictions")
+    weights, bias = head.get_weights()
+    head.set_weights([weights, bias + np.float32(1000)])
+    model.save(tmp_path / "loud.keras")
+    images = np.stack([*_images(texture_folder)])
+    kept = []
+    for path in (tiny_regression, tmp_path / "loud.keras"):
+        options = {"calibration": texture_folder, "effort": "fast", "precision": "int8"}
+        made = quick(path, tmp_path / f"{path.stem}-int8", task="regression", **options)
+        exact_bundle = quick(path, tmp_path / path.stem, task="regression")
+        with load(made) as ours, load(exact_bundle) as exact:
+            kept.append(r2(exact.run(images), ours.run(images)))
+    assert kept[1] == pytest.approx(kept[0], abs=0.01)
+
+
+def _images(folder):
+    from edgenet.images import prepare
+
+    names = ImageFolder.open(folder).sample(40).paths
+    return [prepare(path, 64, 64, 1.0, "tf-bilinear") for path in names]
