@@ -92,7 +92,7 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "--min-r2",
         type=float,
         metavar="R",
-        help="of a regression: R² of its values, by fp32's (default: as --min-agreement)",
+        help="of a regression: R² of its values by fp32's (default: as --min-agreement's)",
     )
     limits.add_argument(
         "--baseline",

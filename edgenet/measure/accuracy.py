@@ -188,11 +188,15 @@ def absolute_errors(values: Floats, truth: Floats) -> NDArray[np.float64]:
     return np.asarray(np.mean(np.abs(finite(values) - truth), axis=1, dtype=np.float64))
 
 
-def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Growth:
-    """How much the mean of errors of the same images grew, with the interval of paired means."""
+def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Growth | None:
+    """How much the mean of errors of the same images grew, with the interval of paired means.
+
+    None of a single image, which tells of no other.
+    """
+    if len(before) < 2:
+        return None
     grown = after - before
-    half = Z_95 * float(grown.std(ddof=1)) / math.sqrt(len(grown)) if len(grown) > 1 else math.inf
-    mean = float(grown.mean())
+    mean, half = float(grown.mean()), Z_95 * float(grown.std(ddof=1)) / math.sqrt(len(grown))
     return Growth(mean, (mean - half, mean + half))
 
 

@@ -124,7 +124,7 @@ def read(path: str) -> Document:
 
 
 def missed(baseline: Document, format: str, device_used: str, limits: Limits) -> frozenset[str]:
-    """Which of these limits the baseline's own file misses, of `Change.measure`.
+    """Which of these limits the baseline's own file misses: "top1", "agreement" or "r2".
 
     None, if the file is new.
     """
@@ -132,14 +132,18 @@ def missed(baseline: Document, format: str, device_used: str, limits: Limits) ->
     for result in baseline["results"]:
         if _key(result) != (format, device_used):
             continue
-        drop, agreement = result["drop_points"], result["agreement"]
+        drop, agreement, r2 = (result.get(key) for key in ("drop_points", "agreement", "r2"))
         if limits.max_drop is not None and drop is not None and drop > limits.max_drop:
             found.add("top1")
-        if agreement is None:  # Of a regression.
-            continue
-        if limits.min_agreement is not None and agreement < limits.min_agreement:
+        if _below(agreement, limits.min_agreement):
             found.add("agreement")
+        if _below(r2, limits.min_r2):
+            found.add("r2")
     return frozenset(found)
+
+
+def _below(value: float | None, limit: float | None) -> bool:
+    return value is not None and limit is not None and value < limit
 
 
 def compare(

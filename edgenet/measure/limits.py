@@ -130,13 +130,14 @@ class Limits:
 
         Args:
             asked: The user's own; each holds.
-            missed: What the earlier run missed, of `baseline.Change.measure`.
+            missed: What the earlier run missed, as `baseline.missed` tells it.
         """
         bounded = asked.max_drop is not None or "agreement" in missed
         defaults = replace(
             self,
             max_drop=None if "top1" in missed else self.max_drop,
             min_agreement=None if bounded else self.min_agreement,
+            min_r2=None if "r2" in missed else self.min_r2,
         )
         own = {name: value for name, value in asdict(asked).items() if value is not None}
         return replace(defaults, **own)

@@ -52,6 +52,7 @@ def test_growth_is_that_of_the_mean_error_with_the_interval_of_paired_means():
     half = 1.96 * np.sqrt(2 / 3) / 2
     assert found.interval == pytest.approx((1 - half, 1 + half), abs=1e-3)
     assert accuracy.paired_growth(before, before).interval == (0.0, 0.0)
+    assert accuracy.paired_growth(before[:1], after[:1]) is None
 
 
 def test_r2_is_that_of_the_value_kept_worst_and_zero_for_the_mean():

@@ -57,6 +57,11 @@ def test_of_a_regression_the_noise_is_compared():
     (line,) = found(after, before).regressions
     assert "SQNR fell from 20.0 dB to 10.5 dB" in line
     assert baseline.missed(before, "tflite", "cpu", Limits.of("int8")) == set()
+    before["results"][0]["r2"] = 0.94
+    missed = baseline.missed(before, "tflite", "cpu", Limits.of("int8"))
+    assert missed == {"r2"}
+    assert Limits.of("int8").given(Limits(), missed).min_r2 is None
+    assert Limits.of("int8").given(Limits(min_r2=0.9), missed).min_r2 == 0.9
 
 
 def test_the_baseline_of_a_regression_is_read(tmp_path):
