@@ -18,6 +18,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -34,12 +35,12 @@ from edgenet.images import ImageFolder
 OURS = "ours"
 PACKAGES = (
     *("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "nncf", "openvino"),
-    *("ai-edge-litert", "numpy", "Pillow"),
+    *("ai-edge-litert", "litert-quantizer", "numpy", "Pillow"),
 )
 """The distributions that make the peers' files and ours."""
 
 _PEERS = {
-    "tflite": ("TFLiteConverter",),
+    "tflite": ("TFLiteConverter", "litert-quantizer"),
     "onnx": ("quantize_static",),
     "openvino": ("NNCF PERFORMANCE", "NNCF MIXED"),
 }
@@ -161,7 +162,7 @@ def made_by_child(order: Order) -> Made:
     command += ["--remedies"] if order.remedies else []
     command += [] if order.max_drop is None else ["--max-drop", str(order.max_drop)]
     command += [] if order.interpolation is None else ["--interpolation", order.interpolation]
-    for module in ("nncf", "tensorflow", "tf2onnx"):
+    for module in ("litert_quantizer", "nncf", "tensorflow", "tf2onnx"):
         if find_spec(module) is None:
             raise MissingExtraError("making the peers' files", "all,benchmarks")
     if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
@@ -289,6 +290,28 @@ def _int8_tflite(target: Path, body: Body, images: list[Floats]) -> None:
     target.write_bytes(converter.convert())
 
 
+def _signed_tflite(target: Path, body: Body, images: list[Floats]) -> None:
+    """A float file with a signature, without which litert-quantizer does not calibrate."""
+    import tensorflow as tf
+
+    with TemporaryDirectory() as folder:
+        tf.saved_model.save(tf.Module(), folder, signatures=body.function)
+        target.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
+
+
+def _litert_quantizer(target: Path, body: Body, images: list[Floats]) -> None:
+    """Static ranges, 8 bits of weights and activations, by its own recipe and calibration."""
+    from ai_edge_litert.interpreter import Interpreter
+    from litert_quantizer import Quantizer, recipe  # type: ignore[import-not-found, import-untyped]
+
+    source = str(target.with_name(STEPS["float TFLite, signed"].file))
+    ((signature, ends),) = Interpreter(source).get_signature_list().items()
+    (taken,) = ends["inputs"]
+    quantizer = Quantizer(source, recipe.static_wi8_ai8())
+    ranges = quantizer.calibrate({signature: [{taken: image} for image in images]})
+    quantizer.quantize(ranges).export_model(str(target), overwrite=True)
+
+
 def _float_onnx(target: Path, body: Body, images: list[Floats]) -> None:
     """From the TFLite file, which holds the graph frozen."""
     paths = ["--tflite", STEPS["float TFLite"].file, "--output", target.name]
@@ -369,6 +392,10 @@ def _nncf_step(preset: str, overflow_fix: str = "FIRST_LAYER") -> Step:
 STEPS = {
     "float TFLite": Step("float.tflite", _float_tflite),
     "TFLiteConverter": Step("tflite_converter.tflite", _int8_tflite),
+    "float TFLite, signed": Step("float_signed.tflite", _signed_tflite),
+    "litert-quantizer": Step(
+        "litert_quantizer.tflite", _litert_quantizer, needs="float TFLite, signed"
+    ),
     "float ONNX": Step("float.onnx", _float_onnx, needs="float TFLite"),
     "quantize_static": Step("quantize_static.onnx", _int8_onnx, needs="float ONNX"),
     "quantize_static reduce_range": Step(

@@ -47,6 +47,8 @@ def _open_tflite(path: Path, affine: Affine, threads: int) -> Opened:
     interpreter.allocate_tensors()
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     scale, zero = taken["quantization"]
+    # Zero where the answer is in floats.
+    step, middle = given["quantization"]
 
     def prepare(pixels: Pixels) -> NDArray[np.int8]:
         steps = np.round(affine.normalize(pixels) / scale) + zero
@@ -56,7 +58,7 @@ def _open_tflite(path: Path, affine: Affine, threads: int) -> Opened:
         interpreter.set_tensor(taken["index"], values)
         interpreter.invoke()
         logits: Floats = interpreter.get_tensor(given["index"])
-        return logits
+        return np.multiply(logits - np.float32(middle), np.float32(step)) if step else logits
 
     return Opened("int8", prepare, run)
 

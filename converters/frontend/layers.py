@@ -350,19 +350,20 @@ def _resizing(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     told = f"layer {name!r} ({type(layer).__name__})"
     if (height, width, channels) != trace.shapes[INPUT][1:]:
         raise UnsupportedModelError(f"{told} is outside the family; {SUPPORTED}")
-    way = taking(layer.height, layer.width) if trace.open else _smaller(layer, height, width)
+    size = layer.height, layer.width, channels
+    way = taking(*size) if trace.open else _smaller((height, width, channels), size)
     raise UnsupportedModelError(
         f"{told} brings images of {height}×{width} to {layer.height}×{layer.width}, as edgenet "
         f"does with photos: save {way}"
     )
 
 
-def _smaller(layer: Any, height: int, width: int) -> str:
+def _smaller(size: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """What makes a model that takes images of the size that a layer of it brings them to.
 
     Models in the model have that size too, and would take no other: only their text can be changed.
     """
-    old, new = f"{height}, {width}, 3]", f"{layer.height}, {layer.width}, 3]"
+    old, new = (f"{str(numbers)[1:-1]}]" for numbers in (size, wanted))
     return (
         "what this makes: small = keras.models.model_from_json(model.to_json().replace("
         f"{old!r}, {new!r})); small.set_weights(model.get_weights())"
@@ -374,7 +375,14 @@ def _reshape(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
 
 
 def reshape(trace: Trace, source: str, name: str, target: tuple[int, ...]) -> str:
-    """Emits a reshape to a shape without the batch, one size of which may be -1."""
+    """Emits a reshape to a shape without the batch, one size of which may be -1.
+
+    Of a reshape it is one of what that reshapes: axes are added one by one.
+    """
+    source = next(
+        (op.inputs[0] for op in trace.operators if op.output == source and isinstance(op, Reshape)),
+        source,
+    )
     size = int(np.prod(trace.shapes[source][1:]))
     if -1 in target:
         target = tuple(size // -int(np.prod(target)) if n == -1 else n for n in target)

@@ -133,6 +133,35 @@ def _reshape(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     return reshape(trace, inputs[0], name, tuple(target))
 
 
+def _expanded(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    _, *sizes = trace.shapes[inputs[0]]
+    axes = np.atleast_1d(node.operation.axis)
+    places = sorted(int(axis) % (len(sizes) + 1 + len(axes)) for axis in axes)
+    if 0 in places:
+        raise _unsupported(name, "adds an axis ahead of the batch")
+    for place in places:
+        sizes.insert(place - 1, 1)
+    return reshape(trace, inputs[0], name, tuple(sizes))
+
+
+def _squeezed(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    shape = trace.shapes[inputs[0]]
+    axes = node.operation.axis
+    if axes is None:
+        places = [place for place, size in enumerate(shape) if place and size == 1]
+    else:
+        places = [int(axis) % len(shape) for axis in np.atleast_1d(axes)]
+    if 0 in places:
+        raise _unsupported(name, "takes the batch away")
+    kept = [size for place, size in enumerate(shape) if place and place not in places]
+    return reshape(trace, inputs[0], name, tuple(kept))
+
+
+def _same(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    """What matters in training alone."""
+    return inputs[0]
+
+
 def _concatenate(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if len(inputs) != len(node.arguments.args[0]):
         raise _unsupported(name, "joins a constant")
@@ -166,6 +195,9 @@ OPERATIONS: dict[str, Handler] = {
     "Mean": partial(_pooled, GlobalAverage),
     "Max": partial(_pooled, GlobalMaximum),
     "Reshape": _reshape,
+    "ExpandDims": _expanded,
+    "Squeeze": _squeezed,
+    "StopGradient": _same,
     "Concatenate": _concatenate,
     "Cast": _cast,
 }

@@ -24,9 +24,9 @@ _OWN: dict[str, Literal["layers", "ops"]] = {
 }
 
 
-def taking(height: int, width: int) -> str:
+def taking(height: int, width: int, channels: int) -> str:
     """What gives a model of open size images of one, in Python."""
-    return f"keras.Model(x, model(x)), where x = keras.Input(({height}, {width}, 3))"
+    return f"keras.Model(x, model(x)), where x = keras.Input({(height, width, channels)})"
 
 
 def origin(operation: Any) -> Literal["layers", "ops"] | None:

@@ -67,12 +67,12 @@ def resized_to(model: Any) -> tuple[int, int] | None:
         return None
     (first,) = readers
     if origin(first) == "layers" and type(first).__name__ == "Resizing":
-        _require_plain(first)
+        _require_plain(first, image.shape[-1])
         return first.height, first.width
     return resized_to(first)
 
 
-def _require_plain(resizing: Any) -> None:
+def _require_plain(resizing: Any, channels: int) -> None:
     asked = {
         "interpolation": resizing.interpolation != "bilinear" and resizing.interpolation,
         "antialias": resizing.antialias,
@@ -83,7 +83,7 @@ def _require_plain(resizing: Any) -> None:
     if told:
         raise UnsupportedModelError(
             f"layer {resizing.name!r} resizes with {told}, which photos would not be: save "
-            f"{taking(resizing.height, resizing.width)}, and say by --interpolation and "
+            f"{taking(resizing.height, resizing.width, channels)}, and say by --interpolation and "
             "--crop-fraction how edgenet is to resize them"
         )
 

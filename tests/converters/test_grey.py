@@ -82,6 +82,18 @@ def test_colours_prepared_each_in_its_own_way_make_no_grey():
         freeze(grey_model(), preprocess=Preprocessing.named("torch"))
 
 
+@pytest.mark.parametrize("size", [None, 64])
+def test_the_way_out_of_resizing_is_told_for_grey(size):
+    from keras import Sequential, layers
+
+    resized = [layers.Resizing(SIZE, SIZE, antialias=size is None), layers.Conv2D(4, 3)]
+    model = Sequential([layers.Input((size, size, 1)), *resized, layers.Flatten(), layers.Dense(3)])
+    wanted = "keras.Input((48, 48, 1))" if size is None else "'64, 64, 1]', '48, 48, 1]'"
+    with pytest.raises(UnsupportedModelError) as caught:
+        freeze(model)
+    assert wanted in str(caught.value)
+
+
 def test_grey_that_goes_another_way_is_refused():
     import keras
     from keras import layers

@@ -68,6 +68,14 @@ def gated_by_a_reshaped_vector(x: Any) -> Any:
     return classes(layers.GlobalAveragePooling2D()(product), "softmax")
 
 
+def gated_by_an_expanded_vector(x: Any) -> Any:
+    from keras import ops
+
+    expanded = ops.expand_dims(ops.expand_dims(ops.stop_gradient(gate(x)), 1), -2)
+    product = x * ops.expand_dims(ops.squeeze(expanded), (1, 2))
+    return classes(ops.squeeze(ops.mean(product * expanded, (1, 2), keepdims=True), (1, -2)))
+
+
 def gated_by_channel_and_position(x: Any) -> Any:
     """Of both at once, as bottleneck attention (BAM, Park et al. 2018) has it."""
     from keras import layers
@@ -112,6 +120,7 @@ def hard_on_a_map(x: Any) -> Any:
     [
         gated_by_a_vector,
         gated_by_a_reshaped_vector,
+        gated_by_an_expanded_vector,
         gated_by_channel_and_position,
         hard_on_a_map,
         mean_of_a_convolution,
