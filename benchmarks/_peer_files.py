@@ -294,8 +294,10 @@ def _signed_tflite(target: Path, body: Body, images: list[Floats]) -> None:
     """A float file with a signature, without which litert-quantizer does not calibrate."""
     import tensorflow as tf
 
+    # Swish has a gradient of its own, which cannot be saved, nor is it wanted.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures=body.function)
+        tf.saved_model.save(tf.Module(), folder, signatures=body.function, options=options)
         target.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
