@@ -6,7 +6,7 @@ peaks of the channels. The numbers depend on the images and their order alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -62,8 +62,9 @@ def calibrate(
     images: Iterable[Image],
     progress: Callable[[int], None] = lambda done: None,
     operators: Sequence[Operator] | None = None,
+    tensors: Collection[str] | None = None,
 ) -> Observations:
-    """Runs the float graph and observes every tensor that an operator makes.
+    """Runs the float graph and observes the tensors that operators make.
 
     Args:
         graph: The frozen graph.
@@ -71,8 +72,10 @@ def calibrate(
         progress: Told how many have been seen.
         operators: Those with weights that are to be rounded: their inputs are observed as well.
             None takes the graph's.
+        tensors: Those to observe where no operator is to be rounded; None takes all.
     """
-    names = [operator.output for operator in graph.operators]
+    made = [operator.output for operator in graph.operators]
+    names = [name for name in made if tensors is None or name in tensors]
     weighted = graph.operators if operators is None else operators
     linear = [operator for operator in weighted if isinstance(operator, Linear)]
     samplers = {operator.name: MomentSampler(operator) for operator in linear}

@@ -8,9 +8,8 @@ may still be lifted, which takes none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -94,11 +93,12 @@ def rewrite_where_worth(
     sites = _sites(graph, names, options)
     if not sites:
         return {}
-    trial_of = partial(_Trial.of, seen=seen, unseen=unseen, rule=rule, corrected=corrected)
-    plain = trial_of(graph)
-    left, statistics = plain.switches.noise(plain.switches.held), plain.statistics
-    before = {site: plain.noise_of(site, (site,)) for site in sites}
-    lifting = _Lifting.of(plain, sites if _LIFTED in names else ())
+    bench = _Bench(seen, unseen, rule, corrected)
+    statistics = calibrate(graph, seen, operators=()).tensors
+    plain = bench.switches(graph, statistics)
+    left = plain.noise(plain.held)
+    before = {site: plain.noise(_around(graph, site, (site,))) for site in sites}
+    lifting = _Lifting.of(graph, plain, sites if _LIFTED in names else ())
     del plain  # Its sessions hold the weights of a network several times.
     times = {
         (site, name): _added_time(graph, site, name)
@@ -115,9 +115,7 @@ def rewrite_where_worth(
     promising.update(lifting.promising())
     tried = {site: ways for site, ways in sites.items() if site in promising}
     found: dict[str, list[_Way]] = {site: [] for site in tried}
-    for site, name, values, noise, alone in _tried(
-        graph, tried, statistics, trial_of, lifting.before
-    ):
+    for site, name, values, noise, alone in _tried(graph, tried, statistics, bench, lifting.before):
         spared = before[site] - noise
         found[site].append(_Way(name, values, spared, alone, times[site, name]))
     made: _Made = {}
@@ -162,12 +160,11 @@ class _Lifting:
     left: float
 
     @classmethod
-    def of(cls, plain: _Trial, sites: Collection[str]) -> _Lifting:
-        candidates = [site for site in REWRITES[_LIFTED].candidates(plain.graph) if site in sites]
-        read = {op.inputs[0] for op in plain.graph.operators if isinstance(op, Linear)}
-        noise = plain.switches.noise
-        before = {site: noise((site,)) for site in candidates}
-        return cls(before, noise(read) if candidates else 0.0)
+    def of(cls, graph: Graph, plain: Switchboard, sites: Collection[str]) -> _Lifting:
+        candidates = [site for site in REWRITES[_LIFTED].candidates(graph) if site in sites]
+        read = {op.inputs[0] for op in graph.operators if isinstance(op, Linear)}
+        before = {site: plain.noise((site,)) for site in candidates}
+        return cls(before, plain.noise(read) if candidates else 0.0)
 
     def promising(self) -> Iterator[str]:
         """The sites that would be worth lifting if nothing were left of their noise."""
@@ -210,7 +207,7 @@ def _tried(
     graph: Graph,
     sites: Mapping[str, Sequence[tuple[str, Option]]],
     statistics: Statistics,
-    trial_of: Callable[[Graph], _Trial],
+    bench: _Bench,
     liftable: Collection[str],
 ) -> Iterator[tuple[str, str, Floats, float, float]]:
     """Each site's rewrites, their values, and the noise that they leave, with and without others.
@@ -224,12 +221,16 @@ def _tried(
             for site, ways in sites.items()
             for name, option in ways[level : level + 1]
         }
-        trial = trial_of(_applied(graph, made))
+        trial = _applied(graph, made)
+        around = {
+            site: _around(trial, site, REWRITES[name].held(trial, site))
+            for site, (name, _) in made.items()
+        }
+        switches = bench.switches(trial, statistics, frozenset().union(*around.values()))
         for site, (name, values) in made.items():
-            held = REWRITES[name].held(trial.graph, site)
-            alone = trial.switches.noise((site,)) if site in liftable else 0.0
-            yield site, name, values, trial.noise_of(site, held), alone
-        del trial  # Before the next is made.
+            alone = switches.noise((site,)) if site in liftable else 0.0
+            yield site, name, values, switches.noise(around[site]), alone
+        del switches  # Before the next are made.
 
 
 def _added_time(graph: Graph, site: str, name: str) -> float:
@@ -249,41 +250,47 @@ def _applied(graph: Graph, made: Mapping[str, tuple[str, Floats]]) -> Graph:
     return graph
 
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """What rounding tensors of a graph costs the logits of some images.
+def _around(graph: Graph, site: str, held: Collection[str]) -> frozenset[str]:
+    """What holds a site, and all that lies before it.
 
-    The `statistics` are of others.
+    The nearest operators with weights, or SiLUs, are where that ends.
     """
+    tensors, ahead = set(held), list(held)
+    while ahead:
+        name = ahead.pop()
+        producer = graph.producers[name]
+        if not isinstance(producer, Linear) and not (is_silu(producer) and name != site):
+            tensors.update(producer.inputs)
+            ahead.extend(producer.inputs)
+    return frozenset(tensors)
 
-    graph: Graph
-    statistics: Statistics
-    switches: Switchboard
 
-    @classmethod
-    def of(
-        cls,
-        graph: Graph,
-        seen: Sequence[Image],
-        unseen: Sequence[Image],
-        rule: str,
-        corrected: bool,
-    ) -> _Trial:
-        """With ranges from the images `seen`, to measure on those `unseen`."""
-        statistics = calibrate(graph, seen, operators=()).tensors
-        held = held_tensors(graph, choose(graph, statistics, rule), EVERY_TENSOR)
-        return cls(graph, statistics, Switchboard(graph, held, unseen, corrected))
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """Where rewrites are tried: images that set ranges by a rule, and others to measure on."""
 
-    def noise_of(self, site: str, held: Collection[str]) -> float:
-        """The noise of rounding these tensors of a site, and all that lie before them.
+    seen: Sequence[Image]
+    unseen: Sequence[Image]
+    rule: str
+    corrected: bool
 
-        The nearest operators with weights, or SiLUs, are where that ends.
+    def switches(
+        self, graph: Graph, statistics: Statistics, tensors: Collection[str] | None = None
+    ) -> Switchboard:
+        """What rounding tensors of a graph costs.
+
+        Args:
+            graph: As it is, or with rewrites.
+            statistics: Of the graph as it is, over the images seen.
+            tensors: Those that will be rounded, all that the rewrites changed among them; None
+                takes all.
         """
-        tensors, ahead = set(held), list(held)
-        while ahead:
-            name = ahead.pop()
-            producer = self.graph.producers[name]
-            if not isinstance(producer, Linear) and not (is_silu(producer) and name != site):
-                tensors.update(producer.inputs)
-                ahead.extend(producer.inputs)
-        return self.switches.noise(tensors)
+        if tensors is not None:
+            made = {operator.output for operator in graph.operators}
+            changed = {*tensors, *(made - set(statistics))}
+            fresh = calibrate(graph, self.seen, operators=(), tensors=changed).tensors
+            statistics = {name: fresh.get(name) or statistics[name] for name in made}
+        held = held_tensors(graph, choose(graph, statistics, self.rule), EVERY_TENSOR)
+        if tensors is not None:
+            held = {name: levels for name, levels in held.items() if name in tensors}
+        return Switchboard(graph, held, self.unseen, self.corrected)

@@ -147,6 +147,17 @@ def test_moments_are_of_what_operators_with_weights_read_and_can_be_left_out():
     assert calibrate(graph, images, operators=()).inputs == {}
 
 
+def test_some_tensors_can_be_observed_alone():
+    graph, images = silu_network(), batches(3)
+    every = calibrate(graph, images).tensors
+    some = list(every)[1:5]
+    found = calibrate(graph, images, operators=(), tensors=some).tensors
+    assert set(found) == set(some)
+    for name, statistics in found.items():
+        for field, values in vars(statistics).items():
+            assert np.allclose(values, getattr(every[name], field), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("count", [1, 4])
 def test_extremes_enclose_the_tails(count):
     graph = Chain(32, 32).normalize().convolution(8, (3, 3)).head()

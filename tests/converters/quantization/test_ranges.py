@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation
 from converters.passes import simplify
@@ -25,6 +26,7 @@ from converters.quantization.ranges import (
 )
 from converters.quantization.roles import Role, role_of
 from converters.quantization.silu import scaled
+from converters.scheme.parameters import Quantization
 from converters.scheme.recipe import Recipe
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
@@ -86,6 +88,12 @@ def test_an_image_far_from_all_others_is_no_extreme(role):
     assert by_role(role, alike)[1] < high < 2 * by_role(role, alike)[1]
     assert 2 * by_role(role, alike)[0] < low < by_role(role, alike)[0]
     assert by_role(Role.GATE, statistics(-ends, -tails, tails, ends))[1] == pytest.approx(ends[0])
+
+
+@given(st.floats(0.125, 1000, width=32))
+def test_zero_is_the_middle_of_a_scaled_silu_however_its_end_rounds(end):
+    low, high = by_role(Role.BEFORE_SCALED_SILU, statistics([-2 * end], [-2 * end], [end], [end]))
+    assert Quantization.covering(low, high).zero_point == 128
 
 
 def test_silu_is_flat_where_it_is_said_to_be():

@@ -19,6 +19,8 @@ from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, rewritten
 from converters.quantization.rewrite_search import (
     _amplitude,
+    _around,
+    _Bench,
     _price,
     _Way,
     _worth_their_time,
@@ -113,6 +115,22 @@ def test_what_is_not_worth_its_time_alone_may_be_beside_another(full_price):
     assert _worth_their_time({"small": [small]}, 0.0345) == {}
     both = {"small": [small], "large": [large]}
     assert _worth_their_time(both, 0.0345) == {"small": small, "large": large}
+
+
+@pytest.mark.parametrize("name", ["silu", "gating", "piecewise"])
+def test_what_a_rewrite_leaves_alone_need_not_be_seen_again(name):
+    graph = silu_network(LOPSIDED)
+    bench = _Bench(*halves(8), "by-role", corrected=True)
+    statistics = calibrate(graph, bench.seen).tensors
+    rewrite = REWRITES[name]
+    sites = rewrite.candidates(graph)
+    after = rewrite.apply(graph, {site: rewrite.options[0](statistics[site]) for site in sites})
+    every = bench.switches(after, calibrate(after, bench.seen).tensors)
+    for site in sites:
+        around = _around(after, site, rewrite.held(after, site))
+        found = bench.switches(after, statistics, around)
+        assert set(found.held) == around & set(every.held)
+        assert found.noise(around) == pytest.approx(every.noise(around), rel=1e-3)
 
 
 WAYS = st.lists(st.builds(way, st.floats(-0.002, 0.02), st.floats(0.001, 0.1)), min_size=1)
