@@ -75,6 +75,8 @@ def frozen_of(request: Request, report: Report) -> Frozen:
     calibration, verification = _image_sets(request, spec, report, skip)
     report(f"asking Keras about {verification.count} images")
     at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
+    # Each file answers to the same ones.
+    verification = verification.kept()
     batches = verification.batches(at_a_time)
     answers = reference_answers(source.model, batches, request.preprocess, request.task)
     return Frozen(source, graph, spec, calibration, verification, answers, skip)

@@ -50,14 +50,15 @@ def correct_biases(
     network = onnx.utils.Extractor(model)
     reached: list[Tensors] = [{INPUT: image} for image in images]
     shifts: dict[str, Floats] = {}
+    shifted: Mapping[str, Floats] = {}
     sums = {op.output: _sums(op, held) for op in rounded.operators}
     for operator, front in zip(rounded.operators, alive(rounded), strict=True):
         made = operator.output
         if made in taps:
             names, tap = [sums.get(name, name) for name in front], taps[made]
-            reached, found = _advanced(network, reached, names, tap, held.get(tap))
+            reached, found = _advanced(network, reached, shifted, names, tap, held.get(tap))
             shifts[made] = _shrunk(wanted[tap] - found).astype(np.float32)
-            reached = [_shifted(values, sums[made], shifts[made]) for values in reached]
+            shifted = {sums[made]: shifts[made]}
     return rounded.with_operators(
         [
             replace(op, bias=op.bias + shifts[op.output])
@@ -114,15 +115,20 @@ def _mean(values: Floats, quantization: Quantization | None) -> Doubles:
 def _advanced(
     network: onnx.utils.Extractor,
     reached: Sequence[Tensors],
+    shifted: Mapping[str, Floats],
     front: Sequence[str],
     tap: str,
     quantization: Quantization | None,
 ) -> tuple[list[Tensors], Doubles]:
-    """From what is reached of each image, the front ahead of it, and the means of the tap."""
+    """From what is reached of each image, the front ahead of it, and the means of the tap.
+
+    What is `shifted`, (channels,) by name, is so only now.
+    """
     ahead = [name for name in front if name not in reached[0]]
     run = runner(network.extract_model(list(reached[0]), [*ahead, tap]), [*ahead, tap])
 
     def advance(values: Tensors) -> tuple[Tensors, Doubles]:
+        values = {**values, **{n: values[n] + s[:, None, None] for n, s in shifted.items()}}
         found = run(values)
         advanced = {name: found[name] if name in found else values[name] for name in front}
         return advanced, _mean(found[tap], quantization)
@@ -137,7 +143,3 @@ def _shrunk(errors: Doubles) -> Doubles:
     chance = errors.var(axis=0, ddof=1) / len(errors)
     kept: Doubles = mean * np.maximum(0, 1 - chance / np.maximum(mean**2, np.finfo(float).tiny))
     return kept
-
-
-def _shifted(values: Tensors, name: str, shift: Floats) -> Tensors:
-    return {**values, name: values[name] + shift[:, None, None]}

@@ -15,16 +15,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from converters.graph import Add, Capped, Convolution, Excess, Floats, Graph, Operator
-from converters.quantization import gating
+from converters.graph import Add, Capped, Convolution, Excess, Floats, Graph, Multiply, Operator
 
 
 def candidates(graph: Graph) -> tuple[str, ...]:
-    """The gated maps that only convolutions without an activation read."""
+    """The maps, gated by channel, that only convolutions without an activation read."""
     return tuple(
-        site
-        for site in gating.candidates(graph)
-        if all(_is_linear(reader) for reader in graph.consumers[site])
+        operator.output
+        for operator in graph.operators
+        if isinstance(operator, Multiply)
+        and not isinstance(operator, Capped)
+        and graph.shapes[operator.inputs[1]][1:] == (1, 1, graph.shapes[operator.output][-1])
+        and operator.output not in graph.outputs
+        and all(_is_linear(reader) for reader in graph.consumers[operator.output])
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.graph import Floats, Graph, Operator
-from converters.quantization import gating, lifting, piecewise, silu
+from converters.quantization import lifting, piecewise, silu
 from converters.quantization.calibrate import TensorStatistics, channel_peaks
 from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.simulate import Image
@@ -29,7 +29,7 @@ class Rewrite:
     `count` tells how many values a site takes; `options` make them of the statistics of its tensor,
     and are to be tried; lifting takes what was tried for scaled SiLU. `held` names what holds the
     site's values in levels afterwards. Where all of `within` a site computes in float, `restored`
-    undoes the change; None leaves it.
+    undoes the change.
     """
 
     candidates: Callable[[Graph], tuple[str, ...]]
@@ -37,22 +37,22 @@ class Rewrite:
     options: tuple[Option, ...]
     count: Callable[[Graph, str], int]
     held: Callable[[Graph, str], tuple[str, ...]]
-    within: Callable[[Graph, str], tuple[Operator, ...]] | None = None
-    restored: Callable[[Graph, Collection[str]], Graph] | None = None
+    within: Callable[[Graph, str], tuple[Operator, ...]]
+    restored: Callable[[Graph, Collection[str]], Graph]
 
 
-def gains(peaks: Floats, exponent: float, largest: float, powers: bool = False) -> Floats:
+def gains(peaks: Floats, exponent: float, largest: float) -> Floats:
     """The gain of each channel, (channels,), from its typical peak: 1 for the loudest.
 
-    With `powers` of two the float network stays what it is to the bit, there and back.
+    They are powers of two: the float network stays what it is to the bit, there and back.
     """
     alive = np.maximum(peaks.astype(np.float64), np.finfo(np.float32).tiny)
     lift = np.minimum((alive.max() / alive) ** exponent, largest)
-    return (np.exp2(np.rint(np.log2(lift))) if powers else lift).astype(np.float32)
+    return np.exp2(np.rint(np.log2(lift))).astype(np.float32)
 
 
-def _lifting(exponent: float, largest: float, powers: bool = False) -> Option:
-    return lambda statistics: gains(statistics.peaks, exponent, largest, powers)
+def _lifting(exponent: float, largest: float) -> Option:
+    return lambda statistics: gains(statistics.peaks, exponent, largest)
 
 
 def _threshold(share: float) -> Option:
@@ -70,13 +70,12 @@ def _itself(graph: Graph, site: str) -> tuple[str, ...]:
 
 
 # Of gains, the first number is the share of full equalization, as an exponent (1 would lift the
-# quiet channels' own noise as well), the second the largest gain. What may have to be undone takes
-# powers of two.
+# quiet channels' own noise as well), the second the largest gain.
 REWRITES: Mapping[str, Rewrite] = {
     "silu": Rewrite(
         silu.candidates,
         silu.scaled,
-        (_lifting(0.5, 16.0, powers=True), _lifting(0.75, 16.0, powers=True)),
+        (_lifting(0.5, 16.0), _lifting(0.75, 16.0)),
         _channels,
         _itself,
         silu.within,
@@ -90,13 +89,6 @@ REWRITES: Mapping[str, Rewrite] = {
         lifting.held,
         lifting.within,
         lifting.restored,
-    ),
-    "gating": Rewrite(
-        gating.candidates,
-        gating.gated,
-        (_lifting(0.5, 2.0), _lifting(1.0, 4.0)),
-        _channels,
-        _itself,
     ),
     "piecewise": Rewrite(
         piecewise.candidates,
@@ -154,8 +146,6 @@ def restored(graph: Graph, rewrites: Rewrites, floats: Collection[str]) -> Graph
     """
     for name, rewrite in REWRITES.items():
         made = rewrites.get(name, {})
-        if rewrite.within is None or rewrite.restored is None:
-            continue
         spare = [
             site for site in made if all(op.name in floats for op in rewrite.within(graph, site))
         ]

@@ -163,8 +163,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=values,
         metavar="STEP,...",
         default=[],
-        help="of outliers, streams, silu, lifting, gating, piecewise, correction: what to do "
-        "without",
+        help="of outliers, streams, silu, lifting, piecewise, correction: what to do without",
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from converters.graph import Convolution, Graph, Linear
 from converters.passes import simplify
-from converters.quantization import gating, silu
+from converters.quantization import piecewise, silu
 from converters.quantization.images import Images
 from converters.quantization.quantize import Method, Quantized, quantize
 from converters.quantization.simulate import Image
@@ -60,7 +60,7 @@ def loud_network() -> Graph:
     chain = Chain(SIZE, SIZE, seed=3).normalize().convolution(8, (3, 3), (2, 2)).activation("silu")
     chain.convolution(16).activation("silu").convolution(kernel=(3, 3), depthwise=True)
     graph = simplify(chain.activation("silu").gate().convolution(6).head())
-    (site,) = gating.candidates(graph)
+    (site,) = piecewise.candidates(graph)
     source, loudness = _convolution_before(graph, site), np.ones(16, np.float32)
     loudness[0] = 32
     return graph.with_operators(
@@ -71,7 +71,7 @@ def loud_network() -> Graph:
 def lopsided(graph: Graph, seed: int) -> Graph:
     """Channels behind SiLU 1 to 64 times as loud, and read with weights as much smaller."""
     random = np.random.default_rng(seed)
-    for site in (*silu.candidates(graph), *gating.candidates(graph)):
+    for site in (*silu.candidates(graph), *piecewise.candidates(graph)):
         loudness = np.exp2(random.uniform(-6, 0, graph.shapes[site][-1])).astype(np.float32)
         source = _convolution_before(graph, site)
         graph = graph.with_operators(

@@ -82,7 +82,7 @@ def mean_errors(graph: Graph, held: object, other: Graph, names: list[str]) -> f
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_means_of_int8_come_nearer_to_float(seed):
     graph = silu_network(seed)
-    made = quantized(graph, 12, without=frozenset({"streams", "silu", "gating"}))
+    made = quantized(graph, 12, without=frozenset({"streams", "silu", "piecewise"}))
     held = held_tensors(graph, made.recipe, EVERY_TENSOR)
     corrected = correct_biases(graph, made.rounded, held, IMAGES)
     before = mean_errors(graph, held, made.rounded, maps(graph))
@@ -91,7 +91,7 @@ def test_the_means_of_int8_come_nearer_to_float(seed):
 
 def test_vectors_and_weights_are_left_alone():
     graph = silu_network()
-    made = quantized(graph, 12, without=frozenset({"streams", "silu", "gating"}))
+    made = quantized(graph, 12, without=frozenset({"streams", "silu", "piecewise"}))
     held = held_tensors(graph, made.recipe, EVERY_TENSOR)
     corrected = correct_biases(graph, made.rounded, held, IMAGES)
     changed = set()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from converters.graph import LOGITS, Capped, Excess, Graph, Linear, Multiply
 from converters.quantization.calibrate import calibrate
-from converters.quantization.gating import candidates as gated_maps
 from converters.quantization.piecewise import candidates, cut, held, restored, within
 from converters.quantization.quantize import with_float
 from converters.quantization.ranges import choose
@@ -38,7 +37,7 @@ THRESHOLD = np.float32([1.5])
 @pytest.fixture(scope="module")
 def made():
     """With its one gated map in pieces."""
-    without = frozenset({"streams", "silu", "gating"})
+    without = frozenset({"streams", "silu"})
     found = quantized(loud_network(), without=without)
     assert set(found.recipe.rewrites) == {"piecewise"}
     return found
@@ -162,11 +161,18 @@ def test_gated_maps_that_convolutions_sum_up_are_candidates():
 
     chain = gate()
     site = chain.last
-    assert candidates(chain.convolution(3).head()) == (site,)
-    rectified = gate().convolution(3, function="relu").head()
-    assert gated_maps(rectified) == (site,)
-    assert candidates(rectified) == ()
+    graph = chain.convolution(3).head()
+    assert candidates(graph) == (site,)
+    assert candidates(graph.renamed({}, (*graph.outputs, site))) == ()
+    assert candidates(gate().convolution(3, function="relu").head()) == ()
     assert candidates(gate().head()) == ()
+
+
+def test_a_gate_of_one_channel_is_no_gate_by_channel():
+    chain = Chain(8, 8).normalize().convolution(4).activation("silu")
+    source = chain.last
+    chain.pool(keep=True).convolution(1).activation("sigmoid").times(source)
+    assert candidates(chain.convolution(3, (3, 3)).head()) == ()
 
 
 def test_a_piece_is_not_cut_again():

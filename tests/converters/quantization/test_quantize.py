@@ -57,7 +57,7 @@ def replayed(recipe: Recipe) -> Recipe:
 def test_by_default_everything_is_done(made):
     assert made.recipe.corrected
     assert made.recipe.rounding == "least-squares"
-    assert set(made.recipe.rewrites) == {"streams", "silu", "gating"}
+    assert set(made.recipe.rewrites) == {"streams", "silu"}
     assert made.images == 24
 
 
@@ -66,8 +66,7 @@ def test_each_step_can_be_left_out(graph, step):
     found = quantized(graph, without=frozenset({step}))
     assert found.recipe.corrected == (step != "correction")
     assert step not in found.recipe.rewrites
-    # A gate that is not scaled may be cut in pieces instead.
-    assert set(found.recipe.rewrites) - {"piecewise"} == {"streams", "silu", "gating"} - {step}
+    assert set(found.recipe.rewrites) == {"streams", "silu"} - {step}
 
 
 def test_with_nothing_done_the_graph_is_as_it_was(graph):
@@ -266,7 +265,7 @@ def test_an_effort_takes_its_own_images_where_no_number_is_asked_for(effort, ima
         (Method(effort="none"), "no effort is called 'none': take one of fast, thorough"),
         (
             Method(without=frozenset({"streams", "sleep"})),
-            "no step is called 'sleep': take one of outliers, streams, silu, lifting, gating, "
+            "no step is called 'sleep': take one of outliers, streams, silu, lifting, "
             "piecewise, correction",
         ),
     ],

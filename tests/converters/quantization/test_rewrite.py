@@ -77,8 +77,8 @@ def test_what_is_in_float_is_rewritten_no_more():
     names = {operator.name for operator in other.operators}
     found = restored(other, rewrites, names)
     assert [op.name for op in found.operators if op.name not in names] == []
-    # What is left costs nothing: gains of gates and of streams.
-    assert_same(rewritten(graph, {k: rewrites[k] for k in ("streams", "gating")}), found, 1e-6)
+    # What is left costs nothing: gains of streams.
+    assert_same(rewritten(graph, {"streams": rewrites["streams"]}), found, 1e-6)
     images = pixels(3, *graph.input_shape[1:3])
     before, after = (float_answers(g, images) for g in (graph, found))
     assert relative_error(before[LOGITS], after[LOGITS]) < 2e-4
@@ -109,7 +109,6 @@ def test_every_stream_is_equalized_by_factors_that_a_recipe_keeps_as_they_are():
     [
         ({"tripling": {}}, "no rewrite is called 'tripling': take one of streams, silu"),
         ({"silu": {"nowhere": (1.0,)}}, "no silu by 1 values can be made at 'nowhere'"),
-        ({"gating": {"t1": (1.0,) * 8}}, "no gating by 8 values can be made at 't1'"),
         ({"piecewise": {"t15": (1.0,) * 2}}, "no piecewise by 2 values can be made at 't15'"),
         ({"streams": {"t3": (1.0,) * 5}}, "no streams by 5 values can be made at 't3'"),
     ],

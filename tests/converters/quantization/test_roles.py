@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from converters.graph import PROBABILITIES, GlobalMaximum, Padding, is_silu
-from converters.quantization import gating, lifting, piecewise, silu
-from converters.quantization.gating import gated
+from converters.quantization import lifting, piecewise, silu
 from converters.quantization.piecewise import cut
 from converters.quantization.roles import Role, role_of
 from converters.quantization.silu import scaled
@@ -30,18 +29,14 @@ def test_roles_in_a_network():
     ]
 
 
-def test_roles_of_a_scaled_silu_and_a_scaled_gate():
+def test_roles_of_a_scaled_silu():
     graph = silu_network()
-    (site, *_), (gate, *_) = silu.candidates(graph), gating.candidates(graph)
+    (site, *_) = silu.candidates(graph)
     graph = scaled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
-    graph = gated(graph, {gate: np.ones(graph.shapes[gate][-1], np.float32)})
-    product, scaled_gate = graph.producers[site], graph.producers[gate].inputs[1]
-    before, sigmoid = product.inputs
+    before, sigmoid = graph.producers[site].inputs
     (source,) = graph.producers[sigmoid].inputs
-    found = {name: role_of(graph, name) for name in (source, sigmoid, before, site, scaled_gate)}
-    assert list(found.values()) == [
-        *(Role.BEFORE_SIGMOID, Role.GATE, Role.BEFORE_SCALED_SILU, Role.LINEAR, Role.VECTOR)
-    ]
+    found = [role_of(graph, name) for name in (source, sigmoid, before, site)]
+    assert found == [Role.BEFORE_SIGMOID, Role.GATE, Role.BEFORE_SCALED_SILU, Role.LINEAR]
 
 
 def test_lifted_channels_are_a_map_like_any_other():

@@ -96,9 +96,9 @@ def test_a_format_has_the_float_operators_of_all_or_its_own():
 
 def test_rewrites_are_left_out_of_json_where_there_are_none():
     assert "rewrites" not in Recipe("by hand", {}).to_json()
-    made = {"gating": {"b": (1.0,), "a": (2.0,)}, "silu": {"c": (1.5,)}}
+    made = {"piecewise": {"b": (1.0,), "a": (2.0,)}, "silu": {"c": (1.5,)}}
     found = Recipe("by hand", {}, rewrites=made).to_json()["rewrites"]
-    assert json.dumps(found) == '{"gating": {"a": [2.0], "b": [1.0]}, "silu": {"c": [1.5]}}'
+    assert json.dumps(found) == '{"piecewise": {"a": [2.0], "b": [1.0]}, "silu": {"c": [1.5]}}'
 
 
 @pytest.mark.parametrize("corrected", [True, False])

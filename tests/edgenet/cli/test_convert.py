@@ -143,7 +143,7 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
     capsys, tiny_models, texture_folder, tmp_path
 ):
     common = (
-        *(tiny_models["lite"], "--int8", "--to", "onnx", "--json", "--without", "gating, silu"),
+        *(tiny_models["lite"], "--int8", "--to", "onnx", "--json", "--without", "lifting, silu"),
         *("--calibration", texture_folder, "--calibration-images", 16, "--effort", "fast"),
     )
     code, out, err = convert(capsys, *common, "-o", tmp_path / "first", "--max-drop", 50)
@@ -171,7 +171,7 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
         (["MODEL", "-o", "full"], 2, "name another place with -o"),
         (["MODEL", "-o", "text.keras"], 2, "name another place with -o"),
         (["MODEL", "--range-rule", "magic"], 2, "take one of by-role"),
-        (["MODEL", "--without", "gating,sleep"], 2, "take one of outliers, streams, silu"),
+        (["MODEL", "--without", "silu,sleep"], 2, "take one of outliers, streams, silu"),
         (["MODEL", "--head", "other"], 2, "no head 'other': take one of predictions"),
         (["MODEL", "--effort", "some"], 2, "take one of fast, thorough"),
         (["MODEL", "--int8", "--strict"], 2, "add --max-drop POINTS"),

@@ -14,7 +14,7 @@ import pytest
 from converters.formats import lower
 from converters.freeze import freeze
 from converters.pipeline import convert
-from converters.quantization import gating
+from converters.quantization import silu
 from edgenet.cli.main import main
 from edgenet.errors import EdgenetError
 from edgenet.measure.profiling import onnx, openvino, tflite
@@ -72,9 +72,9 @@ def test_a_factor_that_runs_as_a_convolution_is_no_product(floats, tiny_models, 
     import keras
 
     graph = freeze(keras.saving.load_model(tiny_models["b"], compile=False))
-    sites = gating.candidates(graph)
+    sites = silu.candidates(graph)
     gains = {site: np.full(graph.shapes[site][-1], 2, np.float32) for site in sites}
-    model = lower(gating.gated(graph, gains), "onnx", "fp32", None, tmp_path)[0]
+    model = lower(silu.merged(silu.scaled(graph, gains)), "onnx", "fp32", None, tmp_path)[0]
     found = onnx.profile(model, 1, RUNS)
     convolutions = [op for op in found.operators if "Conv" in op.kernel]
     assert len(convolutions) > len([op for op in convolutions if op.macs])
