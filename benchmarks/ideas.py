@@ -24,7 +24,7 @@ from benchmarks._quantized import answers, input_spec
 from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
-from converters.ladder import DEFAULT_DROP, Rung, rungs
+from converters.ladder import DEFAULT_DROP, Goal, Rung, rungs
 from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
@@ -168,7 +168,7 @@ def _results(job: Job) -> Iterator[Result]:
     rung = next(
         rungs(
             whole[0],
-            DEFAULT_DROP,
+            Goal.of_drop(DEFAULT_DROP),
             others=("int8-mixed", "w8", "fp16"),
             strict=False,
             weights_alone=lambda: quantize(job.graph, job.images(), Method(), "w8"),

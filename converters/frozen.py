@@ -160,5 +160,5 @@ def _image_sets(
 
 
 def _few(request: Request) -> str:
-    unheld = request.max_drop is not None and request.evaluate is None
-    return f"{', too few to hold --max-drop by' if unheld else ''}: int8 keeps more"
+    unheld = request.limited and request.evaluate is None
+    return f"{f', too few to hold {request.limit} by' if unheld else ''}: int8 keeps more"

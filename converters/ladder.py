@@ -1,7 +1,8 @@
 """The ladder: int8 first, and what comes instead where it costs more accuracy than is allowed.
 
 Without labels the drop is not known, but what causes it is: the noise of the logits, measured on
-calibration images that set nothing. With them every rung is judged on its drop as well.
+calibration images that set nothing. With them every rung is judged on its drop as well. A
+regression's R² needs no labels.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from converters.formats import alike
+from converters.graph import Graph
 from converters.quantization.quantize import Quantized
-from converters.quantization.search import decibels, measure, return_to_float
+from converters.quantization.search import decibels, kept, measure, return_to_float
 from converters.report import Report
 from edgenet.errors import AccuracyError
+from edgenet.measure.limits import NO_LIMITS, Limits
 
 # The SQNR of a typical image's logits, in dB, that is wanted where half a point may be lost; half
 # of that asks for half the noise's amplitude. With so much on calibration photos B0 keeps 21 dB and
 # .98 of its answers on 1,300 others.
 _WANTED_DB, DEFAULT_DROP = 23.4, 0.5
+# The error is a tenth of the standard deviation of a value then.
+DEFAULT_R2 = 0.99
 # A mixed network that kept to the noise and lost too much all the same gets one more try.
 _TIGHTENED = 0.5
 
@@ -27,18 +32,46 @@ _TIGHTENED = 0.5
 class Rung:
     """A precision to try, with its network where it is calibrated.
 
-    `wanted_db` is the SQNR that its files have to keep, where nothing told it before.
+    `limits` are what its files have to keep of Keras's answers, where nothing told it before.
     """
 
     precision: str
     quantized: Quantized | None
-    wanted_db: float | None = None
+    limits: Limits = NO_LIMITS
 
     def precision_of(self, format: str) -> str:
         """Of a format's file: of a mixed network, one that needs nothing in float is int8."""
         if self.precision == "int8-mixed" and self.quantized is not None:
             return "int8-mixed" if self.quantized.recipe.of(format).float_operators else "int8"
         return self.precision
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The noise that is allowed, as `converters.quantization.search.measure` tells it.
+
+    `reason` says in words what for, and `option` is the one that allows it.
+    """
+
+    noise: float
+    reason: str
+    option: str
+
+    @classmethod
+    def of_drop(cls, points: float) -> Goal:
+        """For a classifier that may lose so many points of top-1."""
+        return cls(noise_allowed(points), f" for a drop of {points:g} points", "--max-drop")
+
+    @classmethod
+    def of_r2(cls, least: float) -> Goal:
+        """For a regression whose values have to keep this R² of the float model's."""
+        return cls(1 - least, "", "--min-r2")
+
+    def limits(self, graph: Graph) -> Limits:
+        """The same for files that are measured when they are written."""
+        if graph.regresses:
+            return Limits(min_r2=1 - self.noise)
+        return Limits(min_sqnr=decibels(self.noise))
 
 
 def noise_allowed(max_drop: float) -> float:
@@ -49,7 +82,7 @@ def noise_allowed(max_drop: float) -> float:
 
 def rungs(
     quantized: Quantized,
-    max_drop: float,
+    goal: Goal,
     *,
     others: Collection[str],
     strict: bool,
@@ -63,7 +96,7 @@ def rungs(
 
     Args:
         quantized: In int8 throughout.
-        max_drop: Points of top-1 that may be lost.
+        goal: How little noise is good enough.
         others: The precisions that may be tried after int8: those that all formats asked for and
             the target have.
         strict: int8 throughout or nothing.
@@ -73,12 +106,12 @@ def rungs(
     Raises:
         AccuracyError: `strict`, and int8 is too noisy.
     """
-    allowed = noise_allowed(max_drop)
-    wanted = f"{_wanted(allowed)} for a drop of {max_drop:g} points"
+    allowed, graph = goal.noise, quantized.graph
+    wanted = f"{_wanted(allowed, graph)}{goal.reason}"
     groups = alike(quantized.lowered)
     found = [measure(quantized, group[0]) for group in groups]
     told = ", ".join(
-        f"{decibels(noise):.1f} dB{_in(group, groups)}"
+        f"{kept(noise, graph)}{_in(group, groups)}"
         for group, noise in zip(groups, found, strict=True)
     )
     quiet = max(found) <= allowed
@@ -87,7 +120,7 @@ def rungs(
         yield Rung("int8", quantized)
     elif strict:
         raise AccuracyError(
-            f"int8 keeps {told} of the {wanted}: allow more with --max-drop, or "
+            f"int8 keeps {told} of the {wanted}: allow more with {goal.option}, or "
             "leave out --strict to let some operators return to float"
         )
     if strict:
@@ -95,16 +128,16 @@ def rungs(
     # Where int8 is quiet enough and lost too much all the same, only more will do.
     tightened = allowed * _TIGHTENED
     goals = (tightened,) if quiet else (allowed, tightened)
-    for goal in goals if "int8-mixed" in others else ():
-        mixed = _mixed(quantized, groups, goal, report)
+    for noise in goals if "int8-mixed" in others else ():
+        mixed = _mixed(quantized, groups, noise, report)
         if mixed is None:
             break
         if mixed is not quantized:
             yield Rung("int8-mixed", mixed)
     if "bf16" in others and _has_bf16():
-        yield Rung("bf16", None, decibels(allowed))
+        yield Rung("bf16", None, goal.limits(graph))
     if "w8" in others:
-        yield Rung("w8", weights_alone(), decibels(allowed))
+        yield Rung("w8", weights_alone(), goal.limits(graph))
     # Nothing that is smaller than float loses less.
     if "fp16" in others:
         yield Rung("fp16", None)
@@ -113,24 +146,25 @@ def rungs(
 def _mixed(
     quantized: Quantized,
     groups: Sequence[Sequence[str]],
-    goal: float,
+    allowed: float,
     report: Report,
 ) -> Quantized | None:
-    """With so much in float that all groups of formats meet the goal; None where one cannot."""
+    """With so much in float that all groups of formats are quiet enough; None where one cannot."""
+    graph = quantized.graph
     for group in groups:
-        found = return_to_float(quantized, goal, group, report)
-        kept = f"{decibels(found.noise):.1f} dB{_in(group, groups)} of the {_wanted(goal)}"
-        if found.noise > goal:
-            report(f"int8-mixed stays at {kept}")
+        found = return_to_float(quantized, allowed, group, report)
+        told = f"{kept(found.noise, graph)}{_in(group, groups)} of the {_wanted(allowed, graph)}"
+        if found.noise > allowed:
+            report(f"int8-mixed stays at {told}")
             return None
         share = f", with {found.float_share:.0%} of the products in float"
-        report(f"int8-mixed keeps {kept}{share}" if found.float_share else f"int8 keeps {kept}")
+        report(f"int8-mixed keeps {told}{share}" if found.float_share else f"int8 keeps {told}")
         quantized = found.quantized
     return quantized
 
 
-def _wanted(noise: float) -> str:
-    return f"{decibels(noise):.1f} dB wanted"
+def _wanted(noise: float, graph: Graph) -> str:
+    return f"{kept(noise, graph)} wanted"
 
 
 def _in(group: Sequence[str], groups: Sequence[Sequence[str]]) -> str:

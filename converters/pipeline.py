@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from converters.formats import formats_of
 from converters.frozen import Frozen, frozen_of
 from converters.handed import as_files
-from converters.ladder import DEFAULT_DROP, Rung, rungs
+from converters.ladder import DEFAULT_DROP, DEFAULT_R2, Goal, Rung, rungs
 from converters.npu.compiling import prepared
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
@@ -29,7 +29,7 @@ from converters.sources import VERIFIED
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
-from edgenet.bundle import CLASSIFICATION, PRECISIONS, Bundle
+from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, Bundle
 from edgenet.errors import AccuracyError
 from edgenet.staging import writing
 
@@ -49,6 +49,7 @@ def convert(
     skip_damaged: bool = False,
     evaluate: str | os.PathLike[str] | None = None,
     max_drop: float | None = None,
+    min_r2: float | None = None,
     crop_fraction: float | None = None,
     interpolation: str | None = None,
     preprocess: str | None = None,
@@ -88,6 +89,8 @@ def convert(
         evaluate: A folder of labelled images to judge the result on.
         max_drop: How many points of top-1 it may lose. "int8" then becomes "int8-mixed", "w8" or
             "fp16" if it must; without `evaluate` the noise of the logits decides.
+        min_r2: Of a regression in place of `max_drop`: the R² by the float model's values that the
+            value kept worst must have.
         crop_fraction: Of the photo's short side; 1.0 = no crop; None takes the variant's, or 1.0.
         interpolation: A name of `edgenet.images.INTERPOLATIONS`, how photos are resized; None takes
             the variant's, or "tf-bilinear".
@@ -105,7 +108,7 @@ def convert(
         without: Steps to leave out, of `converters.quantization.quantize.STEPS`.
         effort: A name of `converters.quantization.quantize.EFFORTS`; None takes "thorough".
         recipe: A file with the recipe of an earlier bundle, or its manifest, to replay.
-        strict: Fail rather than take another precision to keep `max_drop`.
+        strict: Fail rather than take another precision to keep `max_drop` or `min_r2`.
         report: Told what is being done, line by line.
 
     Returns:
@@ -114,7 +117,8 @@ def convert(
     Raises:
         UsageError: An argument or the model asks for something that cannot be.
         UnsupportedModelError: The model is outside the family.
-        AccuracyError: A float file does not give Keras's answers, or `max_drop` is not kept.
+        AccuracyError: A float file does not give Keras's answers, or `max_drop` or `min_r2` is not
+            kept.
         EdgenetError: As its subclasses say. In every case nothing is left behind.
     """
     place = None if target is None else target_named(target)
@@ -149,6 +153,7 @@ def convert(
             skip_damaged=skip_damaged,
             evaluate=evaluate,
             max_drop=max_drop,
+            min_r2=min_r2,
             crop_fraction=crop_fraction,
             interpolation=interpolation,
             preprocess=None if preprocess is None else Preprocessing.named(preprocess),
@@ -197,7 +202,7 @@ def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, repo
         try:
             write(request, frozen, rung, folder, report)
         except PrecisionError as error:
-            if request.max_drop is not None:
+            if request.limited:
                 # At once: what comes next may take a minute to find.
                 report(str(error))
             failed = error
@@ -223,7 +228,7 @@ def _formats(asked: Sequence[str] | None, precision: str, target: Target | None)
 
 
 def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
-    """What to write: one precision, or with `max_drop` the ladder from int8 down."""
+    """What to write: one precision, or with a limit the ladder from int8 down."""
     if request.precision not in CALIBRATED and not request.rounds:
         yield Rung(request.precision, None)
         return
@@ -233,18 +238,23 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         yield Rung("int8-mixed" if mixed else "int8", quantized)
     elif request.precision not in SEARCHED:
         yield Rung(request.precision, quantized)
-    elif request.precision == "int8" and (request.max_drop is None or _all_integers(request)):
+    elif request.precision == "int8" and (not request.limited or _all_integers(request)):
         yield Rung("int8", quantized)
     else:
-        drop = DEFAULT_DROP if request.max_drop is None else request.max_drop
         yield from rungs(
             quantized,
-            drop,
+            _goal(request),
             others=_others(request),
             strict=request.strict,
             weights_alone=lambda: _quantize(request, frozen, "w8", report),
             report=report,
         )
+
+
+def _goal(request: Request) -> Goal:
+    if request.task == REGRESSION:
+        return Goal.of_r2(DEFAULT_R2 if request.min_r2 is None else request.min_r2)
+    return Goal.of_drop(DEFAULT_DROP if request.max_drop is None else request.max_drop)
 
 
 def _others(request: Request) -> frozenset[str]:

@@ -17,6 +17,7 @@ from converters.targets import Target
 from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, TASKS
 from edgenet.errors import UsageError
 from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
+from edgenet.measure.limits import NO_LIMITS, Limits
 from edgenet.runtime.engines import installed
 
 _ROUNDED = (*CALIBRATED, *UNCALIBRATED)
@@ -53,6 +54,7 @@ class Request:
     skip_damaged: bool
     evaluate: str | os.PathLike[str] | None
     max_drop: float | None
+    min_r2: float | None
     crop_fraction: float | None
     interpolation: str | None
     preprocess: Preprocessing | None
@@ -72,6 +74,21 @@ class Request:
     def rounds(self) -> bool:
         """Whether images that need not set ranges are there to round the weights by."""
         return self.precision in UNCALIBRATED and self.calibration is not None
+
+    @property
+    def limits(self) -> Limits:
+        """What each file has to keep where the result is judged."""
+        return Limits(max_drop=self.max_drop, min_r2=self.min_r2)
+
+    @property
+    def limit(self) -> str:
+        """The option that limits what int8 may cost in this task."""
+        return "--min-r2" if self.task == REGRESSION else "--max-drop"
+
+    @property
+    def limited(self) -> bool:
+        """Whether it was given."""
+        return self.limits != NO_LIMITS
 
     @property
     def lowerings(self) -> Mapping[str, str]:
@@ -127,10 +144,10 @@ def _check_target(request: Request, target: Target) -> None:
     """What contradicts the target, and what it needs that is not here."""
     target.require_precision(request.precision)
     target.require_formats(request.formats)
-    if target.integers and request.max_drop is not None and request.evaluate is None:
+    if target.integers and request.limited and request.evaluate is None:
         raise UsageError(
-            f"{target.name} runs integers alone, so --max-drop can return nothing to float: add "
-            "--evaluate DIR to judge the result, or leave it off"
+            f"{target.name} runs integers alone, so {request.limit} can return nothing to float: "
+            "add --evaluate DIR to judge the result, or leave it off"
         )
     require_compiler_of(target)
 
@@ -157,8 +174,12 @@ def _check_task(request: Request) -> None:
         raise UsageError(f"no task is called {request.task!r}: take one of {', '.join(TASKS)}")
     if request.task == REGRESSION and request.max_drop is not None:
         raise UsageError(
-            "--max-drop is in points of top-1, and a regression has no classes: leave it off, and "
-            "judge the bundle by edgenet check --min-r2"
+            "--max-drop is in points of top-1, and a regression has no classes: take --min-r2"
+        )
+    if request.task != REGRESSION and request.min_r2 is not None:
+        raise UsageError(
+            "--min-r2 is for values, and a classifier has none: take --max-drop, or add --task "
+            f"{REGRESSION}"
         )
 
 
@@ -168,6 +189,8 @@ def _check_evaluation(request: Request) -> None:
         raise UsageError(
             f"--max-drop {request.max_drop}: it is a number of points, 0 or more, as in 0.5"
         )
+    if request.min_r2 is not None and not 0 <= request.min_r2 <= 1:
+        raise UsageError(f"--min-r2 {request.min_r2}: it is from 0 to 1, as in 0.97")
     if request.evaluate is not None:
         labelled = ImageFolder.open(request.evaluate).labels is not None
         if request.max_drop is not None and not labelled:
@@ -175,14 +198,15 @@ def _check_evaluation(request: Request) -> None:
                 f"--max-drop needs labels, and {os.fspath(request.evaluate)} has none: put its "
                 f"images in one folder a class, or list them in a {LABELS_CSV}"
             )
-    elif request.max_drop is not None and request.precision not in SEARCHED:
+    elif request.limited and request.precision not in SEARCHED:
+        judged = "labelled images" if request.max_drop is not None else "images"
         raise UsageError(
-            f"--max-drop of {request.precision} is judged on labelled images: add --evaluate DIR, "
-            "or --int8"
+            f"{request.limit} of {request.precision} is judged on {judged}: add --evaluate DIR, or "
+            "--int8"
         )
-    if request.strict and request.max_drop is None:
-        raise UsageError("--strict is about the drop that is allowed: add --max-drop POINTS")
-    if request.method.recipe is not None and request.max_drop is not None:
+    if request.strict and not request.limited:
+        raise UsageError(f"--strict is about what may be lost: add {request.limit}")
+    if request.method.recipe is not None and request.limited:
         _check_replay(request)
 
 
@@ -190,7 +214,8 @@ def _check_replay(request: Request) -> None:
     """A replayed recipe is not searched: what it must keep can only be judged, on labels."""
     if request.evaluate is None:
         raise UsageError(
-            "--recipe replays a decision, so --max-drop can only be judged: add --evaluate DIR"
+            f"--recipe replays a decision, so {request.limit} can only be judged: add --evaluate "
+            "DIR"
         )
     if request.strict:
         raise UsageError("--recipe says what is in float: leave --strict off")

@@ -20,7 +20,7 @@ from converters.report import Report
 from converters.request import Request
 from converters.scheme.recipe import SEARCHED, UNCALIBRATED
 from converters.sources import Source
-from converters.verify import PrecisionError, judge, verify
+from converters.verify import judge, verify
 from converters.versions import versions
 from edgenet.bundle import (
     MANIFEST,
@@ -32,6 +32,7 @@ from edgenet.bundle import (
     OutputSpec,
     record_of,
 )
+from edgenet.measure.limits import NO_LIMITS, Limits
 
 # Images on which an engine's int8 is compared with its arithmetic.
 _RECKONED = 16
@@ -47,7 +48,6 @@ def write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Re
     manifest = _manifest(request, frozen, rung, folder)
     writer = _Writer(request, frozen, rung, Bundle(folder, manifest), report)
     artifacts = tuple(map(writer.artifact, request.formats))
-    _require_quiet(rung, artifacts)
     reference = None if rung.precision == "fp32" else writer.reference()
     compiled: tuple[Compiled, ...] = ()
     if request.target is not None and writer.quantized is not None:
@@ -55,7 +55,7 @@ def write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Re
     manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
     if request.evaluate is not None:
         bundle = Bundle(folder, manifest)
-        found = judge(bundle, request.evaluate, request.max_drop, report, frozen.skip)
+        found = judge(bundle, request.evaluate, request.limits, report, frozen.skip)
         manifest = replace(manifest, evaluation=found)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
@@ -103,7 +103,8 @@ class _Writer:
         graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
         lowering = self.request.lowerings.get(format)
         files = lower(graph, format, precision, recipe, folder, lowering)
-        return self._verified(format, precision, files, self._by_arithmetic.get(format))
+        wanted, limits = self._by_arithmetic.get(format), self.rung.limits
+        return self._verified(format, precision, files, wanted, limits)
 
     def reference(self) -> Artifact:
         """The float model, in the first of the formats."""
@@ -117,11 +118,16 @@ class _Writer:
         self.report(f"lowering to {format} {precision} and verifying")
 
     def _verified(
-        self, format: str, precision: str, files: Sequence[Path], wanted: Floats | None = None
+        self,
+        format: str,
+        precision: str,
+        files: Sequence[Path],
+        wanted: Floats | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> Artifact:
         records = tuple(record_of(self.bundle.path, file) for file in files)
-        images = self.frozen.verification.batches(self.request.batch)
-        return verify(self.bundle, format, precision, records, images, self.frozen.answers, wanted)
+        images, answers = self.frozen.verification.batches(self.request.batch), self.frozen.answers
+        return verify(self.bundle, format, precision, records, images, answers, wanted, limits)
 
     @cached_property
     def _by_arithmetic(self) -> Mapping[str, Floats]:
@@ -140,18 +146,6 @@ class _Writer:
                     answers[graph] = reckoned(graph, made.recipe.of(format), format, images)
                 found[format] = answers[graph]
         return found
-
-
-def _require_quiet(rung: Rung, artifacts: Sequence[Artifact]) -> None:
-    if rung.wanted_db is None:
-        return
-    for artifact in artifacts:
-        kept = artifact.verified.sqnr_db
-        if kept is not None and kept < rung.wanted_db:
-            raise PrecisionError(
-                f"{rung.precision} keeps {kept:.1f} dB in {artifact.format} of the "
-                f"{rung.wanted_db:.1f} dB wanted"
-            )
 
 
 def _recipe(rung: Rung) -> Mapping[str, Any] | None:

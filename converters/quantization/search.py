@@ -29,6 +29,7 @@ from converters.quantization.simulate import logits, noise, simulated
 from converters.quantization.switchboard import Switchboard
 from converters.report import Report
 from converters.segments import Segment, segments
+from edgenet.measure.accuracy import r2
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
@@ -45,8 +46,16 @@ def decibels(share: float) -> float:
     return -10 * float(np.log10(max(share, 1e-12)))
 
 
+def kept(noise: float, graph: Graph) -> str:
+    """In words, what noise leaves: an SQNR or, of a regression, an R²."""
+    return f"R² {1 - noise:.4f}" if graph.regresses else f"{decibels(noise):.1f} dB"
+
+
 def measure(quantized: Quantized, format: str) -> float:
-    """The noise on the images aside, with what a format rounds held in levels."""
+    """The noise on the images aside, with what a format rounds held in levels.
+
+    Of a regression it is 1 - R² (`edgenet.measure.accuracy.r2`), which is what it is limited by.
+    """
     return _noise(quantized, format, _float_logits(quantized))
 
 
@@ -58,7 +67,10 @@ def _float_logits(quantized: Quantized) -> Floats:
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered, recipe = quantized.of(format), quantized.recipe.of(format)
     found = reckoned(lowered, recipe, format, quantized.aside)
-    return noise(found, reference, quantized.graph.regresses)
+    if not quantized.graph.regresses:
+        return noise(found, reference)
+    share = r2(reference, found)
+    return 0.0 if share is None else 1 - share
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +94,7 @@ def return_to_float(
 
     Args:
         quantized: In int8 throughout, as far as `formats` go.
-        goal: The noise wanted, as a share of the logits' energy.
+        goal: The noise wanted, as `measure` tells it.
         formats: In which; the first is judged.
         report: Told of what was tried.
 
@@ -93,7 +105,8 @@ def return_to_float(
     found = Mixed(quantized, _noise(quantized, format, reference), 0.0)
     if found.noise <= goal:
         return found
-    report(f"{decibels(found.noise):.1f} dB in int8 throughout: looking for what to leave in float")
+    graph = quantized.graph
+    report(f"{kept(found.noise, graph)} in int8 throughout: looking for what to leave in float")
     parts = _Parts.of(quantized, formats)
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
@@ -105,7 +118,7 @@ def return_to_float(
         found = Mixed(mixed, _noise(mixed, format, reference), parts.float_share(floats))
         report(
             f"{len(mixed.recipe.of(format).float_operators)} operators in float, "
-            f"{found.float_share:.0%} of the products: {decibels(found.noise):.1f} dB"
+            f"{found.float_share:.0%} of the products: {kept(found.noise, graph)}"
         )
         parts = parts.corrected(found.noise, floats)
         tried[floats] = found

@@ -137,7 +137,15 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "w8 or fp16; other precisions fail",
     )
     group.add_argument(
-        "--strict", action="store_true", help="with --max-drop: int8 throughout, or fail"
+        "--min-r2",
+        type=float,
+        metavar="F",
+        help="of a regression in its place: the R² by fp32's values that must be kept",
+    )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help="with --max-drop or --min-r2: int8 throughout, or fail",
     )
     group.add_argument(
         "--effort",
@@ -194,6 +202,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         skip_damaged=args.skip_damaged,
         evaluate=args.evaluate,
         max_drop=args.max_drop,
+        min_r2=args.min_r2,
         crop_fraction=args.crop_fraction,
         interpolation=args.interpolation,
         preprocess=args.preprocess,

@@ -156,6 +156,10 @@ class Limits:
         return tuple(check for check in checks if check)
 
 
+NO_LIMITS = Limits()
+"""What lets every file pass."""
+
+
 def computed(precision: str, device: str) -> str:
     """The precision whose limits hold on a device: an NPU computes float32 files in half floats."""
     return "fp16" if (precision, device) == ("fp32", "npu") else precision

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from converters.formats import LOWERINGS
-from converters.ladder import DEFAULT_DROP, Rung, noise_allowed, rungs
+from converters.ladder import DEFAULT_DROP, Goal, Rung, noise_allowed, rungs
 from converters.quantization.quantize import Quantized
 from converters.quantization.search import decibels, measure
 from edgenet.errors import AccuracyError
+from edgenet.measure.limits import NO_LIMITS
 from tests.converters.quantization.networks import deep_network, quantized, silu_network
 
 
@@ -21,7 +22,8 @@ def made():
 
 def ladder(made: Quantized, drop: float, lines: list[str], **options: object) -> Iterator[Rung]:
     chosen = {"others": ("int8-mixed", "w8", "fp16"), "strict": False, **options}
-    return rungs(made, drop, weights_alone=lambda: made, report=lines.append, **chosen)
+    goal = Goal.of_drop(drop)
+    return rungs(made, goal, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
 def loudest(made: Quantized) -> float:
@@ -80,8 +82,8 @@ def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
     assert [rung.precision for rung in found] == ["int8", "int8-mixed", "w8", "fp16"]
     assert found[2].quantized is made
     assert found[3].quantized is None
-    assert [rung.wanted_db is None for rung in found] == [True, True, False, True]
-    assert found[2].wanted_db == pytest.approx(decibels(allowed))
+    assert [rung.limits == NO_LIMITS for rung in found] == [True, True, False, True]
+    assert found[2].limits.min_sqnr == pytest.approx(decibels(allowed))
 
 
 def test_where_int8_was_quiet_enough_only_a_tighter_goal_is_tried_and_told(made):
@@ -136,7 +138,7 @@ def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
         raise AssertionError("w8 was made for nothing")
 
     found = rungs(
-        *(made, drop_for(loudest(made) * 1.1)),
+        *(made, Goal.of_drop(drop_for(loudest(made) * 1.1))),
         others=("int8-mixed", "w8", "fp16"),
         strict=False,
         weights_alone=unwanted,

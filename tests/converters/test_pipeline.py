@@ -311,7 +311,7 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
     "unknown effort": ({"effort": "some"}, UsageError, "take one of fast, thorough"),
     "no such recipe": ({"recipe": "gone.json"}, UsageError, "cannot read the recipe gone.json"),
     "no recipe": ({"recipe": "two.txt"}, UsageError, "two.txt is not JSON"),
-    "strict about nothing": ({"strict": True}, UsageError, "add --max-drop POINTS"),
+    "strict about nothing": ({"strict": True}, UsageError, "what may be lost: add --max-drop"),
     "gate of a replay without images": (
         {"precision": "int8", "recipe": "recipe.json", "max_drop": 1.0},
         UsageError,

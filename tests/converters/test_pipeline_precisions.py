@@ -176,8 +176,8 @@ def test_where_little_may_be_lost_the_weights_alone_are_int8(
 def test_where_nothing_may_be_lost_nothing_is_int8(tiny_models, texture_folder, tmp_path):
     bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.0)
     assert bundle.manifest.precision == "fp16"
-    assert "w8 keeps" in said
-    assert "wanted\ntrying fp16" in said
+    assert "w8 in onnx: the SQNR is" in said
+    assert "required\ntrying fp16" in said
 
 
 def test_a_target_gets_what_it_runs(tiny_models, texture_folder, tmp_path):

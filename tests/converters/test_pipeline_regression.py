@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from converters.pipeline import convert
 from converters.scheme.recipe import CALIBRATED
 from edgenet.bundle import FORMATS, Bundle
-from edgenet.errors import UnsupportedModelError, UsageError
+from edgenet.errors import AccuracyError, UnsupportedModelError, UsageError
 from edgenet.images import ImageFolder
 from edgenet.measure.accuracy import r2
 from edgenet.runtime import load, load_artifact
@@ -83,7 +84,12 @@ def test_names_are_of_the_values(tmp_path, place):
     ("options", "message"),
     [
         ({"task": "ranking"}, "no task is called 'ranking': take one of classification, regre"),
-        ({"max_drop": 1.0}, "points of top-1, and a regression has no classes.* check --min-r2"),
+        ({"max_drop": 1.0}, "points of top-1, and a regression has no classes: take --min-r2"),
+        ({"task": "classification", "min_r2": 0.9}, "a classifier has none: take --max-drop"),
+        ({"min_r2": 1.5}, "--min-r2 1.5: it is from 0 to 1, as in 0.97"),
+        ({"min_r2": float("nan")}, "--min-r2 nan: it is from 0 to 1"),
+        ({"min_r2": 0.9}, "--min-r2 of fp32 is judged on images: add --evaluate DIR"),
+        ({"precision": "int8", "strict": True}, "about what may be lost: add --min-r2"),
     ],
 )
 def test_what_does_not_go_with_a_regression(tiny_regression, place, options, message):
@@ -107,6 +113,39 @@ def test_evaluation_tells_how_near_the_values_stay(tiny_regression, texture_fold
     assert found["r2"] > 0.9
     assert (found["agreement"], found["top1"], found["drop_points"]) == (None,) * 3
     assert f"onnx: R² {found['r2']:.4f}, mean error {found['mean_error']:.3g}" in said
+
+
+def test_operators_return_to_float_until_the_r2_holds(
+    tiny_regression, texture_folder, tmp_path, monkeypatch
+):
+    """So small a network has most of its products in few operators: all of them may return."""
+    monkeypatch.setattr("converters.quantization.search._MOST_FLOAT", 1.0)
+    said: list[str] = []
+    options = {
+        "task": "regression",
+        "precision": "int8",
+        "calibration": texture_folder,
+        "report": said.append,
+    }
+    given = (tiny_regression, tmp_path / "bundle")
+    easy = quick(*given, min_r2=0.5, **options)
+    assert easy.manifest.precision == "int8"
+    kept = float(re.fullmatch(r"int8 keeps R² (0\.\d+) of the R² 0\.5000 wanted", said[-3])[1])
+    wanted = (1 + kept) / 2
+    with pytest.raises(AccuracyError, match="allow more with --min-r2, or leave out --strict"):
+        quick(*given, min_r2=wanted, strict=True, **options)
+    harder = quick(*given, min_r2=wanted, evaluate=texture_folder, **options)
+    assert harder.manifest.precision == "int8-mixed"
+    assert harder.manifest.recipe["float_operators"]
+    (found,) = harder.manifest.evaluation["results"]
+    assert found["r2"] > kept
+
+
+def test_a_file_below_the_r2_is_not_written(tiny_regression, texture_folder, place):
+    options = {"task": "regression", "evaluate": texture_folder, "precision": "w8"}
+    with pytest.raises(AccuracyError, match=r"^w8 in onnx: the R² is 0\.\d+, .* written"):
+        quick(tiny_regression, place, min_r2=1.0, **options)
+    assert not place.exists()
 
 
 def test_int8_is_chosen_by_what_changes_from_image_to_image(

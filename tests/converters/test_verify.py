@@ -13,6 +13,8 @@ from edgenet.bundle import Bundle
 from edgenet.cli.main import main
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageError
+from edgenet.measure.accuracy import sqnr_db
+from edgenet.measure.limits import NO_LIMITS, Limits
 from edgenet.runtime import load
 from tests.networks import Textures
 
@@ -22,12 +24,11 @@ def images():
     return Textures.make(12, seed=8).images
 
 
-def verified(bundle: Bundle, images, logits, reckoned=None):
+def verified(bundle: Bundle, images, logits, *more):
     artifact = bundle.artifact("onnx")
     batches = [images[:5], images[5:]]
-    return verify(
-        *(bundle, artifact.format, artifact.precision, artifact.files, batches, logits, reckoned)
-    ).verified
+    named = (artifact.format, artifact.precision, artifact.files)
+    return verify(bundle, *named, batches, logits, *more).verified
 
 
 def test_a_faithful_file_is_measured(tiny_float_bundle, images):
@@ -58,6 +59,16 @@ def test_an_int8_file_is_measured_whatever_it_lost(tiny_bundle, images):
     assert verified(bundle, images, np.ascontiguousarray(logits[:, ::-1])).agreement < 0.5
 
 
+def test_a_file_keeps_the_limits_of_its_rung(tiny_bundle, images):
+    bundle = Bundle.open(tiny_bundle)
+    with load(bundle, reference=True) as session:
+        logits = session.run(images)
+    kept = verified(bundle, images, logits).sqnr_db
+    assert verified(bundle, images, logits, None, Limits(min_sqnr=kept - 0.1))
+    with pytest.raises(PrecisionError, match=r"^int8 in onnx: the SQNR is .* dB required$"):
+        verified(bundle, images, logits, None, Limits(min_sqnr=kept + 0.1))
+
+
 def test_int8_that_an_engine_computes_otherwise_than_it_is_defined_is_refused(tiny_bundle, images):
     bundle = Bundle.open(tiny_bundle)
     with load(bundle, reference=True) as reference, load(bundle, "onnx") as session:
@@ -70,13 +81,26 @@ def test_int8_that_an_engine_computes_otherwise_than_it_is_defined_is_refused(ti
             verified(bundle, images, logits, logits[:8] + amplitude * noise)
 
 
+def test_the_order_of_sums_is_no_error_of_an_engine(tiny_float_bundle, images):
+    """As of a mixed file that is nearly all in float."""
+    bundle = Bundle.open(tiny_float_bundle)
+    with load(bundle, "onnx") as session:
+        own = session.run(images)
+    logits = own + np.float32(1e-3) * np.sign(own)
+    assert 50 < sqnr_db(logits, own) < 80
+    reckoned = (logits + np.float32(1e-6))[:8]
+    artifact = bundle.artifact("onnx")
+    named = ("onnx", "int8-mixed", artifact.files)
+    assert verify(bundle, *named, [images], logits, reckoned)
+
+
 def test_the_judge_refuses_more_drop_than_allowed(tiny_bundle, texture_folder):
     bundle, lines = Bundle.open(tiny_bundle), []
-    judge(bundle, texture_folder, 100.0, lines.append)
+    judge(bundle, texture_folder, Limits(max_drop=100), lines.append)
     assert lines[1].startswith("fp32 is right on ")
     assert [line.split(":")[0] for line in lines[2:]] == ["tflite", "onnx", "openvino"]
-    with pytest.raises(PrecisionError, match=r"the top-1 drop is .* by tflite$"):
-        judge(bundle, texture_folder, -100.0, lines.append)
+    with pytest.raises(PrecisionError, match=r"^int8 in tflite: the top-1 drop is .* allowed$"):
+        judge(bundle, texture_folder, Limits(max_drop=-100), lines.append)
 
 
 def test_the_judge_leaves_damaged_images_out_where_that_is_asked(
@@ -89,15 +113,15 @@ def test_the_judge_leaves_damaged_images_out_where_that_is_asked(
         (folder / name).write_bytes((folder / name).read_bytes()[:60])
     bundle = Bundle.open(tiny_float_bundle)
     with pytest.raises(ImageError, match=r"000\.png is a damaged image"):
-        judge(bundle, folder, 0.0, lines.append)
-    judge(bundle, folder, 0.0, lines.append, skipped.append)
+        judge(bundle, folder, Limits(max_drop=0), lines.append)
+    judge(bundle, folder, Limits(max_drop=0), lines.append, skipped.append)
     told = [line.split(":")[0] for line in skipped]
     assert told == ["left out 000.png", "left out 003.png", "left out 099.png"]
     assert [line for line in lines if "as by chance" in line] == []
 
 
 def test_the_judge_tells_what_check_will_find(capsys, tiny_bundle, texture_folder):
-    found = judge(Bundle.open(tiny_bundle), texture_folder, None, lambda line: None)
+    found = judge(Bundle.open(tiny_bundle), texture_folder, NO_LIMITS, lambda line: None)
     main(["check", str(tiny_bundle), "--evaluate", str(texture_folder), "--json"])
     document = json.loads(capsys.readouterr().out)
     assert found["images"] == document["images"] == 100
@@ -111,7 +135,7 @@ def test_the_judge_tells_what_check_will_find(capsys, tiny_bundle, texture_folde
 def test_without_labels_agreement_alone_is_told(tiny_bundle, texture_folder, tmp_path):
     for name in ("000.png", "001.png"):
         shutil.copy(texture_folder / name, tmp_path)
-    found = judge(Bundle.open(tiny_bundle), tmp_path, None, lambda line: None)
+    found = judge(Bundle.open(tiny_bundle), tmp_path, NO_LIMITS, lambda line: None)
     assert (found["images"], found["reference_top1"]) == (2, None)
     for result in found["results"]:
         assert result["top1"] is result["drop_points"] is result["drop_interval"] is None

@@ -119,7 +119,7 @@ def test_the_gate_exits_3_and_writes_nothing(
     )
     assert code == 3
     assert out == ""
-    assert err.splitlines()[-1].startswith("edgenet: error: the top-1 drop is ")
+    assert err.splitlines()[-1].startswith("edgenet: error: int8 in onnx: the top-1 drop is ")
     assert "nothing was written" in err
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
 
@@ -174,7 +174,7 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
         (["MODEL", "--without", "silu,sleep"], 2, "take one of outliers, streams, silu"),
         (["MODEL", "--head", "other"], 2, "no head 'other': take one of predictions"),
         (["MODEL", "--effort", "some"], 2, "take one of fast, thorough"),
-        (["MODEL", "--int8", "--strict"], 2, "add --max-drop POINTS"),
+        (["MODEL", "--int8", "--strict"], 2, "what may be lost: add --max-drop"),
         (["MODEL", "--int8", "--recipe", "gone.json"], 2, "cannot read the recipe gone.json"),
         (["MODEL", "--int8", "--recipe", "text.keras"], 2, "text.keras is not JSON"),
         (["MODEL", "--weights", "w.h5"], 2, "go with a variant, not a file"),
