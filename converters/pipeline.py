@@ -24,8 +24,8 @@ from converters.quantization.quantize import (
 )
 from converters.report import Report
 from converters.request import Request
-from converters.scheme.recipe import CALIBRATED, SEARCHED, read_recipe
-from converters.sources import VERIFIED
+from converters.scheme.recipe import CALIBRATED, SEARCHED, Recipe, read_recipe
+from converters.sources import VERIFIED, digest_of
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
@@ -179,6 +179,7 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
         if request.output.exists():
             report(f"{request.output} is there: it is replaced when all is done")
         frozen, place = frozen_of(request, report), request.target
+        _tell_of_other_weights(request.method.recipe, frozen, report)
         if place is not None and any_precision:
             request = replace(request, precision=place.precision_for(frozen.graph))
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
@@ -187,6 +188,13 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
         # Not from its place, which another process may be about to replace.
         manifest = Bundle.open(folder).manifest
     return Bundle(request.output, manifest)
+
+
+def _tell_of_other_weights(recipe: Recipe | None, frozen: Frozen, report: Report) -> None:
+    """A network that was trained further has other ranges, under the same names."""
+    made_for = None if recipe is None else digest_of(recipe.source)
+    if made_for is not None and made_for != digest_of(frozen.source.description):
+        report("the recipe was made for other weights, and its ranges are theirs")
 
 
 def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:

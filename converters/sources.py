@@ -97,6 +97,13 @@ def _described(model: str | os.PathLike[str]) -> dict[str, Any]:
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
+def digest_of(description: Any) -> Any:
+    """The sha256 of the model or the weights that a manifest describes; None where it has none."""
+    if not isinstance(description, Mapping):
+        return None
+    return description.get("sha256") or digest_of(description.get("weights"))
+
+
 @contextmanager
 def _named(model: str | os.PathLike[str]) -> Iterator[None]:
     """Calls a model that was handed over in memory by its name, not by the file that it is in."""

@@ -61,7 +61,7 @@ class Effort:
 
 
 EFFORTS: Mapping[str, Effort] = {
-    # What this leaves out costs B0 half a decibel, and is two thirds of the time.
+    # What this leaves out costs B0 .7 dB, and is two thirds of the time.
     "fast": Effort(27, 9, ("silu", "piecewise"), 1),
     # As many images as the field's recipes take: more cost time (and, by min-max, accuracy).
     "thorough": Effort(128, 36, tuple(REWRITES), None),

@@ -55,7 +55,8 @@ class Recipe:
     `float_operators_in` then names by format. `activation_bits` are 8 or 16, or 32 where all
     activations stay in float and only the weights have levels. `rewrites` are what was done to the
     float network before, without changing its answers; what is wholly in float goes without.
-    `corrected` says that biases make up for int8's shifts.
+    `corrected` says that biases make up for int8's shifts. Read from a manifest, it knows the
+    `source` that it was made for, as that describes it.
     """
 
     rule: str
@@ -66,6 +67,7 @@ class Recipe:
     activation_bits: int = 8
     rewrites: Rewrites = field(default_factory=dict)
     corrected: bool = False
+    source: Any = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """As the manifest stores it."""
@@ -191,9 +193,9 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         raise UsageError(f"cannot read the recipe {os.fspath(path)}: {error.strerror}") from error
     except ValueError as error:
         raise UsageError(f"{os.fspath(path)} is not JSON, so no recipe: {error}") from error
-    if isinstance(document, Mapping) and "recipe" in document:
-        document = document["recipe"]
-    return Recipe.from_json(document)
+    if not isinstance(document, Mapping) or "recipe" not in document:
+        return Recipe.from_json(document)
+    return replace(Recipe.from_json(document["recipe"]), source=document.get("source"))
 
 
 SEARCHED = ("int8", "int8-mixed")

@@ -441,34 +441,6 @@ def test_evaluation_reports_every_format_and_passes_the_gate(tiny_models, place,
         assert any(line.startswith(f"{format}: agreement") and "drop" in line for line in lines)
 
 
-def test_a_recipe_replays_byte_for_byte(
-    tiny_bundle, tiny_models, tiny_labels, place, texture_folder
-):
-    bundle = convert(
-        *(tiny_models["b"], place / "out"),
-        precision="int8",
-        labels=tiny_labels,
-        calibration=texture_folder,
-        calibration_images=40,
-        recipe=tiny_bundle / MANIFEST,
-    )
-    assert listing(bundle.path) == listing(tiny_bundle)
-    for name in listing(tiny_bundle):
-        if (tiny_bundle / name).is_file():
-            assert (bundle.path / name).read_bytes() == (tiny_bundle / name).read_bytes()
-
-
-def test_a_recipe_of_another_network_is_refused(tiny_bundle, tiny_models, place, texture_folder):
-    with pytest.raises(UsageError, match="the recipe is of another network"):
-        quick(
-            *(tiny_models["lite"], place / "out"),
-            precision="int8",
-            calibration=texture_folder,
-            recipe=tiny_bundle / MANIFEST,
-        )
-    assert listing(place) == []
-
-
 def test_a_label_beyond_the_classes_is_refused_before_the_work(tiny_models, place, tmp_path):
     folder = tmp_path / "labelled"
     folder.mkdir()

@@ -117,6 +117,15 @@ def test_a_recipe_is_read_from_its_own_file_and_from_a_manifest(tmp_path):
         assert read_recipe(tmp_path / name) == recipe
 
 
+def test_a_manifest_tells_what_its_recipe_was_made_for(tmp_path):
+    made = Recipe("by hand", {"t": (0.0, 1.0)})
+    document = {"source": {"file": "my.keras", "sha256": "00"}, "recipe": made.to_json()}
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    found = read_recipe(tmp_path / "manifest.json")
+    assert found.source == document["source"]
+    assert found.to_json() == made.to_json()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

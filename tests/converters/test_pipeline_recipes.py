@@ -1,0 +1,68 @@
+"""An earlier bundle's decision, made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from converters.pipeline import convert
+from edgenet.bundle import MANIFEST
+from edgenet.errors import UsageError
+from tests.converters.test_pipeline import listing, quick
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty folder to convert in."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+def test_a_recipe_replays_byte_for_byte(
+    tiny_bundle, tiny_models, tiny_labels, place, texture_folder
+):
+    bundle = convert(
+        *(tiny_models["b"], place / "out"),
+        precision="int8",
+        labels=tiny_labels,
+        calibration=texture_folder,
+        calibration_images=40,
+        recipe=tiny_bundle / MANIFEST,
+    )
+    assert listing(bundle.path) == listing(tiny_bundle)
+    for name in listing(tiny_bundle):
+        if (tiny_bundle / name).is_file():
+            assert (bundle.path / name).read_bytes() == (tiny_bundle / name).read_bytes()
+
+
+def test_a_recipe_of_another_network_is_refused(tiny_bundle, tiny_models, place, texture_folder):
+    with pytest.raises(UsageError, match="the recipe is of another network"):
+        quick(
+            *(tiny_models["lite"], place / "out"),
+            precision="int8",
+            calibration=texture_folder,
+            recipe=tiny_bundle / MANIFEST,
+        )
+    assert listing(place) == []
+
+
+def test_a_recipe_of_other_weights_is_told_of(tiny_bundle, tiny_models, place, texture_folder):
+    import keras
+
+    model = keras.saving.load_model(tiny_models["b"], compile=False)
+    head = model.get_layer("predictions")
+    head.set_weights([values * 1.1 for values in head.get_weights()])
+    model.save(place / "further.keras")
+    (place / "same.keras").write_bytes(tiny_models["b"].read_bytes())
+    for name, told in (("further", True), ("same", False)):
+        said: list[str] = []
+        quick(
+            *(place / f"{name}.keras", place / name),
+            precision="int8",
+            calibration=texture_folder,
+            recipe=tiny_bundle / MANIFEST,
+            report=said.append,
+        )
+        assert ("the recipe was made for other weights, and its ranges are theirs" in said) is told
