@@ -130,6 +130,8 @@ def _watched(
         yield helper.make_node("ReduceMean", [lost, _ALL_BUT_CHANNELS], [f"{name}/shift"])
 
     model = replaced(graph, {name: held[name] for name in shifted}, make, outputs)
+    if not shifted:
+        return model
     # The first in which axes are an input.
     model.opset_import[0].version = max(model.opset_import[0].version, 18)
     axes = np.array([0, 2, 3], np.int64)

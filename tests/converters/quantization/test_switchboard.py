@@ -64,6 +64,14 @@ def test_with_every_switch_off_there_is_no_noise(name):
     assert set(board_of(name).held) <= {op.output for op in GRAPHS[name].operators}
 
 
+@pytest.mark.parametrize("corrected", [True, False])
+def test_the_engine_has_nothing_to_warn_of(capfd, corrected):
+    graph = GRAPHS["silu"]
+    gate = next(op.output for op in graph.operators if graph.is_vector(op.output))
+    Switchboard(graph, {gate: held_of("silu")[gate]}, IMAGES, corrected)
+    assert capfd.readouterr().err == ""
+
+
 def means(graph, held, tensor):
     """Of each channel, over the images."""
     run = runner(simulated(graph, held, [tensor]), [tensor])
