@@ -38,9 +38,10 @@ from converters.quantization.quantize import (
 )
 from converters.quantization.ranges import DEFAULT_RULE, RULES
 from converters.sources import load_source
-from edgenet.bundle import InputSpec
+from edgenet.bundle import CLASSIFICATION, InputSpec
 from edgenet.errors import UsageError
 from edgenet.images import ImageFolder, Pixels
+from edgenet.measure.evaluation import judging
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number, percent
@@ -121,9 +122,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _job(args: argparse.Namespace) -> Job:
     chosen, unseen = _split(ImageFolder.open(args.calibration))
-    evaluation = None if args.evaluate is None else ImageFolder.open(args.evaluate)
     source = load_source(args.model, weights=args.weights)
     graph = freeze(source.model)
+    evaluation = None
+    if args.evaluate is not None:
+        classes = graph.shapes[graph.answer][1]
+        evaluation = judging(args.evaluate, CLASSIFICATION, source.labels, classes)
     spec = input_spec(graph, source.crop_fraction, source.interpolation)
     held = [image[None] for batch in chosen.batches(spec, _BATCH) for image in batch.images]
     judges = {"calibration photos that set nothing": _photos(graph, spec, unseen)}

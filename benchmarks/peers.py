@@ -28,8 +28,9 @@ from benchmarks._common import REPEATS, Ratio, bounded, end, made_up_photo, p50s
 from benchmarks._peer_files import OURS, PACKAGES, STEPS, Made, Order, made_by_child
 from benchmarks._peer_model import Floats
 from benchmarks._peer_runs import Opened, open_ours, open_peer
-from edgenet.bundle import Bundle, InputSpec
+from edgenet.bundle import CLASSIFICATION, Bundle, InputSpec
 from edgenet.images import Batch, ImageFolder
+from edgenet.measure.evaluation import judging
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import adds_in_16_bits, describe
 from edgenet.report.cells import number, percent
@@ -147,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _job(args: argparse.Namespace) -> Job:
     machine = describe()
-    folder = ImageFolder.open(args.evaluate)
+    ImageFolder.open(args.evaluate)  # Before the work.
     kind = "stripped" if args.stripped else "whole"
     work = args.work or Path("build", "peers", f"{Path(args.model).stem}-{kind}")
     order = Order(
@@ -162,6 +163,7 @@ def _job(args: argparse.Namespace) -> Job:
     )
     made = made_by_child(order)
     bundle = Bundle.open(order.ours)
+    folder = judging(args.evaluate, CLASSIFICATION, bundle.labels(), bundle.classes)
     spec = bundle.manifest.input
     if args.crop_fraction is not None:
         spec = replace(spec, crop_fraction=args.crop_fraction)
