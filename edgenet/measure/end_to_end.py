@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from edgenet.bundle import REGRESSION
 from edgenet.errors import UsageError
 from edgenet.images import Pixels, decode
+from edgenet.measure import latency
 from edgenet.runtime import Session
 from edgenet.runtime.session import Floats
 
 RUNS = 50
 
-_WARMUP = 5
+# Runs of one session in a row, before which threads that another left spinning come to rest.
+_TURN = 5
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ def measure(sessions: Sequence[Session], image: str, runs: int = RUNS) -> list[E
         raise UsageError(f"cannot read the image {image}: {error.strerror}") from error
     times: list[list[list[float]]] = [[] for _ in sessions]
     labels = [""] * len(sessions)
-    for run in range(_WARMUP + runs):
+    for done in range(0, runs, _TURN):
         for index, session in enumerate(sessions):
-            spent, labels[index] = _classify(session, data)
-            if run >= _WARMUP:
-                times[index].append(spent)
+            if len(sessions) > 1:
+                latency.rest()
+            _, labels[index] = _classify(session, data)
+            turn = range(min(_TURN, runs - done))
+            times[index] += [_classify(session, data)[0] for _ in turn]
     return [
         _summary(image, len(data), label, np.asarray(rows))
         for label, rows in zip(labels, times, strict=True)

@@ -21,13 +21,16 @@ Told = Callable[[str, int, int, str], None]
 def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
     """Adds, to each result on hardware, the times from a photo's bytes to its label.
 
+    A photo fills one place of a batch, so that only the smallest that was asked for has them.
+
     Raises:
         UsageError: The photo cannot be read.
     """
+    least = min(result["batch"] for result in document["results"])
     pairs = [
         (candidate.session, result)
         for candidate, result in zip(candidates, document["results"], strict=True)
-        if result["emulated"] is None
+        if result["emulated"] is None and result["batch"] == least
     ]
     found = end_to_end([session for session, _ in pairs], image)
     for (_, result), times in zip(pairs, found, strict=True):

@@ -127,7 +127,7 @@ def sample(
         order = range(len(calls)) if done % 2 == 0 else reversed(range(len(calls)))
         for index in order:
             if index != last:
-                _rest()
+                rest()
             last = index
             turn = _turn(calls[index], math.ceil(runs / rounds), min_time / rounds)
             turns[index].append(tuple(turn))
@@ -195,7 +195,7 @@ def timed(call: Callable[[], T]) -> tuple[int, T]:
     return perf_counter_ns() - started, answer
 
 
-def _rest() -> None:
+def rest() -> None:
     """Waits until this process is idle: a thread that still spins would slow the next call down."""
     for _ in range(_MOST_RESTS):
         busy = process_time()

@@ -191,6 +191,19 @@ def test_a_photo_is_timed_from_its_bytes_to_its_label(capsys, tiny_bundle, tmp_p
     assert "decode ms" in text(document)
 
 
+def test_a_photo_fills_one_place_of_the_smallest_batch(capsys, monkeypatch, tiny_bundle, tmp_path):
+    rests = list[None]()
+    monkeypatch.setattr("edgenet.measure.end_to_end.latency.rest", lambda: rests.append(None))
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (50, 30), "teal").save(photo)
+    asked = [*QUICK, "--format", "tflite,onnx", "--batch", "1,2", "--image", photo, "--end-to-end"]
+    document = json.loads(bench(capsys, tiny_bundle, *asked, "--json")[1])
+    timed = [r["batch"] for r in document["results"] if r.get("end_to_end")]
+    assert timed == [1, 1]
+    assert len(document["results"]) == 4
+    assert rests
+
+
 def test_streams_are_measured_once_a_file(capsys, monkeypatch, tiny_bundle):
     monkeypatch.setattr("edgenet.measure.throughput._SECONDS", 0.01)
     asked = [tiny_bundle, *QUICK, "--threads", "1,2", "--streams", 2]

@@ -74,7 +74,7 @@ def test_the_first_call_of_a_turn_is_not_timed():
 
 def test_a_turn_begins_when_threads_of_another_call_rest(monkeypatch):
     seen: list[str] = []
-    monkeypatch.setattr(latency, "_rest", lambda: seen.append("."))
+    monkeypatch.setattr(latency, "rest", lambda: seen.append("."))
     latency.sample([lambda: seen.append("a"), lambda: seen.append("b")], runs=4, min_time=0)
     # The warm-up has ended with b.
     assert "".join(seen[-21:]) == ".aa.bbbb.aaaa.bbbb.aa"
@@ -91,7 +91,7 @@ def test_threads_rest_when_the_process_takes_no_more_time(monkeypatch, spinning,
 
     monkeypatch.setattr(latency, "process_time", lambda: clock[0])
     monkeypatch.setattr(latency, "sleep", sleep)
-    latency._rest()
+    latency.rest()
     assert len(slept) == waits
 
 
