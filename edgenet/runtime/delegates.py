@@ -125,13 +125,6 @@ DELEGATES = (
     Delegate(
         "onnxruntime",
         "gpu",
-        "CoreMLExecutionProvider",
-        session=_ONNX_BUILTIN,
-        driver="pip install onnxruntime on macOS, whose build has it",
-    ),
-    Delegate(
-        "onnxruntime",
-        "gpu",
         "DmlExecutionProvider",
         session=_ONNX_BUILTIN,
         driver="pip install onnxruntime-directml on Windows",

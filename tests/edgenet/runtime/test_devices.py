@@ -112,9 +112,9 @@ def test_hardware_is_tried_out_in_order_and_only_as_it_is_asked_for(
     assert tried == []
     assert next(found).name == "CUDAExecutionProvider"
     assert tried == ["CUDAExecutionProvider"]
-    assert next(found).name == "CoreMLExecutionProvider"
+    assert next(found).name == "DmlExecutionProvider"
     rest = [delegate.name for delegate in found]
-    assert rest == ["DmlExecutionProvider", "GPU", "QNNExecutionProvider", "NPU"]
+    assert rest == ["GPU", "QNNExecutionProvider", "NPU"]
 
 
 @pytest.mark.parametrize(
