@@ -124,6 +124,7 @@ def judge(
 
     Raises:
         PrecisionError: A file does not keep the limits.
+        UsageError: There is no R² to judge by.
         ImageError: A damaged image, when it is reached; or all are.
     """
     report(f"evaluating on {os.fspath(folder)}")
@@ -136,6 +137,8 @@ def judge(
             for artifact in (float_model, *bundle.manifest.artifacts)
         )
         compared = parity.compare(reference, sessions, images.recorded(), lambda info: limits)
+    if limits.min_r2 is not None:
+        compared.require_r2()
     if compared.reference_top1 is not None:
         report(f"fp32 is right on {percent(compared.reference_top1)} of {compared.images} images")
     if compared.reference_mae is not None:

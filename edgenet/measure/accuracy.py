@@ -19,6 +19,9 @@ Bools = NDArray[np.bool_]
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 
+# The same of Student's t, with one to four degrees of freedom.
+_STUDENT_95 = (12.7062, 4.3027, 3.1824, 2.7764)
+
 NO_ANSWER = -1
 """What stands for the class of an image without an answer."""
 
@@ -173,6 +176,17 @@ def energies(values: Floats) -> NDArray[np.float64]:
     return _row_energy(values)
 
 
+def standardized(values: Floats, reference: Floats) -> NDArray[np.float64]:
+    """A regression's values, images × values, less the reference's mean, as shares of its spread.
+
+    The unit and the mean of a value are no signal. One whose reference is the same on every image
+    is left out, as zeros.
+    """
+    exact = reference.astype(np.float64)
+    spread = exact.std(axis=0)
+    return np.where(spread > 0, (values - exact.mean(axis=0)) / np.where(spread > 0, spread, 1), 0)
+
+
 def max_error(reference: Floats, logits: Floats) -> float:
     """The largest absolute difference of a logit."""
     return float(np.max(np.abs(reference - logits)))
@@ -189,15 +203,33 @@ def absolute_errors(values: Floats, truth: Floats) -> NDArray[np.float64]:
 
 
 def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Growth | None:
-    """How much the mean of errors of the same images grew, with the interval of paired means.
+    """How much the mean of errors of the same images grew, with Student's interval of paired means.
 
     None of a single image, which tells of no other.
     """
     if len(before) < 2:
         return None
     grown = after - before
-    mean, half = float(grown.mean()), Z_95 * float(grown.std(ddof=1)) / math.sqrt(len(grown))
+    mean, error = float(grown.mean()), float(grown.std(ddof=1)) / math.sqrt(len(grown))
+    half = _student_95(len(grown) - 1) * error
     return Growth(mean, (mean - half, mean + half))
+
+
+def _student_95(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t.
+
+    Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.5: from five
+        degrees of freedom on within 0.003; below, their table 26.10.
+    """
+    if freedom <= len(_STUDENT_95):
+        return _STUDENT_95[freedom - 1]
+    z = Z_95
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def r2(reference: Floats, values: Floats) -> float | None:

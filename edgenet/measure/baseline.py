@@ -18,7 +18,7 @@ from edgenet.measure.limits import Limits
 from edgenet.measure.paired import CEILING_DB, Evidence
 
 SHARE = 0.005
-"""Of top-1 and of agreement, what may be lost: 7 of 1,300 images would be more."""
+"""Of top-1, of agreement and of R², what may be lost: 7 of 1,300 images would be more."""
 
 DECIBELS = 1.0
 """SQNR that may be lost: a quarter more noise."""
@@ -26,11 +26,14 @@ DECIBELS = 1.0
 CHANCE = 0.01
 """A loss with this p-value or more may be chance; low, as three files have nine figures to lose."""
 
-_LOSS = "a loss of more than 0.5 points of top-1 or of agreement, or of 1 dB of SQNR"
+_LOSS = (
+    "a loss of more than 0.5 points of top-1 or of agreement, or of 1 dB of SQNR (of a regression, "
+    "of 0.005 of R²)"
+)
 RULE = (
     f"worse is {_LOSS}, which is too large for chance on these images: "
     f"p < {CHANCE}, one-sided, the two runs compared image by image "
-    "(top-1 and agreement by McNemar's exact test, SQNR by randomization)"
+    "(top-1 and agreement by McNemar's exact test, SQNR and R² by randomization)"
 )
 """When a file is worse, if the two runs saw the same images."""
 
@@ -43,10 +46,11 @@ _Key = tuple[str, str]
 # What a value should be, in words, and whether one is.
 _Field = tuple[str, Callable[[Any], bool]]
 
-_NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR"}
+_NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR", "r2": "R²"}
+_OF_CLASSES, _OF_VALUES = ("top1", "agreement", "sqnr_db"), ("r2",)
 _LARGEST_CLASS = 2**31
 _SHOWN = 40
-_UNITS = {"top1": "{:.2%}", "agreement": "{:.4f}", "sqnr_db": "{:.1f} dB"}
+_UNITS = {"top1": "{:.2%}", "agreement": "{:.4f}", "sqnr_db": "{:.1f} dB", "r2": "{:.4f}"}
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,10 @@ class Change:
     """One figure of one file, then and now.
 
     `precision_before` is another than `precision` where convert chose otherwise. `measure` is
-    "top1", "agreement" (shares 0..1) or "sqnr_db" (None: equal to the bit). `verdict` is "kept"
-    within the tolerance, "worse" beyond it, and "unsure" beyond it where that may be chance.
-    `evidence` is None where images were not paired.
+    "top1", "agreement" (shares 0..1) or "sqnr_db" (None: equal to the bit), of a regression "r2",
+    for the SQNR is that of the value with the largest unit. `verdict` is "kept" within the
+    tolerance, "worse" beyond it, and "unsure" beyond it where that may be chance. `evidence` is
+    None where images were not paired; of several values' R² it is of their mean.
     """
 
     format: str
@@ -198,9 +203,9 @@ def _evidence(
         paired.Energy(_floats(run["reference"]["signal"]), _floats(result["noise"]))
         for run, result in runs
     ]
-    found = {"sqnr_db": paired.decibels(*energies)}
     if any(result["answers"] is None for _, result in runs):  # Of a regression.
-        return found
+        return {"r2": paired.r2(*energies)}
+    found = {"sqnr_db": paired.decibels(*energies)}
     agreed = [_equal(result, run["reference"]["answers"]) for run, result in runs]
     found["agreement"] = paired.shares(*agreed)
     if document["labels"] is not None and document["labels"] == baseline["labels"]:
@@ -220,7 +225,7 @@ def _equal(result: Document, classes: list[int]) -> Bools:
 def _changes(
     before: Document, after: Document, evidence: Mapping[str, Evidence]
 ) -> Iterator[Change]:
-    for measure in _NAMES:
+    for measure in _OF_VALUES if before["agreement"] is None else _OF_CLASSES:
         old, new = (_figure(result, measure) for result in (before, after))
         if old is None or new is None:
             continue
@@ -243,7 +248,7 @@ def _changes(
 
 def _figure(result: Document, measure: str) -> float | None:
     """The figure as it is compared: what is equal to the bit has the highest SQNR there is."""
-    value: float | None = result[measure]
+    value: float | None = result.get(measure)
     if measure != "sqnr_db":
         return value
     return CEILING_DB if value is None else min(CEILING_DB, value)
@@ -282,7 +287,10 @@ def _require_whole(document: Any) -> None:
         _require(reference, "reference", {"answers": classes, "signal": energies})
         fields |= {"answers": answers, "noise": energies}
     for number, result in enumerate(document["results"]):
-        _require(result, f"results[{number}]", fields)
+        place = f"results[{number}]"
+        _require(result, place, fields)
+        # Not all of them have been told from the first.
+        _require(result, place, {key: told for key, told in _LIMITED.items() if key in result})
 
 
 def _require(holder: Any, place: str, fields: Mapping[str, _Field]) -> None:
@@ -356,6 +364,9 @@ _RESULT: Mapping[str, _Field] = {
     "agreement": ("a share 0..1", _is_share),
     "sqnr_db": ("a number or null", _is_ratio),
 }
+
+
+_LIMITED: Mapping[str, _Field] = dict.fromkeys(("drop_points", "r2"), _RESULT["sqnr_db"])
 
 
 def _key(result: Document) -> _Key:

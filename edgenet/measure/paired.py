@@ -7,6 +7,7 @@ are not, and make a change look surer than it is.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +42,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Energy:
-    """Of each image's logits: the energy of the reference's, and of the difference from them."""
+    """Of each image's answers: the energy of the reference's, and of the difference from them."""
 
     signal: Energies
     noise: Energies
@@ -61,7 +62,20 @@ def shares(before: Bools, after: Bools) -> Evidence:
 
 
 def decibels(before: Energy, after: Energy) -> Evidence:
-    """The evidence for a change of the SQNR over all images, in dB.
+    """The evidence for a change of the SQNR over all images, in dB; see `_randomized`."""
+    return _randomized(before, after, _sqnr)
+
+
+def r2(before: Energy, after: Energy) -> Evidence:
+    """The evidence for a change of a regression's R², the mean of its values'; see `_randomized`.
+
+    The energies are of standardized values.
+    """
+    return _randomized(before, after, _share_kept)
+
+
+def _randomized(before: Energy, after: Energy, figure: Callable[[Energies], float]) -> Evidence:
+    """The evidence for a change of a figure of the sums of signal and noise.
 
     The interval is the percentile bootstrap's over images. The p-value is that of a randomization
     test, which holds for few images too: if the runs were equally good, a coin could decide for
@@ -72,24 +86,34 @@ def decibels(before: Energy, after: Energy) -> Evidence:
     """
     rng = np.random.default_rng(_SEED)
     old, new = before.table, after.table
-    observed = _sqnr(new.sum(axis=0)) - _sqnr(old.sum(axis=0))
-    low, high = np.percentile([_resampled(rng, old, new) for _ in range(_DRAWS)], _TAILS)
+
+    def resampled() -> float:
+        drawn = rng.integers(0, len(old), len(old))
+        return figure(new[drawn].sum(axis=0)) - figure(old[drawn].sum(axis=0))
+
+    def swapped() -> float:
+        moved = (old - new)[rng.random(len(old)) < 0.5].sum(axis=0)
+        return figure(new.sum(axis=0) + moved) - figure(old.sum(axis=0) - moved)
+
+    observed = figure(new.sum(axis=0)) - figure(old.sum(axis=0))
+    low, high = np.percentile([resampled() for _ in range(_DRAWS)], _TAILS)
     # A draw that swaps all or none gives the same sums in another order: a tie, not a smaller loss.
-    as_large = sum(_swapped(rng, old, new) <= observed + 1e-9 for _ in range(_DRAWS))
+    as_large = sum(swapped() <= observed + 1e-9 for _ in range(_DRAWS))
     return Evidence((float(low), float(high)), (1 + as_large) / (1 + _DRAWS))
 
 
-def _resampled(rng: np.random.Generator, old: Energies, new: Energies) -> float:
-    drawn = rng.integers(0, len(old), len(old))
-    return _sqnr(new[drawn].sum(axis=0)) - _sqnr(old[drawn].sum(axis=0))
+def _positive(sums: Energies) -> tuple[float, float]:
+    signal, noise = (max(float(value), np.finfo(np.float64).tiny) for value in sums)
+    return signal, noise
 
 
-def _swapped(rng: np.random.Generator, old: Energies, new: Energies) -> float:
-    moved = (old - new)[rng.random(len(old)) < 0.5].sum(axis=0)
-    return _sqnr(new.sum(axis=0) + moved) - _sqnr(old.sum(axis=0) - moved)
+def _share_kept(sums: Energies) -> float:
+    """R²: what of the signal is no noise."""
+    signal, noise = _positive(sums)
+    return 1 - noise / signal
 
 
 def _sqnr(sums: Energies) -> float:
     """The SQNR of the sums of signal and noise, in dB, no higher than `CEILING_DB`."""
-    signal, noise = (max(float(value), np.finfo(np.float64).tiny) for value in sums)
+    signal, noise = _positive(sums)
     return min(CEILING_DB, 10 * (math.log10(signal) - math.log10(noise)))

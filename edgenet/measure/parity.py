@@ -60,8 +60,9 @@ class PerImage:
     """What another run on the same images can be compared with, image by image.
 
     `answers` are top-1 classes (`accuracy.NO_ANSWER` for NaN or infinity), None of a regression.
-    `energy` are sums over an image's logits or values: for the reference of their squares (the
-    signal), for a file of their squared differences from the reference's (the noise).
+    `energy` are sums over an image's logits: for the reference of their squares (the signal), for a
+    file of their squared differences from the reference's (the noise); of a regression over its
+    values, `accuracy.standardized`.
     """
 
     answers: Labels | None
@@ -134,6 +135,18 @@ class Parity:
         """Whether every file kept every limit."""
         return all(result.passed for result in self.results)
 
+    def require_r2(self) -> None:
+        """Refuses to judge by an R² that there is not.
+
+        Raises:
+            UsageError: The reference answers alike to all images.
+        """
+        if any(result.fidelity.r2 is None for result in self.results):
+            raise UsageError(
+                f"--min-r2 has nothing to go by: fp32 answers alike to all {self.images} images; "
+                "take more of them, or others"
+            )
+
 
 def default_limits(info: SessionInfo, crops: bool = False) -> Limits:
     """What a file must keep unless the user says otherwise: `Limits.of` what its device computes.
@@ -188,7 +201,7 @@ def compare(
         if truth.values is None
         else float(accuracy.absolute_errors(first.logits, truth.values).mean()),
         reference_p50_ms=first.p50_ms,
-        reference_per_image=_per_image(reference.info.task, first.logits, first.logits),
+        reference_per_image=_per_image(reference.info.task, first.logits),
         results=tuple(
             _result(session.info, answer, first.logits, truth, held(session.info), cpu)
             for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
@@ -244,9 +257,18 @@ def _answer(session: Session, images: Pixels, rows: list[Logits], spent: list[in
         rows.append(logits)
 
 
-def _per_image(task: str, logits: Logits, energetic: accuracy.Floats) -> PerImage:
-    classes = None if task == REGRESSION else accuracy.answers(logits)
-    return PerImage(classes, accuracy.energies(energetic))
+def _per_image(task: str, reference: Logits, answers: Logits | None = None) -> PerImage:
+    """Of the reference or, where there are `answers`, of a file."""
+    if task == REGRESSION:
+        signal = accuracy.standardized(reference, reference)
+        if answers is None:
+            return PerImage(None, accuracy.energies(signal))
+        found = accuracy.standardized(accuracy.finite(answers), reference)
+        return PerImage(None, accuracy.energies(signal - found))
+    if answers is None:
+        return PerImage(accuracy.answers(reference), accuracy.energies(reference))
+    noise = reference - accuracy.finite(answers)
+    return PerImage(accuracy.answers(answers), accuracy.energies(noise))
 
 
 def _result(
@@ -258,7 +280,7 @@ def _result(
     cpu: Answers | None,
 ) -> Result:
     found, damage = _judged(info.task, reference, answers.logits, truth)
-    per_image = _per_image(info.task, answers.logits, reference - accuracy.finite(answers.logits))
+    per_image = _per_image(info.task, reference, answers.logits)
     failures = answers.failures + limits.failures(found)
     if cpu is None:
         return Result(info, found, per_image, damage, answers.p50_ms, failures)

@@ -41,6 +41,7 @@ _FIGURES: dict[str, tuple[str, Callable[[float | None], str], Callable[[float], 
     "top1": ("top-1 %", lambda share: number(share and 100 * share), _points),
     "agreement": ("agreement %", lambda share: number(share and 100 * share), _points),
     "sqnr_db": ("SQNR dB", _sqnr, lambda difference: f"{difference:+.1f}"),
+    "r2": ("R²", lambda value: number(value, 4), lambda difference: f"{difference:+.4f}"),
 }
 _VERDICTS = {"kept": "kept", "worse": "worse", "unsure": "perhaps worse"}
 

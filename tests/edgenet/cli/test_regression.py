@@ -55,6 +55,34 @@ def test_check_holds_the_values_to_their_r2(capsys, regression_bundle, texture_f
     assert "what is allowed is set by --min-r2 and --min-sqnr" in err
 
 
+def test_there_is_no_r2_of_images_that_are_alike(capsys, regression_bundle, photo, tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(photo.read_bytes())
+    arguments = ["check", regression_bundle, "--evaluate", tmp_path]
+    assert answered(capsys, *arguments)[0] == 0
+    code, _, err = answered(capsys, *arguments, "--min-r2", 0.9)
+    assert code == 2
+    assert "--min-r2 has nothing to go by: fp32 answers alike to all 3 images" in err
+
+
+def test_a_value_in_a_small_unit_is_missed_beside_one_in_a_large(
+    capsys, regression_bundle, texture_folder, tmp_path
+):
+    """Of red, which goes to 255, and contrast, to some hundredths, the SQNR is red's alone."""
+    arguments = ["check", regression_bundle, "--evaluate", texture_folder, "--format", "onnx"]
+    document = json.loads(answered(capsys, *arguments, "--json")[1])
+    count = document["images"]
+    assert sum(document["reference"]["signal"]) == pytest.approx(count * len(VALUES), rel=1e-3)
+    (result,) = document["results"]
+    left = 1 - sum(result["noise"]) / sum(document["reference"]["signal"])
+    assert result["r2"] <= left + 1e-3
+    result.update(r2=1.0, noise=[0.0] * count)
+    (tmp_path / "before.json").write_text(json.dumps(document))
+    code, _, err = answered(capsys, *arguments, "--baseline", tmp_path / "before.json")
+    assert code == 3
+    assert "R² fell from 1.0000 to 0." in err
+
+
 def test_true_values_are_told_beside(capsys, regression_bundle, labelled):
     code, out, _ = answered(
         capsys, "check", regression_bundle, "--evaluate", labelled, "--min-r2", 0, "--json"

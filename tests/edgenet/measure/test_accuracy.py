@@ -49,10 +49,35 @@ def test_growth_is_that_of_the_mean_error_with_the_interval_of_paired_means():
     after = accuracy.absolute_errors(np.array([[2, 2], [3, 3], [4, 4], [3, 3]], float), truth)
     found = accuracy.paired_growth(before, after)
     assert found.amount == 1.0
-    half = 1.96 * np.sqrt(2 / 3) / 2
+    half = 3.1824 * np.sqrt(2 / 3) / 2
     assert found.interval == pytest.approx((1 - half, 1 + half), abs=1e-3)
     assert accuracy.paired_growth(before, before).interval == (0.0, 0.0)
     assert accuracy.paired_growth(before[:1], after[:1]) is None
+
+
+# Abramowitz and Stegun, table 26.10.
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.706), (2, 4.303), (4, 2.776), (5, 2.571), (9, 2.262), (30, 2.042), (10**6, 1.960)],
+)
+def test_few_images_have_students_interval(freedom, quantile):
+    grown = np.zeros(freedom + 1)
+    grown[0] = 1.0
+    found = accuracy.paired_growth(np.zeros_like(grown), grown)
+    half = (found.interval[1] - found.interval[0]) / 2
+    error = float(grown.std(ddof=1)) / math.sqrt(len(grown))
+    assert half / error == pytest.approx(quantile, abs=0.004)
+
+
+def test_a_standardized_value_knows_no_unit():
+    random = np.random.default_rng(0)
+    reference = random.normal(size=(40, 3)) * [1, 100, 0] + [0, 5, 7]
+    values = reference + random.normal(size=(40, 3)) * [0.1, 10, 1]
+    signal, found = (accuracy.standardized(those, reference) for those in (reference, values))
+    assert signal.std(axis=0) == pytest.approx([1, 1, 0])
+    for place in (0, 1):
+        kept = 1 - np.square(signal - found)[:, place].sum() / np.square(signal)[:, place].sum()
+        assert kept == pytest.approx(accuracy.r2(*(x[:, [place]] for x in (reference, values))))
 
 
 def test_r2_is_that_of_the_value_kept_worst_and_zero_for_the_mean():

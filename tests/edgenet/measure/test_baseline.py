@@ -49,13 +49,21 @@ def test_a_run_is_as_good_as_itself():
     assert [change.measure for change in same.changes] == ["top1", "agreement", "sqnr_db"] * 2
 
 
-def test_of_a_regression_the_noise_is_compared():
+def test_of_a_regression_the_r2_is_compared():
     before, after = regression_document(), regression_document()
-    assert [change.measure for change in found(after, before).changes] == ["sqnr_db"] * 2
-    after["results"][0].update(noise=[9.0] * after["images"], sqnr_db=10.5)
-    before["results"][0].update(noise=[1.0] * after["images"], sqnr_db=20.0)
+    assert [change.measure for change in found(after, before).changes] == ["r2"] * 2
+    after["results"][0].update(noise=[9.0] * after["images"], r2=0.9)
+    before["results"][0].update(noise=[1.0] * after["images"], r2=0.99)
     (line,) = found(after, before).regressions
-    assert "SQNR fell from 20.0 dB to 10.5 dB" in line
+    assert "R² fell from 0.9900 to 0.9000 (p = 0.0005)" in line
+    after["results"][0]["r2"] = 0.986
+    assert found(after, before).regressions == []
+    after["results"][0]["r2"] = None
+    assert [change.format for change in found(after, before).changes] == ["onnx"]
+
+
+def test_a_limit_that_a_regressions_baseline_misses_does_not_hold():
+    before = regression_document()
     assert baseline.missed(before, "tflite", "cpu", Limits.of("int8")) == set()
     before["results"][0]["r2"] = 0.94
     missed = baseline.missed(before, "tflite", "cpu", Limits.of("int8"))
@@ -72,6 +80,19 @@ def test_the_baseline_of_a_regression_is_read(tmp_path):
     half["results"][0]["answers"] = [1] * half["images"]
     path.write_text(json.dumps(half))
     with pytest.raises(UsageError, match=r"results\[0\].answers is .* rather than null"):
+        baseline.read(str(path))
+
+
+@pytest.mark.parametrize("key", ["r2", "drop_points"])
+def test_what_limits_read_of_a_baseline_is_a_number_or_null(tmp_path, key):
+    path, document = tmp_path / "check.json", check_document()
+    for value in (None, -3.5):
+        document["results"][0][key] = value
+        path.write_text(json.dumps(document))
+        assert baseline.read(str(path)) == document
+    document["results"][0][key] = "0.9"
+    path.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=rf'results\[0\].{key} is "0.9" rather than a number or n'):
         baseline.read(str(path))
 
 

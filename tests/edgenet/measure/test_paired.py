@@ -48,6 +48,14 @@ def test_more_noise_on_every_image_is_no_chance():
     assert found.p < 0.001
 
 
+def test_a_worse_r2_is_told_in_its_own_unit():
+    before, after = (Energy(np.ones(40), np.full(40, share)) for share in (0.02, 0.05))
+    found = paired.r2(before, after)
+    assert found.interval == pytest.approx((-0.03, -0.03))
+    assert found.p < 0.001
+    assert paired.r2(before, before).p == 1
+
+
 def test_more_noise_on_one_image_is_chance_however_loud():
     found = paired.decibels(energy(*[1.0] * 40), energy(*[1.0] * 39, 100.0))
     assert found.p > 0.4
