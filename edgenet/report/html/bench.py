@@ -92,6 +92,7 @@ def _smallest_batches(results: list[Document]) -> list[Document]:
 
 
 def _frontier(results: list[Document]) -> str:
+    """Empty of regressions alone, whose files have no classes to agree on."""
     points = [
         charts.Point(
             label=_label(result),
@@ -101,7 +102,10 @@ def _frontier(results: list[Document]) -> str:
             bytes=result["bytes"],
         )
         for result in results
+        if result["verified"]["agreement"] is not None
     ]
+    if not points:
+        return ""
     return frontier(
         points,
         "agreement",

@@ -52,6 +52,18 @@ def test_a_sweep_keeps_the_schema(capsys, tiny_bundle):
     validator("bench").validate(printed(capsys, "bench", tiny_bundle, *asked))
 
 
+def test_bench_of_a_regression_keeps_its_schema_and_writes_its_reports(
+    capsys, regression_bundle, tmp_path
+):
+    asked = ("--format", "tflite,onnx", "--threads", 1, "--runs", 3, "--min-time", 0, "--json")
+    reports = ("--html", tmp_path / "bench.html", "--markdown", tmp_path / "bench.md")
+    document = printed(capsys, "bench", regression_bundle, *asked, *reports)
+    assert [result["verified"]["agreement"] for result in document["results"]] == [None, None]
+    validator("bench").validate(document)
+    assert "fastest" in (tmp_path / "bench.html").read_text()
+    assert "| onnx |" in (tmp_path / "bench.md").read_text()
+
+
 @pytest.mark.parametrize("labelled", [False, True])
 def test_check_keeps_its_schema(capsys, tiny_bundle, texture_folder, labelled, tmp_path):
     folder = texture_folder

@@ -47,11 +47,24 @@ def check_page(document=None) -> str:
     return check.page(document or check_document(), lambda _: pixels)
 
 
-@pytest.fixture(params=["bench", "check", "regression"])
+def bench_page_of_a_regression() -> str:
+    document = bench_document()
+    for result in document["results"]:
+        result["verified"]["agreement"] = None
+    return bench.page(document)
+
+
+PAGES = {
+    "bench": bench_page,
+    "bench of a regression": bench_page_of_a_regression,
+    "check": check_page,
+    "check of a regression": lambda: check_page(regression_document()),
+}
+
+
+@pytest.fixture(params=PAGES)
 def page(request) -> str:
-    if request.param == "bench":
-        return bench_page()
-    return check_page(regression_document() if request.param == "regression" else None)
+    return PAGES[request.param]()
 
 
 def test_a_regression_is_told_by_its_values():
@@ -60,6 +73,15 @@ def test_a_regression_is_told_by_its_values():
     assert "the largest errors" in page
     assert "44.25" in page
     assert not re.search("agreement|top-1|no answer|Each against each", page)
+
+
+def test_a_regression_has_no_agreement_to_draw():
+    page = bench_page_of_a_regression()
+    assert not re.search("agreement|<circle", page)
+    assert "Distribution" in page
+    document = bench_document()
+    document["results"][0]["verified"]["agreement"] = None
+    assert bench.page(document).count("<circle") == 1
 
 
 class Balance(HTMLParser):
