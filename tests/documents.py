@@ -151,6 +151,7 @@ def check_document() -> dict[str, Any]:
         "results": [tflite, onnx],
         "cross_agreement": [{"formats": ["tflite", "onnx"], "agreement": 0.97, "cosine": 0.99}],
         "passed": True,
+        "doubt": None,
         "baseline": None,
         "regressions": [],
         "recipe": {"name": "b", **recipe("int8")},

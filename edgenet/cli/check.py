@@ -128,7 +128,8 @@ def run(args: argparse.Namespace) -> int:
     # Whatever becomes of the files, what was measured is told.
     print(dumps(document) if args.json else report.text(document))
     _tell(document, unsure)
-    if parity.doubt:
+    # The table has it.
+    if args.json and parity.doubt:
         say(parity.doubt)
     reports.write(args, partial(_page, document, images), partial(report.markdown, document))
     return 0 if document["passed"] else AccuracyError.exit_code

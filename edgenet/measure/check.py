@@ -41,6 +41,7 @@ def document(
             {**asdict(pair), "formats": list(pair.formats)} for pair in parity.cross_agreement
         ],
         "passed": parity.passed,
+        "doubt": parity.doubt,
         "baseline": None,
         "regressions": [],
         "recipe": {"name": bundle.path.resolve().name, **summary(manifest)},

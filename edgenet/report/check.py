@@ -47,23 +47,27 @@ _VERDICTS = {"kept": "kept", "worse": "worse", "unsure": "perhaps worse"}
 
 
 def text(document: Document) -> str:
-    """The console's report: a row for the reference and one for each file, then how files agree."""
+    """The console's report: a row for the reference and one for each file, then how files agree.
+
+    Below the rows stands what makes them mean nothing.
+    """
     pairs = ", ".join(
         f"{' and '.join(pair['formats'])} {number(pair['agreement'], 4)}"
         for pair in document["cross_agreement"]
     )
+    doubt = f"\n! {document['doubt']}" if document["doubt"] else ""
     closing = f"\nagreement between formats: {pairs}" if pairs else ""
-    table = f"{title(document)}\n{render(*grid(document))}{closing}"
+    table = f"{title(document)}\n{render(*grid(document))}{doubt}{closing}"
     if document["baseline"] is None:
         return table
     return f"{table}\n\n{BASELINE}\n{render(*changes(document))}"
 
 
 def markdown(document: Document) -> str:
-    """The same as GitHub's Markdown, with what failed, the baseline's rule and the worst images."""
+    """The same as GitHub's Markdown, with `notes`, the baseline's rule and the worst images."""
     verdict = "passed" if document["passed"] else "**failed**"
     parts = [f"## edgenet check: {verdict}", md.escaped(title(document))]
-    parts += [md.bullets(lines) for lines in (failures(document),) if lines]
+    parts += [md.bullets(lines) for lines in (notes(document),) if lines]
     parts.append(md.table(*grid(document)))
     if document["baseline"] is not None:
         rule = md.escaped(document["baseline"]["rule"])
@@ -77,14 +81,15 @@ def title(document: Document) -> str:
     return f"{counted(document['images'], 'image')} of {document['images_source']}"
 
 
-def failures(document: Document) -> list[str]:
-    """Each limit that was not kept, and each thing that was better in the baseline."""
+def notes(document: Document) -> list[str]:
+    """What makes the verdict doubtful, each limit not kept, and each loss since the baseline."""
     found = [
         f"{result['format']} {result['precision']}: {failure}"
         for result in document["results"]
         for failure in result["failures"]
     ]
-    return found + [f"worse than the baseline: {line}" for line in document["regressions"]]
+    worse = [f"worse than the baseline: {line}" for line in document["regressions"]]
+    return [document["doubt"]] * (document["doubt"] is not None) + found + worse
 
 
 def grid(document: Document) -> Grid:

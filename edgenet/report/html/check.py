@@ -70,7 +70,7 @@ def _summary(document: Document) -> str:
         entries.append(("reference MAE", error(reference["mae"]), ""))
     for result in document["results"]:
         entries += _figures(result)
-    return cards(entries) + notes(check.failures(document))
+    return cards(entries) + notes(check.notes(document))
 
 
 def _figures(result: Document) -> list[tuple[str, str, str]]:

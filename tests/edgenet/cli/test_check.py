@@ -119,6 +119,17 @@ def test_labels_add_accuracy_with_its_interval(capsys, tiny_float_bundle, labell
         assert result["mcnemar_p"] == 1.0
 
 
+def test_a_doubt_is_told_once_and_in_every_report(capsys, monkeypatch, tiny_bundle, photos):
+    told = "no drop means anything"
+    monkeypatch.setattr("edgenet.measure.parity.Parity.doubt", told)
+    asked = [tiny_bundle, "--evaluate", photos, "--format", "tflite"]
+    _, out, err = check(capsys, *asked, "--json")
+    assert json.loads(out)["doubt"] == told
+    assert f"edgenet: {told}\n" in err
+    _, out, err = check(capsys, *asked)
+    assert (out.count(f"! {told}"), err.count(told)) == (1, 0)
+
+
 def test_a_spoiled_file_fails_the_gate_and_the_others_pass(capsys, spoiled, photos):
     code, out, err = check(capsys, spoiled, "--evaluate", photos, "--json")
     document = json.loads(out)

@@ -68,8 +68,16 @@ def test_with_labels_the_references_own_answers_score_one(reference, onnx):
     labels = answers[0].logits.argmax(axis=1).tolist()
     found = parity.compare(reference, [onnx], batches(reference, labels=labels))
     assert (truth.labels, truth.values) == (None, None)
-    assert found.reference_top1 == 1.0
+    assert (found.reference_top1, found.doubt) == (1.0, None)
     assert found.results[0].fidelity.drop_points == 0.0
+
+
+def test_a_reference_that_is_right_by_chance_is_doubted(reference, onnx):
+    answers, _ = parity.collect([reference], batches(reference))
+    wrong = [(label + 1) % 10 for label in answers[0].logits.argmax(axis=1).tolist()]
+    found = parity.compare(reference, [onnx], batches(reference, labels=wrong))
+    assert found.doubt is not None
+    assert found.doubt.startswith("fp32 itself is right on 0.0% of the images, as by chance")
 
 
 def test_answers_do_not_depend_on_how_images_are_batched(reference):

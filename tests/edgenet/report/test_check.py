@@ -73,6 +73,19 @@ def test_an_image_without_an_answer_and_a_top5_that_says_nothing_are_told_so():
     assert " 75.0 %      – " in check.text(document)
 
 
+def test_a_doubt_stands_by_the_verdict():
+    document = check_document()
+    assert "! " not in check.text(document)
+    document["doubt"] = "no drop means anything"
+    *_, last_row, doubt, pairs = check.text(document).splitlines()
+    assert last_row.startswith("onnx")
+    assert doubt == "! no drop means anything"
+    assert pairs.startswith("agreement between formats")
+    verdict, _, doubt = check.markdown(document).split("\n\n")[:3]
+    assert verdict.endswith(": passed")
+    assert doubt == "- no drop means anything"
+
+
 def test_one_image_is_not_several():
     assert check.title({"images": 1, "images_source": "photos"}) == "1 image of photos"
     assert check.title({"images": 2, "images_source": "photos"}) == "2 images of photos"

@@ -101,6 +101,7 @@ def test_the_made_up_documents_of_other_tests_are_true_to_life():
     void = check_document()
     void["reference"]["top5"] = void["results"][0]["top5"] = None
     void["results"][0]["answers"][0] = None
+    void["doubt"] = "no drop means anything"
     void["results"][0]["damage"]["worst"][0]["ours"].update(index=None, probability=None)
     validator("check").validate(void)
     validator("check").validate(regression_document())

@@ -172,6 +172,14 @@ def test_the_summary_comes_first_and_names_the_verdict():
     assert "worse than the baseline: tflite int8 cpu: agreement fell" in check_page(failed)
 
 
+def test_a_doubt_stands_by_the_verdict():
+    document = check_document()
+    document["doubt"] = "no drop means anything"
+    verdict, _ = check_page(document).split("Accuracy, latency, size")
+    assert '<div class="notes"><ul><li>no drop means anything</li>' in verdict
+    assert 'class="notes"' not in check_page()
+
+
 def tile(text: str, what: str) -> tuple[str, str]:
     """The tone and the figure of a tile."""
     return re.search(rf'{what}</span><b class="(.*?)">(.*?)</b>', text).groups()
