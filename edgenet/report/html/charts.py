@@ -22,7 +22,7 @@ _ROWS = 8
 
 @dataclass(frozen=True)
 class Point:
-    """One file on the frontier: its time (None: unknown), its accuracy (0..1) and its size."""
+    """One file on the frontier: its time (None: unknown), its accuracy (1 at most) and its size."""
 
     label: str
     format: str
@@ -30,27 +30,33 @@ class Point:
     accuracy: float
     bytes: int
 
+    @property
+    def height(self) -> float:
+        """Where it is drawn: at 0 what is below, as an R² has no lower end."""
+        return max(0.0, self.accuracy)
 
-def frontier(points: Sequence[Point], accuracy: str) -> str:
+
+def frontier(points: Sequence[Point], accuracy: str, share: bool = True) -> str:
     """Accuracy over time: a numbered disc for each file, sized as the file; a line joins the best.
 
     Args:
         points: The files, one at least with a time; one without is a line at its accuracy.
         accuracy: What the vertical axis shows.
+        share: Whether that is a share, shown in per cent.
     """
     top, height = 26, 250
     bottom = top + height
     timed = [point for point in points if point.ms is not None]
     right = max(_ms(point) for point in timed) * 1.12
-    low, high = _span([point.accuracy for point in points])
+    low, high = _span([point.height for point in points])
 
     def place(point: Point) -> tuple[float, float]:
-        return _x(_ms(point), right), _y(point.accuracy, low, high, top, bottom)
+        return _x(_ms(point), right), _y(point.height, low, high, top, bottom)
 
     largest_first = sorted(enumerate(points, 1), key=lambda each: -each[1].bytes)
     parts = [
         _x_axis(0, right, top, bottom, "p50 ms"),
-        _y_axis(low, high, top, bottom, accuracy),
+        _y_axis(low, high, top, bottom, accuracy, share),
         _best_line([place(point) for point in _undominated(timed)]),
         *(
             _level(number, point, place(point)[1])
@@ -240,7 +246,7 @@ def _y_axis(
         label = f"{100 * tick:g} %" if share else f"{tick:g}"
         parts.append(f'<path d="M{_LEFT} {y:.1f}h{_PLOT}" stroke="{_GRID}"/>')
         parts.append(_text(_LEFT - 5, y + 4, label, "soft", "end"))
-    parts.append(_text(_LEFT + 2, top - 6 if share else top + 2, title, "soft"))
+    parts.append(_text(_LEFT + 2, max(12, top - 6), title, "soft"))
     return "".join(parts)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import REGRESSION
 from edgenet.report import check
-from edgenet.report.cells import counted, error, measured, percent
+from edgenet.report.cells import counted, error, measured, number, percent
 from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
@@ -75,10 +75,11 @@ def _summary(document: Document) -> str:
 
 def _figures(result: Document) -> list[tuple[str, str, str]]:
     """A file's figures, each green or red by its own limit."""
-    # A figure that just misses its limit must not be rounded to the limit.
-    figure, share = _nearness(result)
+    figure, near = _nearness(result)
     missed = check.missed(result, figure)
-    found = [(f"{result['format']}: {figure}", percent(share, 2 if missed else 1), _tone(missed))]
+    # A figure that just misses its limit must not be rounded to the limit.
+    told = percent(near, 2 if missed else 1) if figure == "agreement" else number(near, 4)
+    found = [(f"{result['format']}: {figure}", told, _tone(missed))]
     if result["drop_points"] is not None:
         missed = check.missed(result, "top-1 drop")
         drop = measured(result["drop_points"], result["drop_interval"], 2 if missed else 1)
@@ -106,11 +107,11 @@ def _frontier(document: Document) -> str:
         return ""
     labelled = document["labels"] is not None
     name = "top-1" if labelled else _nearness(results[0])[0]
-    shares = [result["top1"] if labelled else _nearness(result)[1] for result in results]
+    figures = [result["top1"] if labelled else _nearness(result)[1] for result in results]
     points = [
-        _point(result, result["precision"], share)
-        for result, share in zip(results, shares, strict=True)
-        if share is not None
+        _point(result, result["precision"], figure)
+        for result, figure in zip(results, figures, strict=True)
+        if figure is not None
     ]
     reference = document["reference"]
     first = _point(reference, "reference", reference["top1"] if labelled else 1.0)
@@ -120,7 +121,9 @@ def _frontier(document: Document) -> str:
         name,
         "Times are rough, one run for each image; edgenet bench measures them properly. "
         "The line joins the files that no other beats in both. A disc's area is the file's size."
-        + ("" if alike else " The reference ran on another device: a line without a time."),
+        + ("" if alike else " The reference ran on another device: a line without a time.")
+        + (" What is below 0 is drawn at 0." if any(p.accuracy < 0 for p in points) else ""),
+        share=document["task"] != REGRESSION,
     )
 
 

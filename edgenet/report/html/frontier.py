@@ -9,21 +9,26 @@ from edgenet.report.html import charts
 from edgenet.report.html.page import paragraph, table
 
 
-def frontier(points: Sequence[charts.Point], accuracy: str, remark: str) -> str:
+def frontier(points: Sequence[charts.Point], accuracy: str, remark: str, share: bool = True) -> str:
     """The picture, its legend and a remark.
 
     Args:
         points: The files.
         accuracy: What their accuracy is.
         remark: What a reader should know of the numbers.
+        share: Whether accuracy is a share, written in per cent.
     """
     rows = [
-        [str(index), p.label, number(p.ms), percent(p.accuracy), f"{p.bytes / 1e6:.1f}"]
+        [
+            *(str(index), p.label, number(p.ms)),
+            percent(p.accuracy) if share else number(p.accuracy, 4),
+            f"{p.bytes / 1e6:.1f}",
+        ]
         for index, p in enumerate(points, 1)
     ]
     return "\n".join(
         [
-            charts.frontier(points, accuracy),
+            charts.frontier(points, accuracy, share),
             table(["", "file", "p50 ms", accuracy, "MB"], rows, "><>>>"),
             paragraph(remark),
         ]

@@ -75,6 +75,23 @@ def test_a_regression_is_told_by_its_values():
     assert not re.search("agreement|top-1|no answer|Each against each", page)
 
 
+def test_an_r2_is_a_number_that_has_no_lower_end():
+    document = regression_document()
+    document["results"][0].update(r2=-387.75, failures=["the R² is -387.7500, 388.7 less than"])
+    page = check_page(document)
+    assert tile(page, "tflite: R²") == ("bad", "-387.7500")
+    assert tile(page, "onnx: R²") == ("good", "0.9700")
+    assert '<td>tflite int8</td><td class="right">3.00</td><td class="right">-387.7500<' in page
+    assert "What is below 0 is drawn at 0." in page
+    assert "below 0" not in check_page(regression_document())
+    (picture,) = re.findall(
+        r'<svg viewBox="0 0 \d+ (\d+)" role="img" aria-label="R².*?</svg>', page
+    )
+    heights = [float(height) for height in re.findall(r'<circle cx="[\d.]+" cy="(.*?)"', page)]
+    assert len(heights) == 3
+    assert all(0 < height < int(picture) for height in heights)
+
+
 def test_a_regression_has_no_agreement_to_draw():
     page = bench_page_of_a_regression()
     assert not re.search("agreement|<circle", page)
