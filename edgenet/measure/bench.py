@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from edgenet.bundle import summary
 from edgenet.errors import EdgenetError
 from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
-from edgenet.measure.candidates import Candidate, Request, turns
+from edgenet.measure.candidates import Candidate, Request, names, turns
 from edgenet.measure.comparison import compare
 from edgenet.measure.extras import Told
 from edgenet.measure.footprint import Footprint
@@ -43,8 +42,9 @@ def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -
     """
     samples, interference = _sample(request, candidates, progress)
     prints = _footprints(request, candidates, progress)
+    named = names([candidate.path for candidate in candidates])
     results = [
-        _result(candidate, sampled, *weighed)
+        _result(candidate, named[candidate.path], sampled, *weighed)
         for candidate, sampled, weighed in zip(candidates, samples, prints, strict=True)
     ]
     document = {
@@ -133,14 +133,16 @@ def _reach(request: Request, candidate: Candidate) -> Reach:
     return asked if chosen.device == "cpu" else replace(asked, delegate=chosen.name)
 
 
-def _result(candidate: Candidate, samples: Samples, weight: Footprint, told: list[str]) -> Document:
+def _result(
+    candidate: Candidate, name: str, samples: Samples, weight: Footprint, told: list[str]
+) -> Document:
     info = candidate.session.info
     timing = latency.summarize(samples, info.batch)
     bounds = intervals(samples)
     low, high = bounds.p50_ms or (timing.p50_ms, timing.p50_ms)
     return {
         "bundle": candidate.path,
-        "name": Path(candidate.path).resolve().name,
+        "name": name,
         "format": info.format,
         "precision": info.precision,
         "engine": info.engine,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -90,6 +90,23 @@ class Candidate:
         blobs = np.random.default_rng(_SEED).integers(0, 256, (8, 8, 3), np.uint8)
         pixels = self.session.prepare(blobs if image is None else image)
         return np.repeat(pixels[None], self.session.info.batch, axis=0)
+
+
+def names(paths: Sequence[str]) -> dict[str, str]:
+    """A name for each bundle: its folder's, with as many folders above it as tell it from others.
+
+    One bundle under several paths has one name.
+    """
+    parts = {path: Path(path).resolve().parts for path in paths}
+    return {
+        path: str(Path(*_tail(own, set(parts.values()) - {own}))) for path, own in parts.items()
+    }
+
+
+def _tail(own: tuple[str, ...], others: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """The shortest end of `own` that is none of the others'."""
+    tails = (own[-length:] for length in range(1, len(own)))
+    return next((t for t in tails if all(o[-len(t) :] != t for o in others)), own)
 
 
 def turns(candidates: Sequence[Candidate]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from functools import partial
 
@@ -9,9 +10,10 @@ import pytest
 
 from edgenet.errors import EdgenetError
 from edgenet.measure import bench, latency, sweep, throughput
-from edgenet.measure.candidates import Request, open_all, turns
+from edgenet.measure.candidates import Request, names, open_all, turns
 from edgenet.measure.footprint import Footprint
 from edgenet.measure.profiling import run
+from edgenet.report.html.bench import page as whole_page
 from edgenet.runtime import delegates, devices
 from edgenet.runtime.delegates import DELEGATES, Delegate
 from edgenet.runtime.devices import cpu_threads
@@ -53,6 +55,31 @@ def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
     for candidate, result in zip(candidates, document["results"], strict=True):
         assert (result["bundle"], result["threads"]) == (candidate.path, candidate.setting[2])
         assert result["rounds_p50_ms"] == times[candidate.session]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["/a/old", "/a/new/"], ["old", "new"]),
+        (["/a/old/l", "/a/new/l", "/a/m"], ["old/l", "new/l", "m"]),
+        (["/old/x/l", "/new/x/l", "/new/y/l"], ["old/x/l", "new/x/l", "y/l"]),
+        (["/l", "/x/l"], ["/l", "x/l"]),
+        (["/a/l", "/a/b/../l", "/b/l"], ["a/l", "a/l", "b/l"]),
+    ],
+)
+def test_bundles_of_one_name_are_told_apart_by_the_folders_above(paths, expected):
+    assert list(names(paths).values()) == expected
+
+
+def test_results_have_those_names(tiny_bundle, tmp_path):
+    bundles = [shutil.copytree(tiny_bundle, tmp_path / when / "l") for when in ("old", "new")]
+    request = Request(tuple(map(str, bundles)), ("onnx",), threads=(1,), runs=2, min_time=0.0)
+    with ExitStack() as stack:
+        document = bench.measure(request, open_all(stack, request), lambda *_: None)
+    assert [result["name"] for result in document["results"]] == ["old/l", "new/l"]
+    page = whole_page(document)
+    assert "<title>Latency of old/l, new/l</title>" in page
+    assert "new/l, onnx, 1 thread" in page
 
 
 def test_times_outlive_what_fails_beside_them(monkeypatch, tiny_bundle):
