@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgenet.errors import EdgenetError, UsageError
@@ -52,7 +53,10 @@ CPUS: Mapping[str, Cpu] = {
 def missing() -> str | None:
     """What this machine lacks to emulate another, or None."""
     lacking = [package for tool, package in _NEEDED.items() if shutil.which(tool) is None]
-    return f"no emulated device: apt install {' '.join(lacking)}" if lacking else None
+    commands = [f"apt install {' '.join(lacking)}"] if lacking else []
+    if find_spec("uv") is None:
+        commands.append("pip install -e '.[benchmarks]'")
+    return f"no emulated device: {' && '.join(commands)}" if commands else None
 
 
 @dataclass(frozen=True)

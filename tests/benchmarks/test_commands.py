@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,14 @@ def results(module: str, *arguments: object) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)["results"]
     return found
+
+
+def test_the_readme_names_those_without_json() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    listed = re.findall(r"^\| `python -m benchmarks\.(\w+)", text, re.MULTILINE)
+    sources = {name: (ROOT / "benchmarks" / f"{name}.py").read_text() for name in listed}
+    without = [name for name, source in sources.items() if '"--json"' not in source]
+    assert f"All but `{'`, `'.join(without)}` take `--json`." in text
 
 
 def test_overhead_times_each_engine(tiny_bundle: Path) -> None:
