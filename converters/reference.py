@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from converters.frontend.float32 import Change, in_float32, replaced
-from converters.frontend.layers import TO_PROBABILITIES, acting, kind_of, known, passes_on
+from converters.frontend.layers import TO_PROBABILITIES, acting, kind_of, known
 from converters.frontend.supported import origin
-from converters.frontend.walk import calls, layer_graph
+from converters.frontend.walk import calls, layer_graph, moves
 from converters.graph import Floats
 from converters.grey import grey_of
 from converters.preprocessing import Preprocessing
@@ -23,8 +23,6 @@ from edgenet.images import Pixels
 
 # Names that TensorFlow takes in a compiled function; Keras takes any.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-# Layers and operations that leave values as they are, as the front end takes them.
-_MOVING = ("Reshape", "Flatten", "Cast")
 
 
 def reference_answers(
@@ -115,14 +113,19 @@ def _makes_probabilities(acting: Any) -> bool:
 
 def _last_acting(model: Any) -> Any:
     """The layer whose answer the model's is: the last that does more than reshape it."""
-    tensor = model.outputs[0]
+    tensor, around = model.outputs[0], []
     while True:
-        layer, node, index = tensor._keras_history
-        nested = layer_graph(layer)
+        layer, place, index = tensor._keras_history
+        node, nested = layer._inbound_nodes[place], layer_graph(layer)
         if nested is not None:
+            around.append((nested, node))
             tensor = nested.outputs[index]
-        elif passes_on(layer) or type(layer).__name__ in _MOVING:
-            tensor = layer._inbound_nodes[node].input_tensors[0]
+        elif node.is_input and around:
+            nested, call = around.pop()
+            handed = zip(nested.inputs, call.input_tensors, strict=True)
+            tensor = next(given for taken, given in handed if taken is tensor)
+        elif moves(node):
+            tensor = node.input_tensors[0]
         else:
             return layer
 

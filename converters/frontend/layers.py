@@ -437,6 +437,8 @@ def join(trace: Trace, inputs: list[str], name: str, axis: int) -> str:
     return trace.emit(Concatenate(name, tuple(inputs), name))
 
 
+MOVING_LAYERS: dict[str, Handler] = {"Flatten": _reshape, "Reshape": _reshape}
+"""Layers that leave values as they are."""
 LAYERS: dict[str, Handler] = {
     "Conv2D": _convolution,
     "DepthwiseConv2D": _convolution,
@@ -457,9 +459,8 @@ LAYERS: dict[str, Handler] = {
     "GlobalMaxPooling2D": partial(_global_pool, GlobalMaximum),
     "AveragePooling2D": partial(_pool, GlobalAverage),
     "MaxPooling2D": partial(_pool, GlobalMaximum),
-    "Flatten": _reshape,
-    "Reshape": _reshape,
     "Add": _add,
     "Multiply": _multiply,
     "Concatenate": _concatenate,
+    **MOVING_LAYERS,
 }

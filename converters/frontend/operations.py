@@ -175,6 +175,14 @@ def _cast(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     return inputs[0]
 
 
+MOVING_OPERATIONS: dict[str, Handler] = {
+    "Reshape": _reshape,
+    "ExpandDims": _expanded,
+    "Squeeze": _squeezed,
+    "StopGradient": _same,
+    "Cast": _cast,
+}
+"""Operations that leave values as they are."""
 OPERATIONS: dict[str, Handler] = {
     "Add": partial(_combined, Add),
     "Multiply": partial(_combined, Multiply),
@@ -194,10 +202,6 @@ OPERATIONS: dict[str, Handler] = {
     "Softmax": partial(_activation, "softmax"),
     "Mean": partial(_pooled, GlobalAverage),
     "Max": partial(_pooled, GlobalMaximum),
-    "Reshape": _reshape,
-    "ExpandDims": _expanded,
-    "Squeeze": _squeezed,
-    "StopGradient": _same,
     "Concatenate": _concatenate,
-    "Cast": _cast,
+    **MOVING_OPERATIONS,
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from converters.frontend.layers import LAYERS, passes_on
-from converters.frontend.operations import OPERATIONS
+from converters.frontend.layers import LAYERS, MOVING_LAYERS, passes_on
+from converters.frontend.operations import MOVING_OPERATIONS, OPERATIONS
 from converters.frontend.supported import INSTEAD, SUPPORTED, origin, taking
 from converters.frontend.trace import Trace
 from edgenet.errors import UnsupportedModelError
@@ -50,6 +50,17 @@ class Walk(Trace):
         raise UnsupportedModelError(
             f"layer {operation.name!r} ({kind}) is outside the family; {advice}"
         )
+
+
+def moves(node: Any) -> bool:
+    """Whether a call leaves the values of its one tensor as they are, in whatever shape."""
+    operation = node.operation
+    own, kind = origin(operation), type(operation).__name__
+    if own is None:
+        return False
+    moving = MOVING_LAYERS if own == "layers" else MOVING_OPERATIONS
+    of_one = kind == "Concatenate" and len(node.input_tensors) == 1
+    return of_one or kind in moving or passes_on(operation)
 
 
 def resized_to(model: Any) -> tuple[int, int] | None:

@@ -237,6 +237,43 @@ def reshaped_softmax(x: Any) -> Any:
     return layers.Reshape((5,))(layers.Reshape((5, 1))(classes(x, "softmax")))
 
 
+def squeezed_softmax(x: Any) -> Any:
+    from keras import layers, ops
+
+    maps = layers.Conv2D(5, 1, activation="softmax")(ops.expand_dims(x, (1, 2)))
+    return ops.squeeze(maps, (1, 2))
+
+
+def expanded_softmax(x: Any) -> Any:
+    from keras import layers, ops
+
+    return layers.Flatten()(ops.expand_dims(classes(x, "softmax"), 1))
+
+
+def stopped_softmax(x: Any) -> Any:
+    from keras import ops
+
+    return ops.stop_gradient(ops.softmax(classes(x)))
+
+
+def softmax_joined_alone(x: Any) -> Any:
+    from keras import layers, ops
+
+    return ops.concatenate([layers.Concatenate()([classes(x, "softmax")])], axis=-1)
+
+
+def softmax_before_a_nested_reshape(x: Any) -> Any:
+    from keras import Sequential, layers
+
+    return Sequential([Sequential([layers.Reshape((5,))])])(classes(x, "softmax"))
+
+
+def one_squeezed_sigmoid(x: Any) -> Any:
+    from keras import layers, ops
+
+    return ops.squeeze(layers.Dense(1, "sigmoid")(ops.expand_dims(x, (1, 2))), (1, 2))
+
+
 def one_reshaped_sigmoid(x: Any) -> Any:
     from keras import layers
 
@@ -267,6 +304,12 @@ def one_normalized_sigmoid(x: Any) -> Any:
         softmax_of_tensorflow,
         sigmoid_of_tensorflow,
         reshaped_softmax,
+        squeezed_softmax,
+        expanded_softmax,
+        stopped_softmax,
+        softmax_joined_alone,
+        softmax_before_a_nested_reshape,
+        one_squeezed_sigmoid,
         one_reshaped_sigmoid,
         one_normalized_sigmoid,
     ],
