@@ -64,23 +64,35 @@ def moves(node: Any) -> bool:
 
 
 def resized_to(model: Any) -> tuple[int, int] | None:
-    """The height and width that a model brings its images to before all else, if it does.
+    """The height and width that a model brings its images to, behind augmentation alone if any.
 
     Raises:
         UnsupportedModelError: It does so otherwise than photos are resized for it.
     """
+    first: Any = next((step for step in _steps(model) if not passes_on(step)), None)
+    if origin(first) != "layers" or type(first).__name__ != "Resizing":
+        return None
+    _require_plain(first, model.inputs[0].shape[-1])
+    return first.height, first.width
+
+
+def _steps(model: Any) -> Iterator[Any]:
+    """What an image goes through one by one, of nested models too; where it parts, that model."""
     functional = layer_graph(model)
     if functional is None:
-        return None
-    (image,) = functional.inputs
-    readers = [n.operation for n in calls(functional) if any(t is image for t in n.input_tensors)]
-    if len(readers) != 1:
-        return None
-    (first,) = readers
-    if origin(first) == "layers" and type(first).__name__ == "Resizing":
-        _require_plain(first, image.shape[-1])
-        return first.height, first.width
-    return resized_to(first)
+        yield model
+        return
+    image = functional.inputs[0]
+    while True:
+        readers = [n for n in calls(functional) if any(t is image for t in n.input_tensors)]
+        ends = any(t is image for t in functional.outputs)
+        if len(functional.inputs) != 1 or len(readers) + ends != 1:
+            yield functional
+            return
+        if ends:
+            return
+        yield from _steps(readers[0].operation)
+        image = readers[0].outputs[0]
 
 
 def _require_plain(resizing: Any, channels: int) -> None:

@@ -25,6 +25,59 @@ def test_a_model_that_resizes_its_images_takes_them_in_that_size(body, nested):
     assert assert_frozen(model).input_shape == (1, 64, 64, 3)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_may_augment_its_images_before_it_resizes_them(body, nested):
+    from keras import Input, Model, Sequential, layers
+
+    inputs = Input((None, None, 3))
+    x = Sequential([Sequential([layers.RandomFlip()]), layers.RandomContrast(0.1)])(inputs)
+    resize = layers.Resizing(64, 64)
+    x = body((Sequential([layers.RandomZoom(0.1), resize]) if nested else resize)(x))
+    model = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+    assert assert_frozen(model).input_shape == (1, 64, 64, 3)
+
+
+def resized_behind_a_convolution(k: Any, image: Any) -> Any:
+    return k.Resizing(64, 64)(k.Conv2D(3, 1)(image))
+
+
+def resized_in_one_of_two_ways(k: Any, image: Any) -> Any:
+    return k.Concatenate()([k.Resizing(64, 64)(image), k.RandomFlip()(image)])
+
+
+def parted_in_a_nested_model(k: Any, image: Any) -> Any:
+    from keras import Input, Model
+
+    inner = Input((None, None, 3))
+    both = Model(inner, k.Add()([k.RandomFlip()(inner), k.RandomZoom(0.1)(inner)]))
+    return k.Resizing(64, 64)(both(image))
+
+
+def given_twice_to_a_nested_model(k: Any, image: Any) -> Any:
+    from keras import Input, Model
+
+    pair = [Input((None, None, 3)), Input((None, None, 3))]
+    return k.Resizing(64, 64)(Model(pair, k.Add()(pair))([image, image]))
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        resized_behind_a_convolution,
+        resized_in_one_of_two_ways,
+        parted_in_a_nested_model,
+        given_twice_to_a_nested_model,
+    ],
+)
+def test_an_open_size_that_is_not_settled_first_is_asked_for(front):
+    from keras import Input, Model, layers
+
+    inputs = Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(front(layers, inputs)))
+    with pytest.raises(UsageError, match="open: add --input-size PIXELS"):
+        freeze(Model(inputs, layers.Dense(3)(x)))
+
+
 RESIZED_OTHERWISE = {
     "interpolation": "bicubic",
     "antialias": True,
