@@ -134,7 +134,7 @@ def _activated(trace: Trace, layer: Any, source: str) -> str:
     found = acting(layer)
     if _is_linear(found):
         return source
-    called = found.name if origin(found) == "layers" else known(found)
+    called = found.name if origin(found) == "layers" else known(found) or kind_of(found)
     return _own_activation(trace, layer, source, trace.unique(f"{layer.name}_{called}"))
 
 

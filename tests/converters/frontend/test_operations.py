@@ -318,6 +318,13 @@ def test_heads_on_a_vector(head):
     assert_frozen(network(head))
 
 
+def test_hard_activations_are_called_what_they_are():
+    tensors = [operator.output for operator in freeze(network(hard_layers)).operators]
+    for name in ("hard_silu", "hard_sigmoid"):
+        assert any(f"_{name}" in tensor for tensor in tensors)
+    assert not any("None" in tensor for tensor in tensors)
+
+
 def padded(x: Any) -> Any:
     from keras import layers
 
