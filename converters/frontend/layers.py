@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.supported import SUPPORTED, origin, taking
+from converters.frontend.supported import INSTEAD, SUPPORTED, origin, taking
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
     INPUT,
@@ -149,7 +149,7 @@ def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     if function is None:
         own = " of its own" if kind in _FUNCTIONS else ""
         raise UnsupportedModelError(
-            f"layer {layer.name!r} has the activation {kind!r}{own}; {SUPPORTED}"
+            f"layer {layer.name!r} has the activation {kind!r}{own}; {INSTEAD.get(kind, SUPPORTED)}"
         )
     return activate(trace, source, name, function)
 

@@ -14,8 +14,11 @@ INSTEAD = {
     "UnitNormalization": _AT_THE_END,
     "Normalize": _AT_THE_END,
     "LogSoftmax": _AT_THE_END,
+    "log_softmax": _AT_THE_END,
+    # What tf.nn.log_softmax calls itself.
+    "log_softmax_v2": _AT_THE_END,
 }
-"""What can be done about layers that users often have, in words."""
+"""What can be done about layers and activations that users often have, in words."""
 # What `keras.activations.relu` applies has the settings of the layer ReLU.
 _OWN: dict[str, Literal["layers", "ops"]] = {
     "layers": "layers",

@@ -90,6 +90,25 @@ def test_where_there_is_a_way_out_it_is_told(layer, options, advice):
     assert advice in message
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda keras, tf: keras.layers.Activation("log_softmax"),
+        lambda keras, tf: keras.layers.Dense(3, "log_softmax"),
+        lambda keras, tf: keras.layers.Dense(3, tf.nn.log_softmax),
+        lambda keras, tf: keras.ops.log_softmax,
+    ],
+    ids=["layer", "carried", "tensorflow", "operation"],
+)
+def test_the_way_out_of_log_softmax_is_told_however_it_is_asked_for(end):
+    import keras
+    import tensorflow as tf
+
+    last = end(keras, tf)
+    message = refusal(network(lambda x: last(keras.layers.Flatten()(x)), head=False))
+    assert message.endswith("ends before it, and compute it from what session.run gives")
+
+
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
 def test_what_a_user_calls_a_softmax_or_sigmoid_may_be_another_function(name):
     from keras import layers, ops
