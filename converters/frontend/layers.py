@@ -163,6 +163,13 @@ def activate(trace: Trace, source: str, name: str, function: Function) -> str:
     return trace.emit(Activation(name, (source,), name, function))
 
 
+def softmax(trace: Trace, source: str, name: str, axis: Any) -> str:
+    """Emits a softmax over the last axis, the one that the graph knows."""
+    if tuple(np.atleast_1d(axis)) not in ((-1,), (len(trace.shapes[source]) - 1,)):
+        raise UnsupportedModelError(f"layer {name!r} is a softmax over another axis; {SUPPORTED}")
+    return activate(trace, source, name, "softmax")
+
+
 def leaky_relu(trace: Trace, source: str, name: str, slope: float) -> str:
     """Emits a ReLU that leaks."""
     return trace.emit(LeakyRelu(name, (source,), name, float(slope)))
@@ -319,7 +326,7 @@ def _elu(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
 
 
 def _softmax(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
-    return activate(trace, inputs[0], name, "softmax")
+    return softmax(trace, inputs[0], name, layer.axis)
 
 
 def _global_pool(

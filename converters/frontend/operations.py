@@ -20,6 +20,7 @@ from converters.frontend.layers import (
     join,
     leaky_relu,
     reshape,
+    softmax,
 )
 from converters.frontend.supported import SUPPORTED
 from converters.frontend.trace import Handler, Trace
@@ -91,10 +92,11 @@ def _constant(node: Any, trace: Trace, source: str, name: str) -> Doubles:
 
 
 def _activation(function: Function, trace: Trace, node: Any, inputs: list[str], name: str) -> str:
-    axis = getattr(node.operation, "axis", -1)
-    if function == "softmax" and axis not in (-1, len(trace.shapes[inputs[0]]) - 1):
-        raise _unsupported(name, "is a softmax over another axis")
     return activate(trace, inputs[0], name, function)
+
+
+def _softmax(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
+    return softmax(trace, inputs[0], name, node.operation.axis)
 
 
 def _leaky_relu(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
@@ -199,7 +201,7 @@ OPERATIONS: dict[str, Handler] = {
     "HardSigmoid": _hard_sigmoid,
     "HardSilu": _hard_silu,
     "Tanh": partial(_activation, "tanh"),
-    "Softmax": partial(_activation, "softmax"),
+    "Softmax": _softmax,
     "Mean": partial(_pooled, GlobalAverage),
     "Max": partial(_pooled, GlobalMaximum),
     "Concatenate": _concatenate,

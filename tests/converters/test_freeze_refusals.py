@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from converters.freeze import SUPPORTED, freeze
+from converters.graph import LOGITS, PROBABILITIES
 from converters.preprocessing import Preprocessing
 from converters.reference import reference_answers
 from edgenet.errors import UnsupportedModelError, UsageError
@@ -107,6 +108,32 @@ def test_the_way_out_of_log_softmax_is_told_however_it_is_asked_for(end):
     last = end(keras, tf)
     message = refusal(network(lambda x: last(keras.layers.Flatten()(x)), head=False))
     assert message.endswith("ends before it, and compute it from what session.run gives")
+
+
+@pytest.mark.parametrize("axis", [1, (1, 3)])
+@pytest.mark.parametrize("kind", ["layer", "carried", "operation"])
+def test_a_softmax_over_another_axis_than_the_last(kind, axis):
+    from keras import layers, ops
+
+    def head(x: Any) -> Any:
+        x = layers.Conv2D(3, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        if kind == "operation":
+            return layers.Flatten()(ops.softmax(x, axis))
+        last = layers.Softmax(axis)
+        carrying = layers.Conv2D(3, 1, activation=last)
+        return layers.Flatten()(last(x) if kind == "layer" else carrying(x))
+
+    message = refusal(network(head, head=False))
+    assert "softmax" in message
+    assert "is a softmax over another axis" in message
+
+
+@pytest.mark.parametrize("axis", [1, -1, [1]])
+def test_a_softmax_over_the_last_axis_however_it_is_told(axis):
+    from keras import layers
+
+    frozen = freeze(network(lambda x: layers.Softmax(axis)(layers.Flatten()(x)), head=False))
+    assert frozen.shapes[PROBABILITIES][1:] == frozen.shapes[LOGITS][1:]
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid"])
