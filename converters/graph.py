@@ -322,6 +322,8 @@ class Concatenate(Operator):
 
 Moving = Pad | Reshape | GlobalMaximum
 """Operators that hand on values of their input, and zeros: in int8 their levels are the input's."""
+Pointwise = Add | Activation | Affine
+"""Operators that make each value of the same one of their inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,22 +377,26 @@ class Graph:
 
     @cached_property
     def unrounded(self) -> frozenset[str]:
-        """The answer and, where it is a sum of products, those: they are floats, not levels."""
+        """The answer, and back to its last products what it alone is made of value by value.
+
+        They are floats, not levels.
+        """
         found, left = set[str](), [self.answer]
         while left:
             tensor = left.pop()
             found.add(tensor)
-            if isinstance(total := self.producers.get(tensor), Add):
-                left += [name for name in total.inputs if self._is_term(name)]
+            if isinstance(last := self.producers.get(tensor), Pointwise):
+                left += [name for name in last.inputs if self._is_term(name)]
         return frozenset(found)
 
     def _is_term(self, tensor: str) -> bool:
         alone = len(self.consumers[tensor]) == 1 and tensor not in self.outputs
-        return alone and isinstance(self.producers.get(tensor), Linear | Add)
+        made = self.producers.get(tensor)
+        return alone and self.is_vector(tensor) and isinstance(made, Linear | Pointwise)
 
-    def sums_answer(self, operator: Operator) -> bool:
-        """Whether an operator adds up what is in float to the answer."""
-        return isinstance(operator, Add) and operator.output in self.unrounded
+    def ends_in_float(self, operator: Operator) -> bool:
+        """Whether an operator makes the answer of what is in float, behind the last products."""
+        return not isinstance(operator, Linear) and operator.output in self.unrounded
 
     def is_vector(self, tensor: str) -> bool:
         """Whether a tensor has one value a channel and image."""

@@ -104,7 +104,7 @@ class Builder(Weights):
             operator.output in self.quantizations
             and operator.name not in self.float_operators
             and operator.inputs[0] != INPUT
-            and not self.graph.sums_answer(operator)
+            and not self.graph.ends_in_float(operator)
         )
 
     def read(self, operator: Operator, which: int = 0) -> str:

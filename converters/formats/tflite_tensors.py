@@ -61,7 +61,7 @@ class Tensors:
             and operator.name not in self.float_operators
             and operator.inputs[0] != INPUT
             and not (self._wide(operator) and getattr(operator, "function", None) in _NARROW)
-            and not (self.graph.sums_answer(operator) and self.may_leave_levels(operator))
+            and not (self.graph.ends_in_float(operator) and self.may_leave_levels(operator))
         )
 
     def _wide(self, operator: Operator) -> bool:

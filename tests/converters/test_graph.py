@@ -98,5 +98,21 @@ def test_the_logits_are_unrounded_and_what_they_alone_are_the_sum_of():
     graph = chain.plus(read_elsewhere).graph()
     assert graph.unrounded == {LOGITS, *terms[1:]}
     adds = [op for op in graph.operators if isinstance(op, Add)]
-    assert [graph.sums_answer(op) for op in adds] == [True, True]
-    assert not any(graph.sums_answer(op) for op in graph.operators if op not in adds)
+    assert [graph.ends_in_float(op) for op in adds] == [True, True]
+    assert not any(graph.ends_in_float(op) for op in graph.operators if op not in adds)
+
+
+def test_what_ends_value_by_value_is_unrounded_back_to_its_products():
+    chain = Chain(8, 8).normalize().convolution(4).activation("silu").pool().dense(3)
+    products, first = chain.last, len(chain.operators)
+    chain.activation("sigmoid").affine(100.0, -1.0).activation("tanh")
+    graph = chain.graph()
+    ends = graph.operators[first:-1]
+    assert graph.unrounded == {products, *(op.output for op in ends)}
+    assert [op for op in graph.operators if graph.ends_in_float(op)] == [*ends]
+
+
+def test_nothing_before_a_mean_is_unrounded():
+    graph = Chain(8, 8).normalize().convolution(4).activation("silu").pool().graph()
+    assert graph.unrounded == {graph.answer}
+    assert graph.ends_in_float(graph.producers[graph.answer])

@@ -42,6 +42,49 @@ def test_each_value_keeps_its_place_in_int8_whatever_its_unit(regression_bundle,
     assert r2(reference, values) > 0.8
 
 
+@pytest.mark.parametrize("end", ["sigmoid", "percent", "tanh"])
+def test_what_follows_the_last_products_keeps_values_apart(
+    tiny_regression, regression_bundle, texture_folder, place, end
+):
+    """In levels two hundred images would share some eighty values."""
+    model = _ended(tiny_regression, end)
+    options = {"task": "regression", "precision": "int8", "calibration": texture_folder}
+    bundle = convert(model, place, effort="fast", **options)
+    images = Textures.make(200, seed=5).images
+    for format in FORMATS:
+        values, kept = _kept(bundle, format, images)
+        assert all(len(np.unique(column)) > 0.9 * len(images) for column in values.T)
+        assert kept > _kept(Bundle.open(regression_bundle), format, images)[1] - 0.01
+
+
+def _ended(path, end):
+    """The regression, its values about 0 and of deviation 1, with more layers behind."""
+    import keras
+    from keras import layers
+
+    model = keras.saving.load_model(path, compile=False)
+    head, values = model.get_layer("predictions"), model.output
+    weights, bias = head.get_weights()
+    made = np.asarray(model(Textures.make(100, seed=4).images.astype(np.float32)))
+    mean, spread = made.mean(axis=0), made.std(axis=0)
+    head.set_weights([weights / spread, (bias - mean) / spread])
+    for layer in {
+        "sigmoid": [layers.Activation("sigmoid")],
+        "percent": [layers.Activation("sigmoid"), layers.Rescaling(100.0)],
+        "tanh": [layers.Activation("tanh")],
+    }[end]:
+        values = layer(values)
+    return keras.Model(model.inputs, values, name=end)
+
+
+def _kept(bundle, format, images):
+    """What a file answers, and the R² of that by the float model's answers."""
+    reference = bundle.manifest.reference
+    with load(bundle, format) as session, load_artifact(bundle, reference) as exact:
+        values = session.run(images)
+        return values, r2(exact.run(images), values)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "w8", "dynamic", "w8a16"])
 def test_a_regression_in_every_precision(tiny_regression, texture_folder, place, precision):
     options = {"calibration": texture_folder} if precision in CALIBRATED else {}
