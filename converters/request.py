@@ -11,6 +11,7 @@ from pathlib import Path
 from converters.formats import LOWERINGS, require_formats
 from converters.npu.compiling import require_compiler_of
 from converters.preprocessing import Preprocessing
+from converters.quantization.images import SPLIT
 from converters.quantization.quantize import Method
 from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
 from converters.targets import Target
@@ -18,6 +19,7 @@ from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, TASKS
 from edgenet.errors import UsageError
 from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
 from edgenet.measure.limits import NO_LIMITS, Limits
+from edgenet.report.cells import counted
 from edgenet.runtime.engines import installed
 
 _ROUNDED = (*CALIBRATED, *UNCALIBRATED)
@@ -204,10 +206,22 @@ def _check_evaluation(request: Request) -> None:
             f"{request.limit} of {request.precision} is judged on {judged}: add --evaluate DIR, or "
             "--int8"
         )
+    elif request.limited:
+        _check_images(request)
     if request.strict and not request.limited:
         raise UsageError(f"--strict is about what may be lost: add {request.limit}")
     if request.method.recipe is not None and request.limited:
         _check_replay(request)
+
+
+def _check_images(request: Request) -> None:
+    """What sets the ranges looks better than others do: some have to be left to judge by."""
+    count = request.method.images(request.calibration_images)
+    if count < SPLIT:
+        raise UsageError(
+            f"of {counted(count, 'image')} none is left to judge {request.limit} by, for all set "
+            f"ranges: take {SPLIT} or more, as in --calibration-images 128, or add --evaluate DIR"
+        )
 
 
 def _check_replay(request: Request) -> None:

@@ -12,6 +12,8 @@ from converters.quantization.simulate import Image
 
 # Of the images that are held, every third is only measured on.
 _ASIDE = 3
+SPLIT = 2 * _ASIDE
+"""Of fewer images none is set aside."""
 # Where no more than one image in so many is held, as many again are only measured on.
 _PLENTY = 3
 # Bytes of images that are kept rather than read again: 128 of 580 px and fewer.
@@ -75,7 +77,7 @@ class Images:
         step = max(self.count // held, 1)
         chosen = range(0, self.count, step)
         measured = set[int]()
-        if aside and len(chosen) >= 2 * _ASIDE:
+        if aside and len(chosen) >= SPLIT:
             measured.update(chosen[::_ASIDE])
             if step >= _PLENTY:
                 period = step * _ASIDE

@@ -107,6 +107,26 @@ def test_nor_in_the_precision_that_a_target_chooses(tiny_models, tmp_path):
     assert listing(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "limit", [{"max_drop": 0.5}, {"min_r2": 0.9, "task": "regression"}], ids=["drop", "r2"]
+)
+def test_images_that_set_all_ranges_are_none_to_judge_by(texture_folder, tmp_path, limit):
+    def refusal(images: int, **options: Any) -> str:
+        options |= {"precision": "int8", "calibration_images": images, **limit}
+        with pytest.raises(UsageError) as caught:
+            convert("no such model", tmp_path / "out", **options)
+        return str(caught.value)
+
+    option = "--max-drop" if "max_drop" in limit else "--min-r2"
+    assert refusal(5) == (
+        f"of 5 images none is left to judge {option} by, for all set ranges: take 6 or more, as in "
+        "--calibration-images 128, or add --evaluate DIR"
+    )
+    assert refusal(1).startswith("of 1 image none is left")
+    assert "no such file" in refusal(6)
+    assert "no such file" in refusal(5, evaluate=texture_folder)
+
+
 def test_damaged_images_are_skipped_of_a_folder_alone(tmp_path):
     with pytest.raises(UsageError, match=r"^--skip-damaged is for photos of a folder: add --cal"):
         convert("lite0", tmp_path / "out", skip_damaged=True)

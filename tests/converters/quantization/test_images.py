@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.quantization.images import Images
+from converters.quantization.images import SPLIT, Images
 
 
 @pytest.mark.parametrize("held", [9, 36])
@@ -42,6 +42,13 @@ def test_images_that_take_little_memory_are_read_once(side, reads):
     passes = [[int(image.max()) for image in kept.all()] for _ in range(3)]
     assert passes == [list(range(40))] * 3
     assert read == reads
+
+
+@pytest.mark.parametrize("count", [1, SPLIT - 1, SPLIT])
+def test_of_few_images_none_is_set_aside(count):
+    images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(count)]
+    split = Images(lambda: iter(images), count).split(36)
+    assert (split.count == count) == (count < SPLIT)
 
 
 def test_where_nothing_is_measured_every_image_sets_ranges():
