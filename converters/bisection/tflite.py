@@ -21,6 +21,7 @@ from converters.bisection.tflite_edit import (
     dequantized,
     ends_of_products,
     is_constant,
+    scaled,
 )
 from converters.bisection.tflite_products import merge_scales, multiplies_floats
 from converters.graph import Floats
@@ -184,7 +185,7 @@ class TfliteNetwork(Network):
             raise UsageError("the file has several inputs: bisect takes networks of one image")
         tensor = self._graph.tensors[index]
         quantization = (1.0, 0)
-        if tensor.type in LEVELS:
+        if tensor.type in LEVELS and scaled(tensor):
             parameters = tensor.quantization
             quantization = (float(parameters.scale[0]), int(parameters.zeroPoint[0]))
         dtype = LEVELS.get(tensor.type, np.float32)

@@ -39,7 +39,7 @@ def is_constant(model: Any, tensors: Sequence[Any], index: int, numeric: bool = 
     data = model.buffers[tensor.buffer].data
     if data is None or not len(data):
         return False
-    return not numeric or tensor.type == _FLOAT32 or _scaled(tensor)
+    return not numeric or tensor.type == _FLOAT32 or scaled(tensor)
 
 
 def dequantized(model: Any, tensor: Any) -> Floats:
@@ -57,7 +57,8 @@ def dequantized(model: Any, tensor: Any) -> Floats:
     return ((levels - zero_points) * scales).astype(np.float32)
 
 
-def _scaled(tensor: Any) -> bool:
+def scaled(tensor: Any) -> bool:
+    """Whether a tensor's numbers are levels of a scale."""
     parameters = tensor.quantization
     return parameters is not None and parameters.scale is not None and len(parameters.scale) > 0
 

@@ -18,7 +18,7 @@ from converters.bisection.search import Goal
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.bisection.test_bisect import silent
-from tests.networks import Textures
+from tests.networks import SIZE, Textures
 
 MAKERS = ("qdq", "reshaped", "converted", "dynamic")
 
@@ -134,6 +134,27 @@ def dynamic(tiny_models, tmp_path_factory) -> Pair:
         inference_input_type=tf.uint8,
         inference_output_type=tf.uint8,
     )
+
+
+def test_a_file_takes_pixels_that_are_no_levels(tmp_path, textures):
+    """Of a Keras model of uint8 pixels, which a converter leaves as they are."""
+    import tensorflow as tf
+    from keras import Input, Model, layers
+
+    inputs = Input((SIZE, SIZE, 3), dtype="uint8")
+    x = layers.Conv2D(8, 3, 4, activation="relu")(layers.Rescaling(1 / 255)(inputs))
+    model = Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x)))
+    model.export(tmp_path / "saved", verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
+    (tmp_path / "float.tflite").write_bytes(converter.convert())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in textures[:8])
+    (tmp_path / "int8.tflite").write_bytes(converter.convert())
+    pair = open_files(tmp_path / "int8.tflite", str(tmp_path / "float.tflite"), None)
+    expected = np.asarray(model(textures))
+    assert logits(pair.twin, textures) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    found = bisect(pair.network, pair.twin, textures, Goal(0.0, 60.0), silent)
+    assert found.restored.reached
 
 
 @pytest.mark.parametrize("maker", MAKERS)
