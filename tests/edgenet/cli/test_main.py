@@ -136,7 +136,9 @@ def test_a_full_disk_is_one_line() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_what_ends_a_process_lets_the_clean_up_run(tmp_path: Path, number: signal.Signals) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from edgenet.staging import writing\n"
+        "import signal, sys, time; from pathlib import Path; from edgenet.staging import writing\n"
+        # Where the tests are run by nohup, they are told to ignore it.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "from edgenet.cli import main as cli, models\n"
         "def run(args):\n"
         "    with writing(Path(sys.argv[1])): print('ready', flush=True); time.sleep(60)\n"
