@@ -48,8 +48,6 @@ ADDED = "probabilities"
 """The operator that makes probabilities of a model's linear values."""
 WITH_SIGMOID = 'keras.Sequential([model, keras.layers.Activation("sigmoid")]).save("m.keras")'
 """What has a model end in a sigmoid, in Python."""
-# Pixels are 0..255, and the mean of those that are scaled by 1 / 255 twice is about 30,000.
-_FARTHEST_MEAN = 1000.0
 
 
 def freeze(
@@ -198,8 +196,6 @@ def _check_preprocessing(
             "the model has no Rescaling or Normalization layer: tell how its pixels were prepared "
             f"for training with --preprocess {'|'.join(NAMES)}"
         )
-    if own:
-        _require_one_scale(walk, operators)
     of_fractions = own and _are_of_fractions(_means(operators))
     if told is None and of_fractions:
         raise UsageError(
@@ -217,34 +213,12 @@ def _check_preprocessing(
         )
 
 
-def _require_one_scale(walk: Walk, operators: Sequence[Operator]) -> None:
-    """Refuses pixels that are scaled for the network a second time: it sees next to none of them.
-
-    White and black are then alike but for a hundredth of the mean pixel, and float32 has few bits
-    for what is left of a photo.
-    """
-    means = _means(operators)
-    if not (np.isfinite(means) & (np.abs(means) > _FARTHEST_MEAN)).all():
-        return
-    shrinking = (op for op in _own_affines(operators) if np.abs(op.scale).max() < 1)
-    names = [repr(op.name) for op in shrinking if op.name in walk.preparing]
-    raise UsageError(
-        f"the model scales its pixels twice (by {' and '.join(names)}): photos span "
-        f"{100 * 255 / np.abs(means).min():.1f} % of what it subtracts; train it with one of them"
-    )
-
-
-def _own_affines(operators: Sequence[Operator]) -> list[Affine]:
-    """How the model prepares its pixels itself."""
-    own = (op for op in operators if op.name != TOLD and not isinstance(op, Pad))
-    found = takewhile(lambda op: isinstance(op, Affine), own)
-    return [operator for operator in found if isinstance(operator, Affine)]
-
-
 def _means(operators: Sequence[Operator]) -> Doubles:
     """The pixel that the model's own preparation makes zero, (3,); infinite where none is."""
     scale, offset = np.ones(3), np.zeros(3)
-    for operator in _own_affines(operators):
+    own = (op for op in operators if op.name != TOLD and not isinstance(op, Pad))
+    for operator in takewhile(lambda op: isinstance(op, Affine), own):
+        assert isinstance(operator, Affine)
         scale, offset = scale * operator.scale, offset * operator.scale + operator.offset
     return np.divide(-offset, scale, out=np.full(3, np.inf), where=scale != 0)
 

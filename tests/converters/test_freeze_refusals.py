@@ -13,7 +13,6 @@ from converters.graph import LOGITS, PROBABILITIES
 from converters.preprocessing import Preprocessing
 from converters.reference import reference_answers
 from edgenet.errors import UnsupportedModelError, UsageError
-from tests.converters.thin import thin
 
 SIZE = (32, 32, 3)
 
@@ -405,28 +404,6 @@ def test_preprocessing_that_the_model_does_itself_is_refused(name):
     with pytest.raises(UsageError, match=r"\(layer 'rescaling\w*'\): leave --preprocess off"):
         freeze(model, preprocess=Preprocessing.named(name))
     freeze(model, preprocess=Preprocessing.named("raw"))
-
-
-@pytest.mark.parametrize("family", ["b", "lite"])
-def test_pixels_that_are_scaled_twice_are_refused(family):
-    import keras
-    from keras import layers
-
-    model, first = thin(family), layers.Rescaling(1 / 255, name="first")
-    freeze(model)
-    twice = keras.Sequential([keras.Input((64, 64, 3)), first, model])
-    told = r"twice \(by 'first' and '\w+'\): photos span (0\.8|1\.0) % of what it subtracts"
-    with pytest.raises(UsageError, match=told):
-        freeze(twice)
-
-
-def test_a_scale_that_another_undoes_is_none():
-    import keras
-    from keras import layers
-
-    model = network(layers.Conv2D(4, 3))
-    undone = [layers.Rescaling(1 / 127.5, -1), layers.Rescaling(127.5, 127.5)]
-    freeze(keras.Sequential([keras.Input(SIZE), *undone, model]))
 
 
 def test_an_open_size_is_asked_for_and_a_fixed_one_kept():
