@@ -17,6 +17,7 @@ from converters.formats.onnx import build
 from converters.graph import INPUT, Floats, Graph, is_silu
 from converters.quantization.parallel import in_order
 from converters.scheme.parameters import Quantization, sigmoid_like
+from edgenet.measure.accuracy import standardized
 
 Image = NDArray[np.uint8]
 Runner = Callable[[Mapping[str, NDArray[np.generic]]], dict[str, Floats]]
@@ -117,10 +118,8 @@ def noise(answers: Floats, reference: Floats, values: bool = False) -> float:
             over the images, for neither its mean nor its unit is anything to be heard.
     """
     if values:
-        spread = reference.std(axis=0)
         answers, reference = (
-            np.divide(those - reference.mean(axis=0), spread, where=spread > 0, out=0 * reference)
-            for those in (answers, reference)
+            standardized(those, reference).astype(np.float32) for those in (answers, reference)
         )
     amplitudes = np.sqrt(np.square(answers - reference).mean(axis=1))
     energy = np.square(reference).mean()
