@@ -144,8 +144,8 @@ def _own_activation(trace: Trace, layer: Any, source: str, name: str) -> str:
     kind, function = kind_of(found), known(found)
     if origin(found) == "layers" and kind in _ACTING:
         return LAYERS[kind](trace, found, [source], name)
-    if kind in _HARD:
-        return _HARD[kind](trace, source, name)
+    if kind in HARD:
+        return HARD[kind](trace, source, name)
     if function is None:
         own = " of its own" if kind in _FUNCTIONS else ""
         raise UnsupportedModelError(
@@ -202,11 +202,12 @@ def hard_silu(trace: Trace, source: str, name: str) -> str:
     return fold_pairs(trace, Multiply, [source, gate], name)
 
 
-_HARD: dict[str, Callable[[Trace, str, str], str]] = {
+HARD: dict[str, Callable[[Trace, str, str], str]] = {
     "hard_sigmoid": hard_sigmoid,
     "hard_silu": hard_silu,
     "hard_swish": hard_silu,
 }
+"""Activations that are several operators, by name."""
 
 
 def _array(variable: Any) -> Floats:

@@ -15,6 +15,7 @@ from converters.quantization.moments import Moments
 from converters.quantization.outliers import without_outliers
 from converters.quantization.parallel import in_order
 from converters.quantization.ranges import DEFAULT_RULE, choose, require_rule
+from converters.quantization.renumbering import renumbered
 from converters.quantization.rewrite import (
     REWRITES,
     equalize_streams,
@@ -160,6 +161,7 @@ def quantize(
     replayed = method.recipe
     if replayed is not None:
         _require_replayable(replayed, precision)
+        replayed = renumbered(replayed, graph, report)
     if precision not in SEARCHED:
         method = replace(method, without=frozenset(STEPS))
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)

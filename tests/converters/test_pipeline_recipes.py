@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from converters.pipeline import convert
-from edgenet.bundle import MANIFEST
+from edgenet.bundle import MANIFEST, Bundle
 from edgenet.errors import UsageError
+from edgenet.runtime import load
 from tests.converters.test_pipeline import listing, quick
+from tests.networks import Textures, tiny_network
 
 
 @pytest.fixture
@@ -66,3 +69,32 @@ def test_a_recipe_of_other_weights_is_told_of(tiny_bundle, tiny_models, place, t
             report=said.append,
         )
         assert ("the recipe was made for other weights, and its ranges are theirs" in said) is told
+
+
+def test_a_recipe_replays_on_the_network_built_again(
+    tiny_bundle, tiny_models, tiny_labels, place, texture_folder
+):
+    """In a process that has made other layers, as a notebook does."""
+    import keras
+
+    for _ in range(50):
+        keras.layers.Rescaling(1)
+        keras.layers.Normalization()
+    said: list[str] = []
+    bundle = convert(
+        *(tiny_network("b"), place / "out"),
+        precision="int8",
+        labels=tiny_labels,
+        calibration=texture_folder,
+        calibration_images=40,
+        recipe=tiny_bundle / MANIFEST,
+        report=said.append,
+    )
+    assert any("numbered otherwise than in the recipe: normalization" in line for line in said)
+    made, found = Bundle.open(tiny_bundle).manifest.recipe, bundle.manifest.recipe
+    assert sorted(made["ranges"].values()) == sorted(found["ranges"].values())
+    assert len(set(found["ranges"]) - set(made["ranges"])) == 1
+    images = Textures.make(8, seed=5).images
+    for format in bundle.formats:
+        with load(tiny_bundle, format) as expected, load(bundle, format) as got:
+            np.testing.assert_array_equal(got.run(images), expected.run(images))
