@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edgenet import photographs
 from edgenet.bundle import Bundle
 from tests.networks import CLASSES
 
@@ -89,3 +90,12 @@ def test_an_own_model_is_converted_and_answers(tmp_path: Path, texture_folder: P
     assert set(found) == {"cat", "dog", "hedgehog"}
     assert sum(found.values()) == pytest.approx(100, abs=0.5)
     assert Bundle.open(tmp_path / "a" / "b" / "own-int8").manifest.precision == "int8"
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_lite_knows_the_cat(tmp_path: Path) -> None:
+    cat = next(path for path in photographs._paths() if path.name == "chelsea.png")
+    found = guesses(run("fine_tune_lite.py", cat, tmp_path / "lite", 96))
+    assert len(found) == 5
+    assert found["cat"] > 50
+    assert Bundle.open(tmp_path / "lite" / "lite-int8").manifest.precision == "int8"
