@@ -8,6 +8,7 @@ from math import prod
 from converters.freeze import ADDED, WITH_SIGMOID, freeze, function_of
 from converters.graph import INPUT, PROBABILITIES, Floats, Graph
 from converters.quantization.images import Images
+from converters.quantization.layers import layers_of
 from converters.reference import reference_answers
 from converters.report import Report
 from converters.request import Request
@@ -67,6 +68,8 @@ def frozen_of(request: Request, report: Report) -> Frozen:
     if request.target is not None:
         graph = replace(graph, pixels=request.target.pixels)
     _tell_of_logits(graph, report)
+    if request.method.floats:
+        report(f"{counted(len(layers_of(graph, request.method.floats)), 'layer')} in float")
     _check_labels(source, graph)
     if request.evaluate is not None:
         judging(request.evaluate, request.task, source.labels, graph.shapes[graph.answer][1])

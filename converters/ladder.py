@@ -39,6 +39,11 @@ class Rung:
     quantized: Quantized | None
     limits: Limits = NO_LIMITS
 
+    @classmethod
+    def of_int8(cls, quantized: Quantized) -> Rung:
+        """A network in int8, by what it is with some operators in float."""
+        return cls("int8-mixed" if quantized.mixed else "int8", quantized)
+
     def precision_of(self, format: str) -> str:
         """Of a format's file: of a mixed network, one that needs nothing in float is int8."""
         if self.precision == "int8-mixed" and self.quantized is not None:
@@ -95,7 +100,7 @@ def rungs(
     another one rounds.
 
     Args:
-        quantized: In int8 throughout.
+        quantized: In int8, throughout or with operators that stay in float in any case.
         goal: How little noise is good enough.
         others: The precisions that may be tried after int8: those that all formats asked for and
             the target have.
@@ -116,8 +121,9 @@ def rungs(
     )
     quiet = max(found) <= allowed
     if quiet:
-        report(f"int8 keeps {told} of the {wanted}")
-        yield Rung("int8", quantized)
+        first = Rung.of_int8(quantized)
+        report(f"{first.precision} keeps {told} of the {wanted}")
+        yield first
     elif strict:
         raise AccuracyError(
             f"int8 keeps {told} of the {wanted}: allow more with {goal.option}, or "
@@ -157,9 +163,10 @@ def _mixed(
         if found.noise > allowed:
             report(f"int8-mixed stays at {told}")
             return None
-        share = f", with {found.float_share:.0%} of the products in float"
-        report(f"int8-mixed keeps {told}{share}" if found.float_share else f"int8 keeps {told}")
         quantized = found.quantized
+        share = f", with {found.float_share:.0%} of the products in float"
+        floats = quantized.recipe.of(group[0]).float_operators
+        report(f"int8-mixed keeps {told}{share}" if floats else f"int8 keeps {told}")
     return quantized
 
 

@@ -66,6 +66,7 @@ def convert(
     effort: str | None = None,
     recipe: str | os.PathLike[str] | None = None,
     strict: bool = False,
+    keep_float: Sequence[str] = (),
     report: Report = lambda line: None,
 ) -> Bundle:
     """Converts a Keras EfficientNet into a bundle of verified files.
@@ -109,6 +110,9 @@ def convert(
         effort: A name of `converters.quantization.quantize.EFFORTS`; None takes "thorough".
         recipe: A file with the recipe of an earlier bundle, or its manifest, to replay.
         strict: Fail rather than take another precision to keep `max_drop` or `min_r2`.
+        keep_float: Layers that stay in float in every format, by the names that `edgenet bisect`
+            tells or patterns such as "block2a_*". "int8" then becomes "int8-mixed", and with a
+            limit more may return to float, or "fp16" comes next.
         report: Told what is being done, line by line.
 
     Returns:
@@ -131,6 +135,7 @@ def convert(
         "--effort": effort,
         "--recipe": recipe,
         "--strict": strict,
+        "--keep-float": keep_float,
     }
     method = Method(
         rule=range_rule,
@@ -138,6 +143,7 @@ def convert(
         without=frozenset(_several(without) or ()),
         effort=effort or DEFAULT_EFFORT,
         recipe=None if recipe is None else read_recipe(recipe),
+        floats=frozenset(_several(keep_float) or ()),
     )
     # Before images are read: how many depends on it.
     method.require()
@@ -241,13 +247,12 @@ def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
         yield Rung(request.precision, None)
         return
     quantized = _quantize(request, frozen, request.precision, report)
-    if request.method.recipe is not None and request.precision in SEARCHED:
-        mixed = any(quantized.recipe.of(name).float_operators for name in request.formats)
-        yield Rung("int8-mixed" if mixed else "int8", quantized)
-    elif request.precision not in SEARCHED:
+    if request.precision not in SEARCHED:
         yield Rung(request.precision, quantized)
-    elif request.precision == "int8" and (not request.limited or _all_integers(request)):
-        yield Rung("int8", quantized)
+    elif request.method.recipe is not None or (
+        request.precision == "int8" and (not request.limited or _all_integers(request))
+    ):
+        yield Rung.of_int8(quantized)
     else:
         yield from rungs(
             quantized,
@@ -267,7 +272,10 @@ def _goal(request: Request) -> Goal:
 
 def _others(request: Request) -> frozenset[str]:
     """The precisions that every format that is written, and the target, has."""
-    shared = (name for name in PRECISIONS if set(request.formats) <= set(formats_of(name)))
+    shared = {name for name in PRECISIONS if set(request.formats) <= set(formats_of(name))}
+    if request.method.floats:
+        # It rounds the weights of all layers.
+        shared -= {"w8"}
     target = request.target
     return frozenset(name for name in shared if target is None or name in target.precisions)
 

@@ -32,11 +32,12 @@ _DECIDED: Mapping[str, tuple[str, ...]] = {
     "--effort": _ROUNDED,
     "--recipe": _ROUNDED,
     "--strict": SEARCHED,
+    "--keep-float": SEARCHED,
 }
 
 
 # What a recipe holds the outcome of.
-_HELD = {"--range-rule", "--rounding"}
+_HELD = {"--range-rule", "--rounding", "--keep-float"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,11 @@ def _check_target(request: Request, target: Target) -> None:
             f"{target.name} runs integers alone, so {request.limit} can return nothing to float: "
             "add --evaluate DIR to judge the result, or leave it off"
         )
+    if request.method.floats and "int8-mixed" not in target.precisions:
+        raise UsageError(
+            f"{target.name} does not run int8-mixed, which --keep-float makes of int8: leave "
+            "--keep-float off"
+        )
     require_compiler_of(target)
 
 
@@ -210,6 +216,10 @@ def _check_evaluation(request: Request) -> None:
         _check_images(request)
     if request.strict and not request.limited:
         raise UsageError(f"--strict is about what may be lost: add {request.limit}")
+    if request.strict and request.method.floats:
+        raise UsageError(
+            "--strict is int8 throughout, which --keep-float is not: leave one of them off"
+        )
     if request.method.recipe is not None and request.limited:
         _check_replay(request)
 

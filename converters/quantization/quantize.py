@@ -11,6 +11,7 @@ from converters.quantization.arrangement import ARRANGED, held_tensors
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
 from converters.quantization.images import Images, Split
+from converters.quantization.layers import operators_of
 from converters.quantization.moments import Moments
 from converters.quantization.outliers import without_outliers
 from converters.quantization.parallel import in_order
@@ -74,7 +75,8 @@ DEFAULT_EFFORT = "thorough"
 class Method:
     """How int8 is chosen; `recipe` replays a decision instead, on these images' weights.
 
-    Where `rule` is None, the precision has its own.
+    Where `rule` is None, the precision has its own. `floats` names layers that int8 leaves in
+    float, as `converters.quantization.layers` takes them.
     """
 
     rule: str | None = None
@@ -82,6 +84,7 @@ class Method:
     without: frozenset[str] = frozenset()
     effort: str = DEFAULT_EFFORT
     recipe: Recipe | None = None
+    floats: frozenset[str] = frozenset()
 
     def require(self) -> None:
         """Refuses names that there are not.
@@ -123,6 +126,11 @@ class Quantized:
     images: int
     outliers: int
 
+    @property
+    def mixed(self) -> bool:
+        """Whether a format has operators in float."""
+        return any(self.recipe.of(format).float_operators for format in self.lowered)
+
     def of(self, format: str) -> Graph:
         """What a format lowers."""
         return self.lowered[format]
@@ -149,7 +157,8 @@ def quantize(
         images: To calibrate on.
         method: How.
         precision: "int8", "int8-mixed", "w8a16", "w8" or "dynamic"; only the first two are
-            rewritten and corrected: 16 bits and float have room for every channel.
+            rewritten and corrected, or leave layers in float: 16 bits and float have room for
+            every channel.
         report: Told what is being done.
         formats: Those that will lower it.
 
@@ -163,7 +172,7 @@ def quantize(
         _require_replayable(replayed, precision)
         replayed = renumbered(replayed, graph, report)
     if precision not in SEARCHED:
-        method = replace(method, without=frozenset(STEPS))
+        method = replace(method, without=frozenset(STEPS), floats=frozenset())
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
     given, images = images.count, images.kept()
     if _OUTLIERS not in method.without:
@@ -190,6 +199,7 @@ def quantize(
             rounding=method.rounding,
             rewrites=rewrites,
             corrected="correction" not in method.without,
+            float_operators=operators_of(graph, method.floats),
         )
     else:
         recipe = replayed

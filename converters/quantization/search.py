@@ -8,7 +8,7 @@ corrects the parts, and is made anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
@@ -93,7 +93,7 @@ def return_to_float(
     What a choice turns out to leave corrects what its parts are taken for, and the next is made.
 
     Args:
-        quantized: In int8 throughout, as far as `formats` go.
+        quantized: In int8; what `formats` have in float already stays there.
         goal: The noise wanted, as `measure` tells it.
         formats: In which; the first is judged.
         report: Told of what was tried.
@@ -102,11 +102,14 @@ def return_to_float(
         Of what was tried and is enough the cheapest; where nothing is, the quietest.
     """
     format, reference = formats[0], _float_logits(quantized)
-    found = Mixed(quantized, _noise(quantized, format, reference), 0.0)
+    already = quantized.recipe.of(format).float_operators
+    share = _share(already, _products(_without_rewrites(quantized)))
+    found = Mixed(quantized, _noise(quantized, format, reference), share)
     if found.noise <= goal:
         return found
     graph = quantized.graph
-    report(f"{kept(found.noise, graph)} in int8 throughout: looking for what to leave in float")
+    extent = f"with {len(already)} operators in float" if already else "in int8 throughout"
+    report(f"{kept(found.noise, graph)} {extent}: looking for what to leave in float")
     parts = _Parts.of(quantized, formats)
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
@@ -133,7 +136,8 @@ class _Parts:
     """A graph's segments; `inner` is the noise of what each holds inside, `border` of its result.
 
     Both are shares of the logits' energy, one a segment. `plain` is the graph without rewrites,
-    which are undone in float; `formats` are those that pay for it.
+    which are undone in float; `formats` are those that pay for it. The operators of `already` are
+    in float whatever is chosen, and cost nothing more.
     """
 
     graph: Graph
@@ -142,14 +146,15 @@ class _Parts:
     inner: NDArray[np.float64]
     border: NDArray[np.float64]
     formats: Sequence[str]
+    already: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, quantized: Quantized, formats: Sequence[str]) -> _Parts:
-        arrangement = ARRANGEMENTS[formats[0]]
+        arrangement, recipe = ARRANGEMENTS[formats[0]], quantized.recipe.of(formats[0])
         graph = ARRANGED[arrangement](quantized.graph)
-        held = held_tensors(graph, quantized.recipe.of(formats[0]), arrangement)
+        held = held_tensors(graph, recipe, arrangement)
         images = quantized.aside[:: -(-len(quantized.aside) // _RANKED_ON)]
-        switches = Switchboard(graph, held, images, quantized.recipe.corrected)
+        switches = Switchboard(graph, held, images, recipe.corrected)
         cut = segments(graph)
         groups = []
         for segment in cut:
@@ -157,29 +162,31 @@ class _Parts:
             groups.append([name for name in made if name != segment.result])
             groups.append([name for name in made if name == segment.result])
         shares = _shares(groups, switches.noise)
-        names = {operator.name for operator in quantized.graph.operators}
-        plain = restored(quantized.graph, quantized.recipe.rewrites, names)
-        return cls(graph, plain, cut, np.array(shares[::2]), np.array(shares[1::2]), formats)
+        inner, border = np.array(shares[::2]), np.array(shares[1::2])
+        plain = _without_rewrites(quantized)
+        return cls(graph, plain, cut, inner, border, formats, recipe.float_operators)
 
-    @property
+    @cached_property
     def nothing(self) -> Way:
-        """All in int8."""
-        return (False,) * len(self.segments)
+        """Nothing returned: in float is what is there already, segments as a whole."""
+        return tuple(not any(self._movable(segment)) for segment in self.segments)
 
     def chosen(self, goal: float) -> Way:
         """Which are in float: the cheapest choice that meets `goal`; if none does, the quietest.
 
         Neither has more products in float than is worth it.
         """
-        met = cheapest(self._times, [self._noises, self._products], [goal, _MOST_FLOAT])
-        return met or cheapest(self._noises, [self._products], [_MOST_FLOAT]) or self.nothing
+        most = _MOST_FLOAT - self._share_already
+        met = cheapest(self._times, [self._noises, self._float_shares], [goal, most])
+        return met or cheapest(self._noises, [self._float_shares], [most]) or self.nothing
 
     def operators(self, floats: Way) -> frozenset[str]:
-        """The names of the operators of the segments in float."""
+        """The names of the operators of the segments in float, and of those that are already."""
         chosen = [
             segment for segment, is_float in zip(self.segments, floats, strict=True) if is_float
         ]
-        return frozenset(operator.name for segment in chosen for operator in segment.operators)
+        names = (operator.name for segment in chosen for operator in segment.operators)
+        return self.already.union(names)
 
     def noise_left(self, floats: Way) -> float:
         """The noise of what is still held in int8: a border between two in float is not."""
@@ -206,7 +213,7 @@ class _Parts:
 
     def float_share(self, floats: Way) -> float:
         """The share of the products of convolutions and dense layers that are in float."""
-        return total(self._products, floats)
+        return self._share_already + total(self._float_shares, floats)
 
     @cached_property
     def _noises(self) -> Tolls:
@@ -221,15 +228,21 @@ class _Parts:
         return np.multiply.outer(longer, ON) + np.multiply.outer(passed, CROSSING)
 
     @cached_property
-    def _products(self) -> Tolls:
-        shapes = self.plain.shapes
-        products = np.array(
-            [
-                sum(op.macs(shapes[op.output]) for op in self._left(segment))
-                for segment in self.segments
-            ]
-        )
-        return np.multiply.outer(products / products.sum(), ON)
+    def _float_shares(self) -> Tolls:
+        """Of all products, what each segment adds to those in float."""
+        movable = [[op.name for op in self._movable(segment)] for segment in self.segments]
+        tolls = np.multiply.outer([_share(names, self._products) for names in movable], ON)
+        # What is in float already does not come back.
+        tolls[np.array(self.nothing), 0] = np.inf
+        return tolls
+
+    @cached_property
+    def _share_already(self) -> float:
+        return _share(self.already, self._products)
+
+    @cached_property
+    def _products(self) -> Mapping[str, int]:
+        return _products(self.plain)
 
     def _mean(self, time: Callable[[str], float]) -> float:
         """Of a time in each format's engine, as a share of what the network takes there in int8."""
@@ -242,17 +255,38 @@ class _Parts:
     def _longer(self, segment: Segment, format: str) -> float:
         """What a segment takes longer in float, where rewrites take no time any more."""
         in_floats = sum(in_float(self.plain, op, format) for op in self._left(segment))
-        return in_floats - sum(in_int8(self.graph, op, format) for op in segment.operators)
+        return in_floats - sum(in_int8(self.graph, op, format) for op in self._movable(segment))
+
+    def _movable(self, segment: Segment) -> Iterator[Operator]:
+        """The operators of a segment that are in int8 where it is not in float."""
+        return (op for op in segment.operators if op.name not in self.already)
 
     def _left(self, segment: Segment) -> Iterator[Operator]:
-        """The operators of a segment as they are without rewrites."""
-        for operator in segment.operators:
+        """The same as they are without rewrites."""
+        for operator in self._movable(segment):
             if operator.name in self._plain_operators:
                 yield self._plain_operators[operator.name]
 
     @cached_property
     def _plain_operators(self) -> Mapping[str, Operator]:
         return {operator.name: operator for operator in self.plain.operators}
+
+
+def _without_rewrites(quantized: Quantized) -> Graph:
+    """The graph as it is where all of it is in float."""
+    names = {operator.name for operator in quantized.graph.operators}
+    return restored(quantized.graph, quantized.recipe.rewrites, names)
+
+
+def _products(graph: Graph) -> dict[str, int]:
+    """The products of convolutions and dense layers, by operator."""
+    shapes = graph.shapes
+    return {operator.name: operator.macs(shapes[operator.output]) for operator in graph.operators}
+
+
+def _share(operators: Collection[str], products: Mapping[str, int]) -> float:
+    """The share of all products that these operators compute."""
+    return sum(products.get(name, 0) for name in operators) / sum(products.values())
 
 
 def _shares(

@@ -19,6 +19,7 @@ EXAMPLES = """\
   edgenet convert --int8                                   Lite0 with its published weights
   edgenet convert my.keras --int8 --calibration photos/ --labels classes.txt -o my-int8
   edgenet convert my.keras --int8 --evaluate test/ --max-drop 0.5
+  edgenet convert my.keras --int8 --keep-float stem_conv,'block1a_*'
   edgenet convert my.keras --target ethos-u85-256 --calibration photos/
   edgenet convert b0 --weights efficientnetb0.weights.h5 --precision fp16 --to onnx
 """
@@ -148,6 +149,14 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         help="with --max-drop or --min-r2: int8 throughout, or fail",
     )
     group.add_argument(
+        "--keep-float",
+        type=values,
+        metavar="LAYER,...",
+        default=[],
+        help="layers that stay in float, in every format, by the names that bisect tells or "
+        "patterns as in 'block2a_*'; int8 becomes int8-mixed",
+    )
+    group.add_argument(
         "--effort",
         metavar="NAME",
         help="fast or thorough: the time to choose in (default: thorough)",
@@ -219,6 +228,7 @@ def _convert(args: argparse.Namespace) -> Bundle:
         effort=args.effort,
         recipe=args.recipe,
         strict=args.strict,
+        keep_float=[layer for layer in args.keep_float if layer],
         report=say,
     )
 

@@ -8,7 +8,7 @@ import pytest
 
 from converters.formats import LOWERINGS
 from converters.ladder import DEFAULT_DROP, Goal, Rung, noise_allowed, rungs
-from converters.quantization.quantize import Quantized
+from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import decibels, measure
 from edgenet.errors import AccuracyError
 from edgenet.measure.limits import NO_LIMITS
@@ -74,6 +74,22 @@ def test_some_operators_return_to_float_where_it_is_not(made):
     assert measure(first.quantized, "onnx") <= noise
     (told,) = (line for line in lines if line.startswith("int8-mixed keeps") and "onnx" in line)
     assert told.endswith("of the products in float")
+
+
+def test_what_is_in_float_already_is_where_it_begins(made):
+    first = made.graph.operators[1].name
+    before = with_float(made, [first])
+    lines: list[str] = []
+    quiet = next(ladder(before, drop_for(loudest(before) * 1.1), lines))
+    assert (quiet.precision, quiet.quantized) == ("int8-mixed", before)
+    assert lines[0].startswith(f"int8-mixed keeps {decibels(measure(before, 'onnx')):.1f} dB")
+    noise = measure(before, "onnx") / 2
+    more = next(ladder(before, drop_for(noise), []))
+    assert more.precision == "int8-mixed"
+    assert more.quantized is not None
+    assert first in more.quantized.recipe.float_operators
+    assert len(more.quantized.recipe.float_operators) > 1
+    assert measure(more.quantized, "onnx") <= noise
 
 
 def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):

@@ -23,16 +23,16 @@ def test_a_recipe_is_not_taken_for_nothing(tiny_bundle, tiny_models, tmp_path, p
     assert listing(tmp_path) == []
 
 
-@pytest.mark.parametrize("option", ["range_rule", "rounding"])
+@pytest.mark.parametrize("option", ["range_rule", "rounding", "keep_float"])
 def test_what_a_recipe_says_is_not_said_again(tiny_bundle, tiny_models, tmp_path, option):
-    value = {"range_rule": "min-max", "rounding": "nearest"}[option]
+    values = {"range_rule": "min-max", "rounding": "nearest", "keep_float": ["top_conv"]}
     name = f"--{option.replace('_', '-')}"
     with pytest.raises(UsageError, match=f"--recipe says what {name} would: leave {name} off"):
         quick(
             *(tiny_models["b"], tmp_path / "out"),
             precision="int8",
             recipe=tiny_bundle / MANIFEST,
-            **{option: value},
+            **{option: values[option]},
         )
     assert listing(tmp_path) == []
 
@@ -51,6 +51,7 @@ DECIDING: dict[str, dict[str, Any]] = {
     "--rounding": {"rounding": "least-squares"},
     "--without": {"without": ["silu"]},
     "--effort": {"effort": "thorough"},
+    "--keep-float": {"keep_float": ["top_conv"]},
 }
 # What decides nothing whatever the images: of weights alone no ranges are held, and what is not in
 # 8 bits is not rewritten.
@@ -60,9 +61,9 @@ IDLE = {
     "bf16": tuple(DECIDING),
     "int8": (),
     "int8-mixed": (),
-    "w8a16": ("--without",),
-    "w8": ("--range-rule", "--without"),
-    "dynamic": ("--range-rule", "--without"),
+    "w8a16": ("--without", "--keep-float"),
+    "w8": ("--range-rule", "--without", "--keep-float"),
+    "dynamic": ("--range-rule", "--without", "--keep-float"),
 }
 
 

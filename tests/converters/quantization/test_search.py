@@ -12,7 +12,7 @@ from converters.formats import LOWERINGS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
-from converters.quantization.quantize import with_float
+from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import (
     _MOST_FLOAT,
     _Parts,
@@ -82,6 +82,38 @@ def test_a_stricter_goal_takes_no_less_in_float(made):
     goals = [measure(made, "onnx") * 10 ** (-better / 10) for better in (1, 4, 8)]
     shares = [return_to_float(made, goal, FORMATS).float_share for goal in goals]
     assert shares == sorted(shares)
+
+
+def layers(made: Quantized, *places: int) -> list[str]:
+    """The operators of some of a network's segments, by name."""
+    return [op.name for place in places for op in segments(made.graph)[place].operators]
+
+
+@pytest.mark.parametrize("better_db", [0, 3])
+def test_what_is_in_float_already_stays_there(made, better_db):
+    """Of one segment it is all, of another only the first operator."""
+    *whole, part = *layers(made, 3), layers(made, 5)[0]
+    before = with_float(made, [*whole, part])
+    noise = measure(before, "onnx")
+    lines: list[str] = []
+    found = return_to_float(before, noise * 10 ** (-better_db / 10), FORMATS, lines.append)
+    kept = found.quantized.recipe.float_operators
+    assert found.noise <= noise * 10 ** (-better_db / 10)
+    assert {*whole, part} <= kept
+    products = {op.name: op.macs(made.graph.shapes[op.output]) for op in made.graph.operators}
+    share = sum(products.get(name, 0) for name in kept) / sum(products.values())
+    assert found.float_share == pytest.approx(share)
+    assert (found.quantized is before) == (better_db == 0)
+    assert (f"with {len(whole) + 1} operators in float: looking" in "\n".join(lines)) == (
+        better_db > 0
+    )
+
+
+def test_where_too_much_is_in_float_already_no_more_is(made):
+    before = with_float(made, {op.name for op in made.graph.operators[:-3]})
+    found = return_to_float(before, 0.0, FORMATS)
+    assert found.quantized is before
+    assert found.float_share > _MOST_FLOAT
 
 
 @pytest.mark.parametrize("seed", [0, 2])
@@ -225,6 +257,26 @@ def test_where_none_is_enough_the_quietest_is_taken():
     quietest = parts.chosen(0)
     assert quietest in affordable
     assert parts.noise_left(quietest) == min(map(parts.noise_left, affordable))
+
+
+@pytest.mark.parametrize("goal", [4000, 3000, 2000])
+def test_of_choices_that_leave_in_float_what_is_the_cheapest_is_taken(goal):
+    """The classifier is there already, which is a segment of its own."""
+    parts = by_hand()
+    dense = parts.segments[4].operators
+    parts = replace(parts, already=frozenset(op.name for op in dense))
+    assert parts.nothing == floats(parts, 4)
+    assert parts.operators(parts.nothing) == parts.already
+    assert parts.float_share(parts.nothing) == by_hand().float_share(floats(parts, 4))
+    choices = [way for way in product((False, True), repeat=6) if way[4]]
+    enough = [
+        way
+        for way in choices
+        if parts.noise_left(way) <= goal and parts.float_share(way) <= _MOST_FLOAT
+    ]
+    chosen = parts.chosen(goal)
+    assert chosen in enough
+    assert parts.time(chosen) == pytest.approx(min(map(parts.time, enough)))
 
 
 def test_shares_are_looked_into_where_there_is_noise():

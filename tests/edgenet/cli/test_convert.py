@@ -158,6 +158,19 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
     assert Bundle.open(tmp_path / "again").manifest == Bundle.open(tmp_path / "first").manifest
 
 
+def test_layers_that_are_named_stay_in_float(capsys, tiny_models, texture_folder, tmp_path):
+    code, out, err = convert(
+        *(capsys, tiny_models["lite"], "--int8", "--to", "onnx", "-o", tmp_path / "out"),
+        *("--calibration", texture_folder, "--calibration-images", 16, "--effort", "fast"),
+        *("--keep-float", "top_conv, block1a_*,"),
+    )
+    assert code == 0
+    assert f"{tmp_path / 'out'}: int8-mixed, each file verified" in out
+    assert "edgenet: 3 layers in float" in err
+    recipe = Bundle.open(tmp_path / "out").manifest.recipe
+    assert recipe["float_operators"] == ["block1a_dwconv", "block1a_project_conv", "top_conv"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -174,6 +187,8 @@ def test_a_drop_is_allowed_without_labels_and_a_recipe_replays(
         (["MODEL", "--without", "silu,sleep"], 2, "take one of outliers, streams, silu"),
         (["MODEL", "--head", "other"], 2, "no head 'other': take one of predictions"),
         (["MODEL", "--effort", "some"], 2, "take one of fast, thorough"),
+        (["MODEL", "--keep-float", "top_conv"], 2, "nothing for --keep-float to decide in fp32"),
+        (["MODEL", "--int8", "--keep-float", "tp_conv"], 2, "the nearest are top_conv"),
         (["MODEL", "--int8", "--strict"], 2, "what may be lost: add --max-drop"),
         (["MODEL", "--int8", "--recipe", "gone.json"], 2, "cannot read the recipe gone.json"),
         (["MODEL", "--int8", "--recipe", "text.keras"], 2, "text.keras is not JSON"),
