@@ -40,7 +40,8 @@ class Pair:
     """An int8 network, its float twin, and how photos are brought to their size.
 
     `rescaled` says that rewrites have multiplied channels of the int8 network, `passed_over` holds
-    the formats of int8 files that come first in the bundle but lack a package here.
+    the formats of int8 files that come first in the bundle but lack a package here. `bundle` is the
+    one that the network is of; files of any maker have none.
     """
 
     format: str
@@ -48,6 +49,7 @@ class Pair:
     twin: Network
     input: InputSpec
     rescaled: bool = False
+    bundle: Bundle | None = None
     passed_over: tuple[str, ...] = ()
 
 
@@ -81,6 +83,7 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
         twin,
         bundle.manifest.input,
         rescaled=bool(recipe.get("rewrites")),
+        bundle=bundle,
         passed_over=_passed_over(bundle, artifact) if format is None else (),
     )
 

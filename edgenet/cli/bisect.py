@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import Bundle, InputSpec
+from edgenet.bundle import Bundle, InputSpec, Manifest
 from edgenet.cli.console import say
 from edgenet.errors import MissingExtraError, UsageError
 
@@ -114,7 +116,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_document(args.bundle, pair.format, findings), indent=1, allow_nan=False))
     else:
-        print(_report(findings, args.images or "crops of scikit-image's photographs"))
+        source = args.images or "crops of scikit-image's photographs"
+        print(_report(findings, source, _command(pair, findings)))
     return 0
 
 
@@ -228,7 +231,42 @@ def _finite(ratio: float | None) -> float | None:
     return None if ratio is None or math.isinf(ratio) else ratio
 
 
-def _report(findings: Findings, source: str) -> str:
+def _command(pair: Pair, findings: Findings) -> str | None:
+    """What converts the bundle's model with these layers in float, and those that are already.
+
+    None of files of any maker, and where the bundle's target runs no floats beside int8.
+    """
+    if pair.bundle is None or not findings.layers or not _mixes(pair.bundle.manifest.target):
+        return None
+    manifest = pair.bundle.manifest
+    source = manifest.source
+    # What was handed over in memory has a name, but no file.
+    model = str(source.get("variant") or source.get("file") or "MODEL")
+    layers = ",".join(dict.fromkeys((*_floats(manifest, pair.format), *findings.layers)))
+    return shlex.join(["edgenet", "convert", model, "--int8", "--keep-float", layers])
+
+
+def _mixes(target: Mapping[str, Any] | None) -> bool:
+    """Whether a target of a manifest, as far as it is known, runs int8 with operators in float."""
+    from converters.targets import TARGETS
+
+    if target is None:
+        return True
+    known = TARGETS.get(target["name"])
+    return known is not None and "int8-mixed" in known.precisions
+
+
+def _floats(manifest: Manifest, format: str) -> list[str]:
+    """The layers that are in float already; what rewrites added to one is named behind a slash."""
+    from converters.scheme.recipe import Recipe
+
+    if manifest.recipe is None:
+        return []
+    names = Recipe.from_json(manifest.recipe).of(format).float_operators
+    return sorted({name.partition("/")[0] for name in names})
+
+
+def _report(findings: Findings, source: str, command: str | None) -> str:
     from edgenet.report.table import render
 
     headers = ["layer", "operator", "tensor", "SQNR dB", "own SQNR dB", ""]
@@ -250,7 +288,8 @@ def _report(findings: Findings, source: str) -> str:
         f"SQNR {_decibels(score.sqnr_db)} dB"
     )
     table = render(headers, rows, "<<<>><")
-    return "\n".join([opening, table, "", _advice(findings), *_overflow(findings)])
+    way = ["with all other options as they were, this does so:", f"  {command}"] if command else []
+    return "\n".join([opening, table, "", _advice(findings), *way, *_overflow(findings)])
 
 
 def _share(findings: Findings) -> str:

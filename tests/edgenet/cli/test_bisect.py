@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import sys
 
 import pytest
 
 from converters.pipeline import convert
+from edgenet.bundle import MANIFEST
 from edgenet.cli.main import main
 from tests.converters.bisection.conftest import Frozen
 
@@ -71,6 +74,66 @@ def test_the_table_names_layers_and_says_what_to_do(capsys, tiny_bundle, texture
     assert len(rows) == 1
     assert out.count("worst") == 5
     assert "for agreement 0.99 and 30 dB return to float" in out
+
+
+def advised(out: str) -> list[str]:
+    """The command at the end of a report."""
+    *_, says, command = out.splitlines()
+    assert says == "with all other options as they were, this does so:"
+    return shlex.split(command)
+
+
+def test_it_ends_in_the_command_that_restores_the_answers(
+    capsys, monkeypatch, tiny_bundle, tiny_models, texture_folder, tmp_path
+):
+    common = ["--format", "onnx", "--images", texture_folder, "--count", 24]
+    _, out, _ = bisect(capsys, tiny_bundle, *common, "--goal-sqnr", 24)
+    given = float(re.search(r"which gives [\d.]+ and ([\d.]+) dB:", out)[1])
+    tool, *arguments, layers = advised(out)
+    assert tool == "edgenet"
+    assert arguments == ["convert", tiny_models["b"].name, "--int8", "--keep-float"]
+
+    monkeypatch.chdir(tiny_models["b"].parent)
+    others = ["--to", "onnx", "--calibration", texture_folder, "--calibration-images", 40]
+    others += ["-o", tmp_path / "mixed"]
+    assert main([*arguments, layers, *map(str, others)]) == 0
+    capsys.readouterr()
+    _, out, _ = bisect(capsys, tmp_path / "mixed", *common, "--goal-sqnr", 60)
+    agreement, ratio = re.search(r"agreement ([\d.]+), SQNR ([\d.]+) dB", out).groups()
+    assert float(agreement) >= 0.99
+    assert float(ratio) > given - 1
+
+    # What is in float already stays there.
+    more = advised(out)[-1].split(",")
+    assert sorted(layers.split(",")) == more[: layers.count(",") + 1]
+    assert len(more) == len({*more}) > layers.count(",") + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [(None, True), ("cpu-arm", True), ("intel-npu", False), ("ethos-u99", False)],
+)
+def test_a_target_that_runs_no_floats_beside_int8_gets_no_command(
+    capsys, tiny_bundle, texture_folder, tmp_path, target, told
+):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["source"] = {"model": "mine", "weights_sha256": "0" * 64}
+    if target is not None:
+        manifest |= {"target": {"name": target, "activations": "int8"}, "compiled": []}
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    common = ["--format", "onnx", "--images", texture_folder, "--count", 4, "--goal-sqnr", 35]
+    _, out, _ = bisect(capsys, bundle, *common)
+    assert ("edgenet convert MODEL --int8 --keep-float " in out) is told
+    assert "return to float" in out
+
+
+def test_files_of_any_maker_get_no_command(capsys, tiny_bundle, texture_folder):
+    files = [tiny_bundle / "model.onnx", "--reference", tiny_bundle / "reference/model.tflite"]
+    _, out, _ = bisect(capsys, *files, "--images", texture_folder, "--count", 4, "--goal-sqnr", 35)
+    assert "return to float" in out
+    assert "edgenet convert" not in out
 
 
 @pytest.mark.parametrize(
