@@ -25,7 +25,7 @@ from converters.quantization.quantize import (
 from converters.report import Report
 from converters.request import Request
 from converters.scheme.recipe import CALIBRATED, SEARCHED, Recipe, read_recipe
-from converters.sources import VERIFIED, digest_of
+from converters.sources import VERIFIED, other_weights
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
@@ -198,8 +198,7 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
 
 def _tell_of_other_weights(recipe: Recipe | None, frozen: Frozen, report: Report) -> None:
     """A network that was trained further has other ranges, under the same names."""
-    made_for = None if recipe is None else digest_of(recipe.source)
-    if made_for is not None and made_for != digest_of(frozen.source.description):
+    if recipe is not None and other_weights(recipe.source, frozen.source.description):
         report("the recipe was made for other weights, and its ranges are theirs")
 
 

@@ -31,6 +31,8 @@ VERIFIED = 64
 # Fewer say too little: images that calibrate join them.
 _ENOUGH = 32
 _CROPPED = ", and crops of its images"
+# Of a model's or weights' file, and of weights in memory.
+_DIGESTS = ("sha256", "weights_sha256")
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,26 @@ def _described(model: str | os.PathLike[str]) -> dict[str, Any]:
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
-def digest_of(description: Any) -> Any:
-    """The sha256 of the model or the weights that a manifest describes; None where it has none."""
+def other_weights(made_for: Any, description: Mapping[str, Any]) -> bool:
+    """Whether two descriptions of models are known to be of different weights.
+
+    A file's sha256 is compared with a file's, and that of weights in memory with theirs: one of
+    each says nothing.
+
+    Args:
+        made_for: What an earlier manifest says of its model, or anything else.
+        description: What is said of the model at hand.
+    """
+    before, now = _digests(made_for), _digests(description)
+    return any(before[kind] != now[kind] for kind in before.keys() & now.keys())
+
+
+def _digests(description: Any) -> dict[str, Any]:
+    """The sha256 that there are in a description, by what each is of."""
     if not isinstance(description, Mapping):
-        return None
-    return description.get("sha256") or digest_of(description.get("weights"))
+        return {}
+    own = {kind: description[kind] for kind in _DIGESTS if kind in description}
+    return own or _digests(description.get("weights"))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from converters.pipeline import convert
 from edgenet.bundle import MANIFEST, Bundle
 from edgenet.errors import UsageError
+from edgenet.models.weights import load_file
 from edgenet.runtime import load
 from tests.converters.test_pipeline import listing, quick
 from tests.networks import Textures, tiny_network
@@ -51,13 +53,18 @@ def test_a_recipe_of_another_network_is_refused(tiny_bundle, tiny_models, place,
     assert listing(place) == []
 
 
-def test_a_recipe_of_other_weights_is_told_of(tiny_bundle, tiny_models, place, texture_folder):
-    import keras
+OTHER_WEIGHTS = "the recipe was made for other weights, and its ranges are theirs"
 
-    model = keras.saving.load_model(tiny_models["b"], compile=False)
+
+def further(model: Any) -> Any:
+    """The model with a head that was trained further."""
     head = model.get_layer("predictions")
     head.set_weights([values * 1.1 for values in head.get_weights()])
-    model.save(place / "further.keras")
+    return model
+
+
+def test_a_recipe_of_other_weights_is_told_of(tiny_bundle, tiny_models, place, texture_folder):
+    further(load_file(tiny_models["b"])).save(place / "further.keras")
     (place / "same.keras").write_bytes(tiny_models["b"].read_bytes())
     for name, told in (("further", True), ("same", False)):
         said: list[str] = []
@@ -68,7 +75,24 @@ def test_a_recipe_of_other_weights_is_told_of(tiny_bundle, tiny_models, place, t
             recipe=tiny_bundle / MANIFEST,
             report=said.append,
         )
-        assert ("the recipe was made for other weights, and its ranges are theirs" in said) is told
+        assert (OTHER_WEIGHTS in said) is told
+
+
+def test_so_is_one_of_a_model_in_memory(tiny_bundle, tiny_models, place, texture_folder):
+    """Whose file tells nothing of it: each time it is saved to another."""
+    model = load_file(tiny_models["b"])
+    options = {"precision": "int8", "calibration": texture_folder}
+    quick(model, place / "first", **options)
+    for name, made_for, told in (
+        ("file", tiny_bundle, False),
+        ("same", place / "first", False),
+        ("further", place / "first", True),
+    ):
+        said: list[str] = []
+        given = further(model) if name == "further" else model
+        recipe = made_for / MANIFEST
+        quick(given, place / name, recipe=recipe, report=said.append, **options)
+        assert (OTHER_WEIGHTS in said) is told
 
 
 def test_a_recipe_replays_on_the_network_built_again(
