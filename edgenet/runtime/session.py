@@ -105,6 +105,11 @@ class Session(ABC):
         """What runs, and where."""
         return self._info
 
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of the classes, or values, in the order of `run`'s; None if there are none."""
+        return self._plan.labels
+
     def run(self, images: npt.NDArray[np.uint8]) -> Floats:
         """Computes the logits, or a regression's values, of images of the model's size.
 
@@ -133,6 +138,15 @@ class Session(ABC):
         self._require("probabilities")
         return self._infer(images, "probabilities")
 
+    def features(self, images: npt.NDArray[np.uint8]) -> Floats:
+        """As `run`, but N×channels pooled features.
+
+        Raises:
+            UsageError: As `run`, or the bundle has no features output.
+        """
+        self._require("features")
+        return self._infer(images, "features")
+
     def embed(self, image: ImageSource) -> Floats:
         """The pooled features of one image of any size, prepared as `classify` does.
 
@@ -140,10 +154,10 @@ class Session(ABC):
             (channels,) float32.
 
         Raises:
-            UsageError: The bundle has no features output.
+            UsageError: The bundle has no features output; or as `classify`.
+            ImageError: What was read is no image, or a damaged one.
         """
-        self._require("features")
-        features: Floats = self._infer(self.prepare(image), "features")[0]
+        features: Floats = self.features(self.prepare(image))[0]
         return features
 
     def classify(self, image: ImageSource, top: int = 5) -> list[Prediction]:

@@ -190,6 +190,17 @@ def test_classify_ranks_what_run_computes(session: Session) -> None:
     assert all(p.label for p in found)
 
 
+def test_labels_name_what_run_answers(session: Session) -> None:
+    assert session.labels == tuple(f"stripes {index}" for index in range(CLASSES))
+    found = [session.labels[index] for index in session.run(images(8)).argmax(1)]
+    assert found == [session.classify(image, top=1)[0].label for image in images(8)]
+    assert len(set(found)) > 3
+
+
+def test_without_labels_there_are_none() -> None:
+    assert Sums(plan_of(1)).labels is None
+
+
 def test_classify_takes_any_source(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     image = Image.fromarray(images(1)[0]).resize((61, 47))
@@ -210,6 +221,7 @@ def test_top_is_at_most_all_and_at_least_one(session: Session) -> None:
 def test_values_have_their_names(regression_bundle: Path, format: str) -> None:
     with load(regression_bundle, format) as session:
         assert (session.info.task, session.info.classes) == ("regression", 2)
+        assert session.labels == VALUES
         image = images(1)[0]
         found = session.values(Image.fromarray(image))
         assert [(value.index, value.label) for value in found] == list(enumerate(VALUES))
@@ -238,13 +250,23 @@ def test_embed_gives_the_features(session: Session, tiny_bundle: Path) -> None:
     assert (features.shape, features.dtype) == (outputs["features"][1:], np.float32)
 
 
+def test_features_of_many_images_are_those_that_embed_gives(session: Session) -> None:
+    batch = images(3)
+    features = session.features(batch)
+    for image, row in zip(batch, features, strict=True):
+        np.testing.assert_array_equal(session.embed(image), row)
+    assert len(np.unique(features, axis=0)) == 3
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_without_features_embed_says_so(tiny_bundle: Path, format: str) -> None:
     bundle = Bundle.open(tiny_bundle)
     outputs = tuple(o for o in bundle.manifest.outputs if o.name != "features")
     bare = replace(bundle, manifest=replace(bundle.manifest, outputs=outputs))
-    with load(bare, format) as session, pytest.raises(UsageError, match="no features output"):
-        session.embed(images(1)[0])
+    with load(bare, format) as session:
+        for ask in (session.embed, session.features):
+            with pytest.raises(UsageError, match="no features output"):
+                ask(images(1)[0])
 
 
 def test_several_threads_may_share_a_session(session: Session) -> None:
