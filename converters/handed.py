@@ -8,16 +8,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenet.decoding import decode
 from edgenet.errors import EdgenetError, UsageError
-from edgenet.images import Pixels
 from edgenet.models.keras_errors import first_line, quiet
 
 if TYPE_CHECKING:
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
     Place: TypeAlias = str | os.PathLike[str]
     Model: TypeAlias = Place | keras.Model
-    Calibration: TypeAlias = Place | Pixels | Iterable[Pixels | Image] | None
+    Photos: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.floating[Any]]
+    Calibration: TypeAlias = Place | Photos | Iterable[Photos | Image | tuple[Any, ...]] | None
 
 _KERAS = ("keras", "tf_keras", "tensorflow")
 # Stands in no file name, on any system.
 _UNSAFE = re.compile(r"[^\w.-]+")
+_RAW = "as they are before any normalization"
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ def as_files(
 
     Args:
         model: A path, a variant's name or a Keras model.
-        calibration: A path; N×H×W×3 uint8; or H×W×3 uint8 arrays and PIL images of any size, of
-            which one at a time is held. None stays None.
+        calibration: A path; N×H×W×3 pixels; or an iterable of H×W×3 pixels and PIL images of any
+            size, of batches of pixels, or of tuples that begin with either, of which one at a time
+            is held. Pixels are uint8, or floats of 0..255, which are rounded. None stays None.
         most: How many images are taken: evenly spaced where they are counted and have places, else
-            the first.
+            the first, as of batches.
 
     Raises:
         UsageError: One of them is something else.
@@ -117,7 +120,8 @@ def _images(calibration: Calibration, folder: Path, most: int) -> Place | None:
         return calibration
     folder.mkdir()
     number = -1
-    for number, image in enumerate(_taken(calibration, most)):
+    singly = chain.from_iterable(map(_images_of, _taken(calibration, most)))
+    for number, image in enumerate(_in_bytes(islice(singly, most))):
         # Not PNG, whose bytes are another in each version of its compressor.
         _photo(image, number).save(folder / f"{number:05}.bmp")
     if number < 0:
@@ -131,8 +135,8 @@ def _taken(images: Any, most: int) -> Iterator[Any]:
     if not isinstance(images, Iterable) or isinstance(images, Mapping | bytes):
         called = ", called: calibration=images()" if callable(images) else ""
         raise UsageError(
-            "calibration is a folder, N×H×W×3 uint8, or an iterable of H×W×3 uint8 arrays or PIL "
-            f"images{called}, not {type(images).__name__}"
+            "calibration is a folder, N×H×W×3 uint8, or an iterable of H×W×3 uint8 arrays, PIL "
+            f"images or batches{called}, not {type(images).__name__}"
         )
     if not (hasattr(images, "__len__") and hasattr(images, "__getitem__")):
         yield from islice(images, most)
@@ -152,25 +156,62 @@ def _require_photos(images: Any) -> None:
     if images.ndim != 4 or images.shape[3] != 3:
         one = ", and one image as image[None]" if images.ndim == 3 else ""
         raise UsageError(f"calibration is {shape}: give N×H×W×3 RGB{one}")
-    if images.dtype != np.uint8:
+    if images.dtype != np.uint8 and not _is_float(images):
+        raise UsageError(f"calibration is {images.dtype}: give the pixels as uint8, 0..255, {_RAW}")
+
+
+def _images_of(item: Any) -> Iterable[Any]:
+    """The images of what an iterable yields: one or a batch, by itself or in front of labels."""
+    from PIL import Image
+
+    if isinstance(item, tuple) and item:
+        item = item[0]
+    if hasattr(item, "__array__") and not isinstance(item, Image.Image):
+        item = np.asarray(item)
+    return item if isinstance(item, np.ndarray) and item.ndim == 4 else (item,)
+
+
+def _in_bytes(images: Iterable[Any]) -> Iterator[Any]:
+    """Floats of 0..255, as Keras's data sets have them, as uint8; what else, as it is.
+
+    Raises:
+        UsageError: Floats are out of 0..255, or none is above 1: the pixels were normalized.
+    """
+    # Of all of them: a dark image alone tells nothing.
+    highest = None
+    for number, image in enumerate(images):
+        if not _is_float(image) or not image.size:
+            yield image
+            continue
+        low, high = float(image.min()), float(image.max())
+        # So that NaN is refused.
+        if not (low >= 0 and high <= 255):
+            raise UsageError(
+                f"image {number} of calibration has values from {low:.4g} to {high:.4g}: give "
+                f"pixels of 0..255, {_RAW}; clip what resizing put beyond"
+            )
+        highest = max(high, highest or 0.0)
+        yield np.rint(image).astype(np.uint8)
+    if highest is not None and highest <= 1:
         raise UsageError(
-            f"calibration is {images.dtype}: give the pixels as uint8, 0..255, as they are before "
-            "any normalization"
+            f"calibration has floats of 0..1 alone: give pixels of 0..255, {_RAW}, such as "
+            "images * 255"
         )
+
+
+def _is_float(image: Any) -> bool:
+    return isinstance(image, np.ndarray) and np.issubdtype(image.dtype, np.floating)
 
 
 def _photo(image: Any, number: int) -> Image:
     from PIL import Image
 
-    pixels: Any = image
     if not isinstance(image, Image.Image | np.ndarray):
-        if not hasattr(image, "__array__"):
-            raise UsageError(
-                f"image {number} of calibration is of type {type(image).__name__}: give H×W×3 "
-                "uint8 or a PIL image alone, without a label"
-            )
-        pixels = np.asarray(image)
+        raise UsageError(
+            f"image {number} of calibration is of type {type(image).__name__}: give H×W×3 uint8, "
+            "a PIL image, a batch, or a tuple that begins with one of these"
+        )
     try:
-        return decode(pixels)
+        return decode(image)
     except EdgenetError as error:
         raise UsageError(f"image {number} of calibration: {error}") from error

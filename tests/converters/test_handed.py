@@ -117,6 +117,46 @@ def test_a_data_set_of_tensorflow_is_an_iterable():
     assert (kept(tf.constant(PHOTOS), 2)[1] == PHOTOS[25]).all()
 
 
+def test_a_data_set_of_a_folder_has_its_photos(tmp_path):
+    """As Keras makes it: batches of floats, with labels; the first are read, and none beyond."""
+    from keras.utils import image_dataset_from_directory
+
+    for number, photo in enumerate(PHOTOS):
+        folder = tmp_path / f"class {number % 2}"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(photo).save(folder / f"{number:05}.png")
+    options = {"image_size": (SIZE, SIZE), "batch_size": 8, "shuffle": False}
+    data = image_dataset_from_directory(tmp_path, **options)
+    wanted = [*PHOTOS[::2], *PHOTOS[1::2]]
+    found = kept(data)
+    assert [(a == b).all() for a, b in zip(found, wanted, strict=True)] == [True] * 50
+    assert len(kept(data.repeat(), 60)) == 60
+    alone = kept(data.map(lambda images, labels: images).unbatch(), 3)
+    assert [(a == b).all() for a, b in zip(alone, wanted[:3], strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [PHOTOS[:3], PHOTOS[3:4], PHOTOS[4]],
+        [(photo, 3) for photo in PHOTOS[:5]],
+        [(Image.fromarray(photo), 3) for photo in PHOTOS[:5]],
+        PHOTOS[:5].astype(np.float64),
+        list(PHOTOS[:5] + np.float32(0.3) * (PHOTOS[:5] < 255)),
+        [PHOTOS[0], PHOTOS[1:3].astype(np.float32), *PHOTOS[3:5]],
+    ],
+)
+def test_batches_labels_and_floats_are_made_photos_of(images):
+    found = kept(images)
+    assert [(a == b).all() for a, b in zip(found, PHOTOS[:5], strict=True)] == [True] * 5
+
+
+def test_a_dark_photo_among_floats_is_one():
+    """Its values alone might be those of pixels that were divided by 255."""
+    dark = np.linspace(0, 1, 48, dtype=np.float32).reshape(4, 4, 3)
+    assert (kept([dark, PHOTOS[0].astype(np.float32)])[0] == np.rint(dark)).all()
+
+
 def test_paths_stay_as_they_are(tmp_path):
     with as_files("lite0", tmp_path, 1) as found:
         assert found == ("lite0", tmp_path)
@@ -127,13 +167,19 @@ def test_paths_stay_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (PHOTOS / 255, "calibration is float64: give the pixels as uint8"),
+        (PHOTOS / 255, "calibration has floats of 0..1 alone: give pixels of 0..255, as they are"),
+        (PHOTOS / 127.5 - 1, "image 0 of calibration has values from -0.8118 to 0.898: give"),
+        ([PHOTOS[0], PHOTOS[1] * 1.5], "image 1 of calibration has values from"),
+        ([(PHOTOS[:2] * np.float32(np.nan), None)], "image 0 of calibration has values from nan"),
+        (PHOTOS.astype(int), "calibration is int64: give the pixels as uint8"),
         (PHOTOS.transpose(0, 3, 1, 2), "give images.transpose(0, 2, 3, 1)"),
         (PHOTOS[..., :1], f"calibration is 50×{SIZE}×{SIZE}×1: give N×H×W×3 RGB"),
         (PHOTOS[0], "and one image as image[None]"),
-        ([PHOTOS[0], PHOTOS[1] / 255], "image 1 of calibration: an image array must be uint8"),
-        ([PHOTOS[:1]], "image 0 of calibration: an image array must be uint8, H×W"),
-        ([(PHOTOS[0], 3)], "image 0 of calibration is of type tuple: give H×W×3 uint8"),
+        ([PHOTOS[0], PHOTOS[1] / 255], "calibration has floats of 0..1 alone"),
+        ([PHOTOS[:1].transpose(0, 3, 1, 2)], "image 0 of calibration: an image array must be"),
+        ([(3, PHOTOS[0])], "image 0 of calibration is of type int: give H×W×3 uint8"),
+        ([()], "image 0 of calibration is of type tuple"),
+        ([{"image": PHOTOS[0]}], "image 0 of calibration is of type dict"),
         ({"images": PHOTOS}, "not dict"),
         (lambda: iter(PHOTOS), "called: calibration=images(), not function"),
         (7, "calibration is a folder, N×H×W×3 uint8, or an iterable"),
