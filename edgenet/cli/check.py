@@ -86,7 +86,10 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "where --baseline's file keeps less)",
     )
     limits.add_argument(
-        "--min-sqnr", type=float, metavar="DB", help="over the logits or values (default: none)"
+        "--min-sqnr",
+        type=float,
+        metavar="DB",
+        help="over the logits or values (default: fp32 80, else none)",
     )
     limits.add_argument(
         "--min-r2",

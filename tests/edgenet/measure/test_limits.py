@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +39,6 @@ def test_a_good_int8_file_passes():
             "the agreement is 0.9700, 0.0100 less than the 0.9800 required",
         ),
         (Limits(min_sqnr=20), "the SQNR is 17.0 dB, 3.0 dB less than the 20.0 dB required"),
-        (Limits(max_error=1e-3), "the largest error of a logit is 0.4, 0.4 more than the 0.001"),
     ],
 )
 def test_a_failure_names_its_limit_and_the_miss(limits, message):
@@ -53,12 +53,12 @@ def test_a_regression_is_held_to_its_r2_and_to_no_limit_of_classes():
     assert Limits.of("int8", crops=True).failures(VALUES) == ()
     (failure,) = Limits.of("int8").failures(VALUES)
     assert failure == "the R² is 0.9400, 0.0100 less than the 0.9500 required"
-    exact = replace(VALUES, r2=1.0, max_error=5000.0)
+    exact = replace(VALUES, r2=1.0, sqnr_db=100.0, max_error=5000.0)
     assert Limits.of("fp32").failures(exact) == ()
 
 
 def test_all_failures_are_told():
-    assert len(Limits(0.0, 1.0, 60.0, 0.0).failures(GOOD)) == 4
+    assert len(Limits(0.0, 1.0, 60.0).failures(GOOD)) == 3
 
 
 def test_without_labels_no_drop_can_fail():
@@ -87,8 +87,8 @@ def test_narrower_precisions_are_allowed_more():
         bounds = [Limits.of(precision, crops).min_agreement for precision in order]
         assert bounds == sorted(bounds, reverse=True)
         assert set(order) == set(PRECISIONS)
-    assert Limits.of("fp32").max_error == 1e-3
-    assert Limits.of("int8").max_error is None
+    assert Limits.of("fp32").min_sqnr == Limits.at_conversion("fp32").min_sqnr
+    assert Limits.of("int8").min_sqnr is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,16 @@ def test_a_default_yields_where_the_user_bounds_the_loss(asked, held, drop, agre
 
 
 def test_a_float_file_is_held_to_its_logits_whatever_else_is_asked():
-    assert Limits.of("fp32").given(Limits(max_drop=100), ("agreement",)).max_error == 1e-3
+    assert Limits.of("fp32").given(Limits(max_drop=100), ("agreement",)).min_sqnr == 80
+
+
+@given(st.floats(-3, 6), st.integers(0, 99))
+def test_a_float_file_is_held_alike_whatever_the_size_of_its_logits(exponent, seed):
+    random = np.random.default_rng(seed)
+    logits = (10**exponent * random.normal(size=(20, 5))).astype(np.float32)
+    for error, sound in ((1e-6, True), (1e-3, False)):
+        found = Fidelity.of(logits, logits * np.float32(1 + error))
+        assert (Limits.of("fp32").failures(found) == ()) is sound
 
 
 def test_a_new_file_is_held_to_more_the_less_it_rounds():
