@@ -32,8 +32,9 @@ _PROBE_PIXEL = np.array([[[[8, 64, 250]]]], np.uint8)
 class Session(ABC):
     """A model, open in an engine.
 
-    Several threads may share one. An engine overrides `_load`, `_run` and `_close`; checks, state,
-    locking and the splitting of batches are here.
+    Several threads may share one, of which one runs at a time where the engine is not `reentrant`.
+    An engine overrides `_load`, `_run` and `_close`; checks, state, locking and the splitting of
+    batches are here.
     """
 
     # Whether the engine takes calls from several threads at once; if not, they take turns.
