@@ -31,6 +31,7 @@ from converters.verify import PrecisionError
 from converters.writing import write
 from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, Bundle
 from edgenet.errors import AccuracyError
+from edgenet.images import ImageFolder
 from edgenet.staging import writing
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
             request = replace(request, precision=place.precision_for(frozen.graph))
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
             request.require()
+        _tell_of_shared_images(request, frozen, report)
         _write_first_that_keeps(request, frozen, folder, report)
         # Not from its place, which another process may be about to replace.
         manifest = Bundle.open(folder).manifest
@@ -202,6 +204,20 @@ def _tell_of_other_weights(recipe: Recipe | None, frozen: Frozen, report: Report
     """A network that was trained further has other ranges, under the same names."""
     if recipe is not None and other_weights(recipe.source, frozen.source.description):
         report("the recipe was made for other weights, and its ranges are theirs")
+
+
+def _tell_of_shared_images(request: Request, frozen: Frozen, report: Report) -> None:
+    """Ranges suit the images that set them better than others."""
+    calibrates = request.precision in CALIBRATED or request.rounds
+    if request.evaluate is None or frozen.calibration.files is None or not calibrates:
+        return
+    judged = ImageFolder.open(request.evaluate)
+    shared = judged.shared(frozen.calibration.files)
+    if shared:
+        report(
+            f"{shared} of {len(judged)} images of {os.fspath(request.evaluate)} also calibrate: "
+            "what is measured on them flatters"
+        )
 
 
 def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:

@@ -171,10 +171,11 @@ def _weights(
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images of the model's size, and what the manifest says of them."""
+    """Images of the model's size, what the manifest says of them, and their files, if any."""
 
     images: Images
     description: Mapping[str, Any]
+    files: ImageFolder | None = None
 
 
 def folder_sets(
@@ -214,7 +215,7 @@ def folder_sets(
     }
     verification = _images_of(_filled_up(rest, chosen, whole), spec)
     images = _with_crops(chosen, spec, count) if few else _images_of(chosen, spec)
-    return ImageSet(images, description), verification
+    return ImageSet(images, description, chosen), verification
 
 
 def _chosen(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -329,10 +329,20 @@ class ImageFolder:
         """
         first: dict[str, str] = {}
         for name in self.names:
-            digest = hashlib.sha256()
-            _add_file(digest, self.root / name)
-            first.setdefault(digest.hexdigest(), name)
+            first.setdefault(_digest_of(self.root / name), name)
         return self if len(first) == len(self) else self.only(first.values())
+
+    def shared(self, other: ImageFolder) -> int:
+        """How many of the images are equal, byte for byte, to one of another folder.
+
+        Files are read only where there are some of the same size in both.
+
+        Raises:
+            UsageError: A file has gone.
+        """
+        sizes = set(map(_size_of, self.paths)) & set(map(_size_of, other.paths))
+        theirs = set(_digests(other, sizes))
+        return sum(digest in theirs for digest in _digests(self, sizes))
 
     def digest(self) -> str:
         """The sha256, in hexadecimal, over each image's name, size and bytes, in order.
@@ -403,13 +413,34 @@ def _those(rows: tuple[Row, ...] | None, indices: Iterable[int]) -> tuple[Row, .
     return None if rows is None else tuple(rows[index] for index in indices)
 
 
+def _digests(folder: ImageFolder, sizes: Collection[int]) -> Iterator[str]:
+    """Of those of the images that have one of the sizes, in bytes."""
+    return (_digest_of(path) for path in folder.paths if _size_of(path) in sizes)
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    _add_file(digest, path)
+    return digest.hexdigest()
+
+
 def _add_file(digest: Any, path: Path) -> None:
     """Takes the size and the bytes of a file into a digest."""
+    digest.update(f"{_size_of(path)}\0".encode())
+    with _readable(path), path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+
+
+def _size_of(path: Path) -> int:
+    with _readable(path):
+        return path.stat().st_size
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        digest.update(f"{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        yield
     except OSError as error:
         raise UsageError(f"cannot read the image {path}: {error.strerror}") from error
 

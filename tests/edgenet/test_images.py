@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -341,6 +341,30 @@ def test_of_equal_files_one_is_kept(tmp_path: Path) -> None:
     folder = ImageFolder.open(tmp_path)
     assert folder.distinct().names == ("a.png", "b.png")
     assert folder.distinct().distinct().names == ("a.png", "b.png")
+
+
+@settings(max_examples=30)
+@given(ours=st.lists(st.binary(max_size=2)), theirs=st.lists(st.binary(max_size=2)))
+def test_images_that_are_in_another_folder_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, ours: list[bytes], theirs: list[bytes]
+) -> None:
+    """By what is in the files, whatever they are called."""
+    folders = []
+    for contents in (ours, theirs):
+        root = tmp_path_factory.mktemp("folder")
+        names = tuple(f"{root.name}-{number}.png" for number in range(len(contents)))
+        for name, content in zip(names, contents, strict=True):
+            (root / name).write_bytes(content)
+        folders.append(ImageFolder(root, names, labels=None))
+    assert folders[0].shared(folders[1]) == sum(content in theirs for content in ours)
+
+
+def test_an_image_that_has_gone_is_in_no_folder(tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.png")
+    folder = ImageFolder.open(tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UsageError, match=r"cannot read the image .*a\.png: No such file"):
+        folder.shared(folder)
 
 
 def test_a_list_without_images_is_told(tmp_path: Path) -> None:
