@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from converters.formats.onnx import build
 from converters.graph import INPUT, Doubles, Floats, Graph, Linear, Operator
@@ -33,8 +35,8 @@ class TensorStatistics:
 
     `low` and `high` are each image's extremes, `low_tail` and `high_tail` its quantiles `TAIL` and
     1 - `TAIL`: (images,). `peaks` are each channel's largest magnitude, a mean over the images:
-    (channels,). `sample` holds evenly spaced values of every image or, of many, of up to 256 that
-    are evenly spaced: (images, up to 256).
+    (channels,). `sample` holds values of every image or, of many, of up to 256 that are evenly
+    spaced, from the same places of each: (images, up to 256).
     """
 
     low: Floats
@@ -139,8 +141,17 @@ def _look(tensor: Floats) -> _Look:
         float(high.max()),
     )
     peaks = np.maximum(high, -low).reshape(len(channels), -1).max(axis=1)
-    values = tensor.ravel()
-    return _Look(ends, peaks, values[:: max(1, values.size // _SAMPLED)][:_SAMPLED].copy())
+    return _Look(ends, peaks, tensor.ravel()[_places(tensor.size)])
+
+
+@cache
+def _places(size: int) -> NDArray[np.intp]:
+    """Of so many values, those of a sample, in order: any, but the same every time.
+
+    Evenly spaced ones would all lie in a few columns of a map, the padded ones perhaps.
+    """
+    draw = np.random.default_rng(0)
+    return np.sort(draw.choice(size, min(size, _SAMPLED), replace=False, shuffle=False))
 
 
 def _largest(rank: int, ends: Floats, reaching: Callable[[float], Floats]) -> float:

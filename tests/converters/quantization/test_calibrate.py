@@ -46,6 +46,16 @@ def test_a_look_at_a_tensor_is_numpys(shape, seed, shift, scale):
     assert np.isin(look.sample, tensor).all()
 
 
+@pytest.mark.parametrize("shape", [(480,), (511,), (32, 112, 112), (144, 56, 56), (1152, 7, 7)])
+def test_a_sample_is_of_all_of_a_tensor(shape):
+    places = _look(np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)).sample
+    assert len(set(places)) == 256
+    for axis, found in enumerate(np.unravel_index(places.astype(int), shape)):
+        quarters = np.bincount(4 * found // shape[axis], minlength=4)
+        assert quarters.min() > 256 / 4 / 3
+        assert len(set(found)) > min(shape[axis], 256) / 2
+
+
 def test_statistics_are_numpys_for_every_tensor():
     graph = Chain(24, 24).normalize().convolution(6, (3, 3)).activation("silu").gate().head()
     images = pixels(5, 24, 24)
