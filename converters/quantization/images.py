@@ -72,26 +72,42 @@ class Images:
     def split(self, held: int, aside: bool = True) -> Split:
         """Holds so many of them or up to twice as many, evenly spaced.
 
-        Some are set aside to measure on; where they are few, or `aside` is False, all set ranges.
+        Some are set aside to measure on, and what shows the same sets nothing either; where they
+        are few, or `aside` is False, all set ranges.
         """
         step = max(self.count // held, 1)
         chosen = range(0, self.count, step)
-        measured = set[int]()
-        if aside and len(chosen) >= SPLIT:
-            measured.update(chosen[::_ASIDE])
-            if step >= _PLENTY:
-                period = step * _ASIDE
-                measured.update(range(period // 2, self.count, period))
         scenes = range(self.count) if self.scenes is None else self.scenes
+        measured = withheld = frozenset[int]()
+        if aside and len(chosen) >= SPLIT:
+            measured, withheld = _set_aside(chosen, scenes)
         few, of_few, apart = list[Image](), list[int](), list[Image]()
         for place, image in enumerate(self.all()):
             if place in measured:
                 apart.append(image)
-            elif place in chosen:
+            elif place in chosen and place not in withheld:
                 few.append(image)
                 of_few.append(scenes[place])
-        others = (image for place, image in enumerate(self.all()) if place not in measured)
-        return Split(few, of_few, apart or few, others, self.count - len(apart))
+        others = (image for place, image in enumerate(self.all()) if place not in withheld)
+        return Split(few, of_few, apart or few, others, self.count - len(withheld))
+
+
+def _set_aside(chosen: range, scenes: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """Of images by place, those to measure on, and those that therefore set nothing.
+
+    Of scenes that are shown more than once, all images of every third are withheld, and the chosen
+    of them measured on; of a handful of scenes, images are set aside though others show the same.
+    """
+    shown = list(dict.fromkeys(scenes[place] for place in chosen))
+    if len(shown) >= SPLIT and len(set(scenes)) < len(scenes):
+        aside = set(shown[::_ASIDE])
+        withheld = frozenset(place for place, scene in enumerate(scenes) if scene in aside)
+        return withheld.intersection(chosen), withheld
+    measured = set(chosen[::_ASIDE])
+    if chosen.step >= _PLENTY:
+        period = chosen.step * _ASIDE
+        measured.update(range(period // 2, len(scenes), period))
+    return frozenset(measured), frozenset(measured)
 
 
 @dataclass(frozen=True, eq=False)

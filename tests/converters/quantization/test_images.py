@@ -73,6 +73,31 @@ def test_gains_are_judged_on_scenes_that_did_not_make_them(shots, held):
         assert not {image.max() for image in seen} & {image.max() for image in unseen}
 
 
+@given(st.lists(st.integers(1, 12), min_size=6, max_size=50), st.sampled_from([9, 36]))
+def test_what_is_measured_on_is_shown_by_nothing_that_sets_ranges(shots, held):
+    scenes = [scene for scene, count in enumerate(shots) for _ in range(count)]
+    images = [np.full((1, 1, 1, 3), scene, np.uint8) for scene in scenes]
+    split = Images(lambda: iter(images), len(images), scenes).split(held)
+    aside, few = ({int(image.max()) for image in those} for those in (split.aside, split.few))
+    others = [int(image.max()) for image in split.others]
+    assert len(others) == split.count < len(images)
+    assert few
+    assert few <= set(others)
+    if len(set(scenes[:: max(len(scenes) // held, 1)])) >= SPLIT:
+        assert not aside & set(others)
+        assert aside | set(others) == set(scenes)
+
+
+@pytest.mark.parametrize(("photos", "aside"), [(5, 29), (12, 15), (40, 17), (100, 15)])
+def test_of_photos_and_crops_of_them_whole_photos_are_set_aside(photos, aside):
+    """Of the five default photographs, crops of each are on both sides."""
+    scenes = [place * photos // 128 for place in range(128)]
+    images = [np.full((1, 1, 1, 3), scene, np.uint8) for scene in scenes]
+    split = Images(lambda: iter(images), 128, scenes).split(36)
+    assert len(split.aside) == aside
+    assert (set(scenes) == {int(image.max()) for image in split.others}) == (photos == 5)
+
+
 def test_where_no_two_images_are_known_to_be_alike_every_other_one_judges():
     images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(20)]
     split = Images(lambda: iter(images), 20).split(20)
