@@ -106,22 +106,31 @@ def logits(model: onnx.ModelProto, images: Iterable[Image]) -> Floats:
 
 
 def noise(answers: Floats, reference: Floats, values: bool = False) -> float:
-    """The energy of the difference as a share of the reference's, of a typical image.
+    """The energy of the difference as a share of the signal's, of a typical image.
 
-    That is the square of the mean of the images' amplitudes: in proportion to an image's amplitude
-    its first answer changes, while among a few the energy would be that of the one with the most.
+    The signal is what tells images apart: the variance of the reference over them. What is the same
+    for all, as the bias of a frequent class is, drowns no noise; of a single image all is signal.
+    That of a typical image is the square of the mean of the images' amplitudes: in proportion to
+    an image's amplitude its first answer changes, while among a few the energy would be that of the
+    one with the most.
 
     Args:
         answers: Logits, images × classes, or a regression's values.
         reference: Theirs in float.
         values: Whether they are values: each is then taken as a share of its standard deviation
-            over the images, for neither its mean nor its unit is anything to be heard.
+            over the images, for its unit is nothing to be heard.
     """
     if values:
         answers, reference = (
             standardized(those, reference).astype(np.float32) for those in (answers, reference)
         )
     amplitudes = np.sqrt(np.square(answers - reference).mean(axis=1))
-    energy = np.square(reference).mean()
+    energy = _energy(reference)
     # Where nothing is to be heard, all that is not silent too is noise.
     return float(np.square(amplitudes.mean()) / energy) if energy else float(amplitudes.any())
+
+
+def _energy(reference: Floats) -> float:
+    if len(reference) == 1:
+        return float(np.square(reference).mean())
+    return float(reference.var(axis=0, dtype=np.float64, ddof=1).mean())

@@ -11,5 +11,5 @@ from converters.quantization import rewrite_search
 def time_at_a_discount():
     """So small a network's time is mostly calls, and no rewrite would be worth one more of them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(rewrite_search, "_AMPLITUDE_OF_TIME", 0.005)
+        monkeypatch.setattr(rewrite_search, "_AMPLITUDE_OF_TIME", 0.04)
         yield

@@ -21,8 +21,10 @@ SIZE = 16
 
 
 def batches(count: int, seed: int = 0, size: int = SIZE) -> list[Image]:
-    """So many images, batches of 1."""
-    return [image[None] for image in pixels(count, size, size, seed)]
+    """So many images in light of any brightness and colour, batches of 1."""
+    light = np.random.default_rng(seed).uniform(0.3, 1, (count, 1, 1, 1, 3))
+    images = pixels(count, size, size, seed)[:, None]
+    return list((images * light).astype(np.uint8))
 
 
 def images_of(batches: Sequence[Image]) -> Images:

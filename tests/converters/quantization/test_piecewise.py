@@ -98,7 +98,7 @@ def test_pieces_are_held_with_less_noise():
         return noise(found, logits(simulated(graph, {}), unseen))
 
     other = cut(graph, {site: THRESHOLD})
-    assert lost(other, site, f"{site}/lower", f"{site}/upper") < 0.2 * lost(graph, site)
+    assert lost(other, site, f"{site}/lower", f"{site}/upper") < 0.3 * lost(graph, site)
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -30,8 +30,8 @@ from converters.quantization.simulate import Image, logits, noise, simulated
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import batches, loud_network, silu_network
 
-# Of `silu_network`: one where every kind of rewrite is worth its time.
-LOPSIDED = 2
+# Of `silu_network`: one where every kind of rewrite is worth its time, and one where none is.
+LOPSIDED, QUIET = 28, 2
 FULL_PRICE = rewrite_search._AMPLITUDE_OF_TIME
 
 
@@ -94,8 +94,7 @@ def full_price(monkeypatch):
 
 
 def test_what_is_quiet_is_not_worth_time(full_price):
-    assert int8_noise(silu_network(LOPSIDED)) < 1e-4
-    assert rewrite_where_worth(silu_network(LOPSIDED), *halves(16), "by-role", ["silu"]) == {}
+    assert rewrite_where_worth(silu_network(QUIET), *halves(16), "by-role", ["silu"]) == {}
 
 
 def way(spared: float, time: float) -> _Way:

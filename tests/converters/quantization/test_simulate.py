@@ -103,7 +103,7 @@ def test_of_values_neither_mean_nor_unit_is_signal():
 
 def test_a_value_that_never_varies_is_no_signal():
     reference = np.array([[1, 7], [2, 7], [3, 7]], np.float32)
-    assert noise(reference + 1, reference, values=True) == pytest.approx(1.5, rel=1e-3)
+    assert noise(reference + 1, reference, values=True) == pytest.approx(1, rel=1e-3)
 
 
 def test_a_runner_serves_any_thread():
@@ -114,10 +114,24 @@ def test_a_runner_serves_any_thread():
     assert all(map(np.array_equal, one_by_one, together))
 
 
-def test_noise_is_a_share_of_the_energy():
-    reference = np.float32([[3, 4], [4, -3]])
+def test_noise_is_a_share_of_what_tells_images_apart():
+    reference = np.float32([[3, 4], [-3, 4], [0, 4]])
     assert noise(reference, reference) == 0
-    assert noise(reference + np.float32([[0, 1], [-1, 0]]), reference) == pytest.approx(1 / 25)
+    assert noise(reference + np.float32([0, 0.3]), reference) == pytest.approx(0.01, rel=1e-3)
+
+
+@given(seed=st.integers(0, 99), count=st.integers(2, 30))
+def test_what_is_the_same_for_all_images_is_no_signal(seed, count):
+    random = np.random.default_rng(seed)
+    reference, error = random.normal(size=(2, count, 5))
+    bias = random.normal(0, 100, 5)
+    found = noise(reference + 0.1 * error + bias, reference + bias)
+    assert found == pytest.approx(noise(reference + 0.1 * error, reference))
+
+
+def test_of_a_single_image_all_is_signal():
+    reference = np.float32([[3, 4]])
+    assert noise(reference + np.float32([[0, 1]]), reference) == pytest.approx(1 / 25)
     assert noise(reference * 0, reference) == 1
 
 
@@ -128,6 +142,6 @@ def test_beside_silence_only_silence_is_no_noise():
 
 
 def test_noise_is_that_of_a_typical_image():
-    reference = np.full((4, 2), 10, np.float32)
+    reference = np.float32([[10, -10], [-10, 10], [10, -10], [-10, 10]]) * np.sqrt(3 / 4)
     one_is_loud = reference + np.float32([[1, 1], [1, 1], [1, 1], [9, 9]])
     assert noise(one_is_loud, reference) == pytest.approx((3 * 0.1 + 0.9) ** 2 / 16)
