@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from converters.graph import Floats
+from converters.quantization.search import decibels
+from converters.quantization.simulate import noise
 from converters.report import Report
-from edgenet.bundle import Artifact, Bundle, FileRecord, Verification
+from converters.scheme.recipe import SEARCHED
+from edgenet.bundle import REGRESSION, Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
 from edgenet.images import Pixels, Skip
 from edgenet.measure import parity
-from edgenet.measure.accuracy import sqnr_db
+from edgenet.measure.accuracy import energies
 from edgenet.measure.evaluation import folder_of
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import NO_LIMITS, Limits
@@ -24,12 +27,16 @@ from edgenet.report.cells import drop, error, growth, number, percent
 from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.loading import load_artifact
 
+# What a rounded file keeps less than this of is of next to no use: min-max ranges keep 10 dB of B0.
+_USELESS_DB = 10.0
 # Kernels round ties their own way, which moves the noise by a decibel or two. Twice its amplitude
 # is other arithmetic: sums that saturate, say, as 16-bit ones do on x86 without VNNI.
 _OTHERWISE_DB = 6.0
 # Of a file that is nearly all in float there is no noise to compare: this far below the answers is
 # what sums in another order come to.
 _SILENT_DB = 50.0
+_IN_FLOAT = ("fp32", "fp16", "bf16")
+_TINY = float(np.finfo(np.float32).tiny)
 # What an artifact says before its check: nothing that a limit would let through.
 _UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
 
@@ -47,6 +54,7 @@ def verify(
     answers: Floats,
     reckoned: Floats | None = None,
     limits: Limits = NO_LIMITS,
+    report: Report = lambda line: None,
 ) -> Artifact:
     """Runs a new file of a bundle and compares its answers with Keras's to the same images.
 
@@ -59,6 +67,7 @@ def verify(
         answers: What Keras answers, images × classes or images × values.
         reckoned: What int8 has to answer to the first of the images, by its arithmetic.
         limits: What the file has to keep beside what every file of its precision must.
+        report: Told where rounding has left next to nothing of what tells images apart.
 
     Raises:
         PrecisionError: A file does not give Keras's answers for what its precision costs.
@@ -82,6 +91,8 @@ def verify(
         raise PrecisionError(f"{precision} in {format}: {missed[0]}")
     if reckoned is not None:
         _require_arithmetic(artifact, engine, answers, found, reckoned)
+    if precision not in _IN_FLOAT:
+        _tell_of_loss(artifact, bundle.manifest.task, answers, found, report)
     verified = Verification(len(answers), fidelity.agreement, fidelity.sqnr_db, fidelity.max_error)
     return replace(artifact, verified=verified)
 
@@ -90,10 +101,8 @@ def _require_arithmetic(
     artifact: Artifact, engine: str, answers: Floats, found: Floats, reckoned: Floats
 ) -> None:
     """Refuses a file that its engine computes otherwise than int8 is defined."""
-    count = len(reckoned)
-    kept, wanted = (sqnr_db(answers[:count], those) for those in (found[:count], reckoned))
-    # Either is None where nothing was rounded at all.
-    if kept is None or wanted is None or kept >= min(wanted - _OTHERWISE_DB, _SILENT_DB):
+    kept, wanted = (_typical_db(answers[: len(reckoned)], those) for those in (found, reckoned))
+    if kept >= min(wanted - _OTHERWISE_DB, _SILENT_DB):
         return
     raise AccuracyError(
         f"on this CPU ({cpu_name()}) {engine} answers with {kept:.1f} dB of Keras's answers where "
@@ -101,6 +110,31 @@ def _require_arithmetic(
         f"its kernels err here. Leave {artifact.format} out with --to, or take another version of "
         "the engine"
     )
+
+
+def _typical_db(answers: Floats, found: Floats) -> float:
+    """The SQNR of the image in the middle: a tie that a network amplifies is of one image."""
+    errors = energies(answers - found[: len(answers)])
+    return decibels(float(np.median(errors) / max(energies(answers).mean(), _TINY)))
+
+
+def _tell_of_loss(
+    artifact: Artifact, task: str, answers: Floats, found: Floats, report: Report
+) -> None:
+    """The SQNR of a ruined file is high where all answers are alike, or where one logit is huge."""
+    regresses, precision = task == REGRESSION, artifact.precision
+    kept = decibels(noise(found, answers, regresses))
+    if kept < _USELESS_DB:
+        option = "--min-r2" if regresses else "--max-drop"
+        out = (
+            f"with {option} operators return to float"
+            if precision in SEARCHED
+            else "take another precision"
+        )
+        report(
+            f"{precision} in {artifact.format} loses most of what tells images apart (it keeps "
+            f"{kept:.1f} dB of it): {out}"
+        )
 
 
 def judge(

@@ -127,7 +127,9 @@ class _Writer:
     ) -> Artifact:
         records = tuple(record_of(self.bundle.path, file) for file in files)
         images, answers = self.frozen.verification.batches(self.request.batch), self.frozen.answers
-        return verify(self.bundle, format, precision, records, images, answers, wanted, limits)
+        return verify(
+            *(self.bundle, format, precision, records, images, answers, wanted, limits, self.report)
+        )
 
     @cached_property
     def _by_arithmetic(self) -> Mapping[str, Floats]:

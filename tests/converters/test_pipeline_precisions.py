@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 import pytest
 
@@ -17,11 +18,12 @@ from converters.scheme.recipe import Recipe
 from converters.verify import PrecisionError
 from edgenet.bundle import FORMATS, MANIFEST, Bundle
 from edgenet.errors import AccuracyError, DeviceError, UsageError
+from edgenet.models.weights import load_file
 from edgenet.runtime import load
 from tests.networks import CLASSES, Textures
 
 
-def quick(model: Path, output: Path, precision: str, images: Path | None, **more: Any) -> Bundle:
+def quick(model: Any, output: Path, precision: str, images: Path | None, **more: Any) -> Bundle:
     few = {} if images is None or precision == "bf16" else {"calibration_images": 24}
     return convert(
         model,
@@ -73,6 +75,21 @@ def test_weights_alone_need_no_images(tiny_models, tmp_path, precision):
     with load(bundle) as session:
         assert session.run(images).shape == (2, CLASSES)
         assert session.info.delegated_fraction == 1.0
+
+
+def test_what_a_precision_loses_is_told_however_high_its_sqnr(
+    tiny_models, tmp_path, texture_folder
+):
+    """A class that is never to be answered takes all levels of 16 bits for itself."""
+    model = load_file(tiny_models["b"])
+    weights, bias = model.get_layer("predictions").get_weights()
+    model.get_layer("predictions").set_weights([weights, bias - 1e6 * (np.arange(CLASSES) == 0)])
+    told: list[str] = []
+    options = {"formats": ("tflite",), "report": told.append}
+    bundle = quick(model, tmp_path / "bundle", "w8a16", texture_folder, **options)
+    assert bundle.manifest.artifacts[0].verified.sqnr_db > 50
+    loss = "w8a16 in tflite loses most of what tells images apart"
+    assert any(line.startswith(loss) and line.endswith("another precision") for line in told)
 
 
 def test_bf16_is_openvinos_and_of_cpus_that_have_it(tiny_models, tmp_path, texture_folder):

@@ -81,6 +81,30 @@ def test_int8_that_an_engine_computes_otherwise_than_it_is_defined_is_refused(ti
             verified(bundle, images, logits, logits[:8] + amplitude * noise)
 
 
+def test_a_tie_that_one_image_amplifies_is_no_error_of_an_engine(tiny_bundle, images):
+    bundle = Bundle.open(tiny_bundle)
+    with load(bundle, reference=True) as reference, load(bundle, "onnx") as session:
+        logits, own = reference.run(images), session.run(images)
+    reckoned = own[:8].copy()
+    logits[3] = reckoned[3] = own[3] + 10
+    assert verified(bundle, images, logits, reckoned)
+
+
+def test_what_loses_the_answers_is_told(tiny_bundle, images):
+    bundle, told = Bundle.open(tiny_bundle), list[str]()
+    with load(bundle, "onnx") as session:
+        own = session.run(images)
+    named = (bundle, "onnx", "int8", bundle.artifact("onnx").files, [images])
+    verify(*named, own + own.std() / 10, report=told.append)
+    assert told == []
+    offset = np.float32(10 * own.std())
+    logits = own + offset + np.roll(own, 1, axis=0)
+    verify(*named, logits, report=told.append)
+    (line,) = told
+    assert line.startswith("int8 in onnx loses most of what tells images apart (it keeps -")
+    assert line.endswith("with --max-drop operators return to float")
+
+
 def test_the_order_of_sums_is_no_error_of_an_engine(tiny_float_bundle, images):
     """As of a mixed file that is nearly all in float."""
     bundle = Bundle.open(tiny_float_bundle)
