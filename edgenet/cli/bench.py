@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profile",
         action="store_true",
-        help="also tell where the time goes, operator by operator, and what keeps it from less",
+        help="also time each operator, and say what limits the speed",
     )
     _add_effort(parser.add_argument_group("how long"))
     reports.add_arguments(parser)

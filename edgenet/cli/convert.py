@@ -135,13 +135,13 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="POINTS",
         help="top-1 that may be lost: int8 returns operators to float until it is not, or becomes "
-        "w8 or fp16; other precisions fail",
+        "w8 or fp16 (for OpenVINO alone, bf16); other precisions fail",
     )
     group.add_argument(
         "--min-r2",
         type=float,
         metavar="F",
-        help="of a regression in its place: the R² by fp32's values that must be kept",
+        help="with --task regression, in place of --max-drop: the least R² by fp32's values",
     )
     group.add_argument(
         "--strict",
@@ -159,7 +159,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--effort",
         metavar="NAME",
-        help="fast or thorough: the time to choose in (default: thorough)",
+        help="how long to search: fast, in about a third of the time, or thorough (the default)",
     )
     group.add_argument(
         "--recipe", metavar="FILE", help="replay the recipe of an earlier bundle's manifest"
@@ -180,7 +180,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=values,
         metavar="STEP,...",
         default=[],
-        help="of outliers, streams, silu, lifting, piecewise, correction: what to do without",
+        help="steps to leave out, of outliers, streams, silu, lifting, piecewise, correction",
     )
 
 

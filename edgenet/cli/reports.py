@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reports")
     group.add_argument("--json", action="store_true", help="print one JSON document")
     group.add_argument("--html", metavar="FILE", help="also write one self-contained HTML page")
-    group.add_argument("--markdown", metavar="FILE", help="also write a pull request's Markdown")
+    group.add_argument("--markdown", metavar="FILE", help="also write Markdown for a pull request")
 
 
 def require_places(args: argparse.Namespace) -> None:

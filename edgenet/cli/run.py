@@ -60,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=int, help="of the engine (default: one for each core)"
     )
-    parser.add_argument("--top", metavar="K", type=int, help=f"classes an image (default: {_TOP})")
+    parser.add_argument(
+        "--top", metavar="K", type=int, help=f"classes to name per image (default: {_TOP})"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
