@@ -115,9 +115,9 @@ def run(args: argparse.Namespace) -> int:
 
     _require_sane(args)
     reports.require_places(args)
-    baseline = _baseline(args.baseline)
     bundle = Bundle.open(args.bundle)
     _require_of_task(args, bundle.manifest.task)
+    baseline = _baseline(args, bundle.manifest.task)
     images = _images(args, bundle)
     with ExitStack() as stack:
         sessions, reference = _open(stack, args, bundle)
@@ -162,10 +162,14 @@ def _settable(result: Mapping[str, Any]) -> bool:
     return any(failure.startswith(SETTABLE) for failure in result["failures"])
 
 
-def _baseline(path: str | None) -> Mapping[str, Any] | None:
-    from edgenet.measure.baseline import read
+def _baseline(args: argparse.Namespace, task: str) -> Mapping[str, Any] | None:
+    from edgenet.measure.baseline import read, require_comparable
 
-    return None if path is None else read(path)
+    if args.baseline is None:
+        return None
+    baseline = read(args.baseline)
+    require_comparable(baseline, task, args.format)
+    return baseline
 
 
 def _page(document: dict[str, Any], images: Images) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edgenet.bundle import CLASSIFICATION, REGRESSION
 from edgenet.errors import UsageError
 from edgenet.measure import paired
 from edgenet.measure.accuracy import Bools
@@ -48,6 +49,12 @@ _Field = tuple[str, Callable[[Any], bool]]
 
 _NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR", "r2": "R²"}
 _OF_CLASSES, _OF_VALUES = ("top1", "agreement", "sqnr_db"), ("r2",)
+# Why what was known of a file is not known now. Its agreement always is, and no SQNR tells that it
+# is equal to the bit.
+_UNKNOWN = {
+    "top1": "the images have no labels now",
+    "r2": "fp32 answers alike to all images now",
+}
 _LARGEST_CLASS = 2**31
 _SHOWN = 40
 _UNITS = {"top1": "{:.2%}", "agreement": "{:.4f}", "sqnr_db": "{:.1f} dB", "r2": "{:.4f}"}
@@ -79,28 +86,30 @@ class Change:
             "equal to the bit" if value is None else _UNITS[self.measure].format(value)
             for value in (self.before, self.after)
         )
-        precision = " -> ".join(dict.fromkeys((self.precision_before, self.precision)))
-        return (
-            f"{self.format} {precision} {self.device_used}: {_NAMES[self.measure]} fell "
-            f"from {before} to {after}{_told(self.evidence)}"
-        )
+        file = _file(self.format, self.precision_before, self.precision, self.device_used)
+        return f"{file}: {_NAMES[self.measure]} fell from {before} to {after}{_told(self.evidence)}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that changed, and the rule that judged it; `gone` are files that were not checked now."""
+    """All that changed, and the rule that judged it.
+
+    `gone` are files that were not checked now, `unknown` figures that were not measured now, each
+    with the reason.
+    """
 
     rule: str
     paired: bool
     changes: tuple[Change, ...]
     gone: tuple[str, ...]
+    unknown: tuple[str, ...]
 
     @property
     def regressions(self) -> list[str]:
         """What got worse, one line each; none, if nothing did."""
-        return [f"{name} was in the baseline and was not checked now" for name in self.gone] + [
-            str(change) for change in self.changes if change.verdict == "worse"
-        ]
+        gone = [f"{name} was in the baseline and was not checked now" for name in self.gone]
+        worse = [str(change) for change in self.changes if change.verdict == "worse"]
+        return [*gone, *self.unknown, *worse]
 
     @property
     def unsure(self) -> list[str]:
@@ -126,6 +135,34 @@ def read(path: str) -> Document:
             f"{path} is not a baseline: {reason}: give what an earlier edgenet check --json printed"
         ) from error
     return document
+
+
+def require_comparable(
+    baseline: Document, task: str, formats: Collection[str] | None = None
+) -> None:
+    """Refuses a baseline that has nothing in common with a check.
+
+    Args:
+        baseline: What `read` gave.
+        task: Of the bundle that is checked.
+        formats: Those that the check is asked for; None where it is asked for all.
+
+    Raises:
+        UsageError: The baseline is of another task, or has none of the formats.
+    """
+    results = baseline["results"]
+    found = REGRESSION if results[0]["agreement"] is None else CLASSIFICATION
+    if found != task:
+        raise UsageError(
+            f"the baseline's task is {found} and the bundle's {task}: give --baseline what an "
+            "earlier edgenet check --json printed of such a bundle"
+        )
+    known = sorted({result["format"] for result in results})
+    if formats is not None and not set(formats) & set(known):
+        raise UsageError(
+            f"the baseline has no {' or '.join(formats)} file to compare with: ask with --format "
+            f"for what it has ({', '.join(known)}), or give --baseline a check of yours"
+        )
 
 
 def missed(baseline: Document, format: str, device_used: str, limits: Limits) -> frozenset[str]:
@@ -164,12 +201,14 @@ def compare(
 
     Where both runs saw the same images, a loss beyond the tolerance (`SHARE`, `DECIBELS`) must also
     be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
-    image, the tolerance alone decides. A file that was not checked again has regressed, too.
+    image, the tolerance alone decides. A file that was not checked again has regressed, too, and so
+    has one of which a figure can no longer be measured.
     """
     obstacle = _obstacle(document, baseline)
     ours = {_key(result): result for result in document["results"]}
     changes: list[Change] = []
-    gone = []
+    gone: list[str] = []
+    unknown: list[str] = []
     for before in baseline["results"]:
         if formats is not None and before["format"] not in formats:
             continue
@@ -179,8 +218,9 @@ def compare(
         else:
             evidence = {} if obstacle else _evidence(document, after, baseline, before)
             changes += _changes(before, after, evidence)
+            unknown += _unknown(before, after)
     rule = f"{obstacle}: {RULE_UNPAIRED}" if obstacle else RULE
-    return Comparison(rule, not obstacle, tuple(changes), tuple(gone))
+    return Comparison(rule, not obstacle, tuple(changes), tuple(gone), tuple(unknown))
 
 
 def _obstacle(document: Document, baseline: Document) -> str | None:
@@ -244,6 +284,21 @@ def _changes(
             evidence=sure,
             verdict=_verdict(lost, sure),
         )
+
+
+def _unknown(before: Document, after: Document) -> Iterator[str]:
+    """What was known of a file and is not known now, one line each."""
+    file = _file(after["format"], before["precision"], after["precision"], after["device_used"])
+    for measure, reason in _UNKNOWN.items():
+        if before.get(measure) is not None and after[measure] is None:
+            told = f"{_NAMES[measure]} was in the baseline and could not be compared"
+            yield f"{file}: {told}: {reason}"
+
+
+def _file(format: str, precision_before: str, precision: str, device_used: str) -> str:
+    """How a file is named: both of its precisions, where they differ."""
+    precisions = " -> ".join(dict.fromkeys((precision_before, precision)))
+    return f"{format} {precisions} {device_used}"
 
 
 def _figure(result: Document, measure: str) -> float | None:

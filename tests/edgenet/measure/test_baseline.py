@@ -39,6 +39,13 @@ def of_old(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def unlabelled(document: dict[str, Any]) -> dict[str, Any]:
+    document["labels"] = None
+    for result in document["results"]:
+        result["top1"] = None
+    return document
+
+
 def found(document: dict[str, Any], before: dict[str, Any] | None = None) -> baseline.Comparison:
     return baseline.compare(document, before or check_document())
 
@@ -59,7 +66,10 @@ def test_of_a_regression_the_r2_is_compared():
     after["results"][0]["r2"] = 0.986
     assert found(after, before).regressions == []
     after["results"][0]["r2"] = None
-    assert [change.format for change in found(after, before).changes] == ["onnx"]
+    comparison = found(after, before)
+    assert [change.format for change in comparison.changes] == ["onnx"]
+    (line,) = comparison.regressions
+    assert line.startswith("tflite int8 cpu: R² was in the baseline and could not be compared: fp")
 
 
 def test_a_limit_that_a_regressions_baseline_misses_does_not_hold():
@@ -202,13 +212,38 @@ def test_without_pairs_the_tolerance_alone_decides_and_that_is_told(before, reas
 
 
 def test_without_labels_agreement_and_noise_are_compared():
-    document = worse(8)
-    document["labels"] = None
-    for result in document["results"]:
-        result["top1"] = None
-    comparison = found(document)
+    comparison = found(unlabelled(worse(8)), unlabelled(check_document()))
     assert {change.measure for change in comparison.changes} == {"agreement", "sqnr_db"}
-    assert len(comparison.regressions) == 1
+    assert (len(comparison.regressions), comparison.unknown) == (1, ())
+
+
+@pytest.mark.parametrize("before", [check_document(), unpaired(check_document())])
+def test_a_top1_that_can_no_longer_be_measured_has_regressed(before):
+    after = unlabelled(check_document())
+    after["results"][0]["precision"] = "int8-mixed"
+    told = "top-1 was in the baseline and could not be compared: the images have no labels now"
+    assert found(after, before).regressions == [
+        f"tflite int8 -> int8-mixed cpu: {told}",
+        f"onnx int8 cpu: {told}",
+    ]
+    assert found(before, after).unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "formats", "message"),
+    [
+        ("regression", None, "the baseline's task is classification and the bundle's regression"),
+        ("classification", ["openvino"], r"no openvino file .* for what it has \(onnx, tflite\)"),
+        ("classification", ["onnx", "openvino"], None),
+        ("classification", None, None),
+    ],
+)
+def test_a_baseline_has_something_in_common_with_the_check(task, formats, message):
+    if message is None:
+        baseline.require_comparable(check_document(), task, formats)
+        return
+    with pytest.raises(UsageError, match=message):
+        baseline.require_comparable(check_document(), task, formats)
 
 
 def test_a_regression_fails_the_check():
@@ -331,10 +366,7 @@ def test_a_shell_may_write_another_encoding(encoding, tmp_path):
 
 
 def test_a_baseline_without_labels_is_read(tmp_path):
-    document = check_document()
-    document["labels"] = None
-    for result in document["results"]:
-        result["top1"] = None
+    document = unlabelled(check_document())
     file = tmp_path / "baseline.json"
     file.write_text(json.dumps(document))
     assert baseline.read(str(file)) == document
