@@ -41,6 +41,12 @@ RULE = (
 RULE_UNPAIRED = f"worse is {_LOSS}, be it by chance or not"
 """When a file is worse, if they did not."""
 
+RELABELLED = (
+    "the images' labels are others than the baseline's: its top-1 is that of its answers by the "
+    "labels of this check"
+)
+"""What is told beside the rule where that is so."""
+
 Document = Mapping[str, Any]
 Verdict = Literal["kept", "unsure", "worse"]
 _Key = tuple[str, str]
@@ -202,11 +208,13 @@ def compare(
     Where both runs saw the same images, a loss beyond the tolerance (`SHARE`, `DECIBELS`) must also
     be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
     image, the tolerance alone decides. A file that was not checked again has regressed, too, and so
-    has one of which a figure can no longer be measured.
+    has one of which a figure can no longer be measured. Both runs are right by the later one's
+    labels, for a change of labels is none of the file.
     """
     obstacle = _obstacle(document, baseline)
     ours = {_key(result): result for result in document["results"]}
     changes: list[Change] = []
+    relabelled = not obstacle and document["labels"] not in (None, baseline["labels"])
     gone: list[str] = []
     unknown: list[str] = []
     for before in baseline["results"]:
@@ -216,10 +224,13 @@ def compare(
         if after is None:
             gone.append(" ".join(before[name] for name in ("format", "precision", "device_used")))
         else:
+            if relabelled:
+                before = {**before, "top1": float(np.mean(_equal(before, document["labels"])))}
             evidence = {} if obstacle else _evidence(document, after, baseline, before)
             changes += _changes(before, after, evidence)
             unknown += _unknown(before, after)
     rule = f"{obstacle}: {RULE_UNPAIRED}" if obstacle else RULE
+    rule = f"{rule}; {RELABELLED}" if relabelled else rule
     return Comparison(rule, not obstacle, tuple(changes), tuple(gone), tuple(unknown))
 
 
@@ -248,7 +259,7 @@ def _evidence(
     found = {"sqnr_db": paired.decibels(*energies)}
     agreed = [_equal(result, run["reference"]["answers"]) for run, result in runs]
     found["agreement"] = paired.shares(*agreed)
-    if document["labels"] is not None and document["labels"] == baseline["labels"]:
+    if document["labels"] is not None:
         right = [_equal(result, document["labels"]) for _, result in runs]
         found["top1"] = paired.shares(*right)
     return found

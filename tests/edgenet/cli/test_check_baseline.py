@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgenet.cli.main import main
+from edgenet.measure.baseline import RELABELLED
 
 COUNT = 12
 LENIENT = ["--min-agreement", 0, "--max-drop", 100]
@@ -81,6 +82,20 @@ def test_a_baseline_of_another_task_is_refused(
     code, out, err = check(capsys, *asked)
     assert (code, out) == (2, "")
     assert "the baseline's task is regression and the bundle's classification" in err
+
+
+def test_labels_that_changed_are_told_and_not_blamed_on_the_file(
+    capsys, tiny_bundle, photos, baseline
+):
+    (before,) = json.loads(baseline.read_text())["results"]
+    assert before["top1"] < 1
+    label(photos, before["answers"])
+    asked = [tiny_bundle, "--evaluate", photos, *LENIENT, "--format", "onnx", "--json"]
+    code, out, err = check(capsys, *asked, "--baseline", baseline)
+    assert code == 0
+    (change,) = [c for c in json.loads(out)["baseline"]["changes"] if c["measure"] == "top1"]
+    assert (change["before"], change["after"]) == (1.0, 1.0)
+    assert err.count(RELABELLED) == 1
 
 
 def test_labels_that_are_gone_close_the_gate(capsys, tiny_bundle, photos, baseline):

@@ -229,6 +229,44 @@ def test_a_top1_that_can_no_longer_be_measured_has_regressed(before):
     assert found(before, after).unknown == ()
 
 
+def relabelled(document: dict[str, Any], images: int) -> dict[str, Any]:
+    """The document by labels of which some, of images that fp32 has right, are others."""
+    document["labels"][:images] = [(index + 5) % 10 for index in range(images)]
+    return counted(document)
+
+
+def test_labels_that_changed_are_not_blamed_on_the_file():
+    for before, after in (
+        (check_document(), relabelled(check_document(), 18)),
+        (relabelled(check_document(), 18), check_document()),
+        (unlabelled(check_document()), check_document()),
+    ):
+        comparison = found(after, before)
+        assert comparison.rule == f"{baseline.RULE}; {baseline.RELABELLED}"
+        assert (comparison.regressions, comparison.unsure) == ([], [])
+        top1 = [change for change in comparison.changes if change.measure == "top1"]
+        now = [result["top1"] for result in after["results"]]
+        assert [change.before for change in top1] == [change.after for change in top1] == now
+        assert {change.evidence.p for change in top1} == {1.0}
+    assert found(check_document()).rule == baseline.RULE
+
+
+def test_labels_that_are_better_now_hide_no_loss():
+    after = worse(8, first=40)
+    assert after["results"][0]["top1"] > relabelled(check_document(), 18)["results"][0]["top1"]
+    assert found(after, relabelled(check_document(), 18)).regressions == [
+        "tflite int8 cpu: top-1 fell from 74.00% to 66.00% (8 lost, 0 gained, p = 0.0039)",
+        "tflite int8 cpu: agreement fell from 0.9800 to 0.9000 (8 lost, 0 gained, p = 0.0039)",
+    ]
+
+
+def test_an_image_without_an_answer_is_wrong_by_any_labels():
+    before = check_document()
+    before["results"][0]["answers"][:20] = [None] * 20
+    top1 = found(relabelled(check_document(), 10), before).changes[0]
+    assert (top1.measure, top1.before, top1.after) == ("top1", 0.55, 0.65)
+
+
 @pytest.mark.parametrize(
     ("task", "formats", "message"),
     [
