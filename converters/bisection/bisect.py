@@ -13,6 +13,7 @@ from converters.scheme.pairs import overflow
 from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import agreement, r2, sqnr_db
+from edgenet.report.cells import counted
 from edgenet.report.progress import Progress
 
 # With every operator in float a file is 21 dB and more from its twin, weights that stay rounded
@@ -78,10 +79,14 @@ def bisect(
             leave them.
 
     Raises:
-        UsageError: Nothing in the file is int8, or the two are different networks.
+        UsageError: Nothing in the file is int8, the two are different networks, or a regression has
+            no R² on these images.
     """
     _require_pair(network, twin)
-    measure = _measure(network, compare.logits(twin, images), images)
+    truth = compare.logits(twin, images)
+    if network.regresses:
+        _require_varied(truth)
+    measure = _measure(network, truth, images)
     _require_same_answers(measure(frozenset(network.quantized)))
     with progress("comparing", len(network.steps), "operators") as meter:
         forward = compare.forward(network, twin, images, meter.update, rescaled)
@@ -128,6 +133,16 @@ def _require_pair(network: Network, twin: Network) -> None:
         )
 
 
+def _require_varied(values: Floats) -> None:
+    """Refuses to judge by an R² that there is not."""
+    if r2(values, values) is None:
+        raise UsageError(
+            "there is no R² to judge by: the float values do not vary over "
+            f"{counted(len(values), 'image')}; take more of them with --count, or others with "
+            "--images"
+        )
+
+
 def _require_same_answers(most: Score) -> None:
     """Refuses a twin that the file is far from even with every operator in float."""
     # Not "<": what is no number is no answer either.
@@ -164,8 +179,8 @@ def _counted(measure: Measure, told: compare.Told) -> Measure:
 def _score(network: Network, truth: Floats, found: Floats) -> Score:
     ratio = sqnr_db(truth, found)
     share = r2(truth, found) if network.regresses else agreement(truth, found)
-    # Values that are the same for all images leave R² nothing to judge.
-    return Score(1.0 if share is None else share, float("inf") if ratio is None else ratio)
+    assert share is not None, "values that do not vary are refused"
+    return Score(share, float("inf") if ratio is None else ratio)
 
 
 def _share(network: Network, restored: Restored) -> float:

@@ -123,8 +123,7 @@ def run(args: argparse.Namespace) -> int:
         sessions, reference = _open(stack, args, bundle)
         twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
         parity = _compare(args, reference, sessions, twins, images, baseline)
-    if args.min_r2 is not None:
-        parity.require_r2()
+    parity.require_r2()
     size = reference_bytes(reference_giver(bundle, args.reference), reference)
     document = check.document(args.bundle, bundle, parity, images, size)
     unsure = check.judge(document, baseline, args.format).unsure if baseline else []

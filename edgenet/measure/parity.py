@@ -18,6 +18,7 @@ from edgenet.measure import accuracy, latency
 from edgenet.measure.damage import Damage, find, find_in_values
 from edgenet.measure.fidelity import Fidelity, Labels, Logits
 from edgenet.measure.limits import Limits, computed
+from edgenet.report.cells import counted
 
 if TYPE_CHECKING:
     from edgenet.runtime import Session, SessionInfo
@@ -139,12 +140,13 @@ class Parity:
         """Refuses to judge by an R² that there is not.
 
         Raises:
-            UsageError: The reference answers alike to all images.
+            UsageError: They are a regression's, and the reference answers alike to all images.
         """
-        if any(result.fidelity.r2 is None for result in self.results):
+        regresses = self.reference.task == REGRESSION
+        if regresses and any(result.fidelity.r2 is None for result in self.results):
             raise UsageError(
-                f"--min-r2 has nothing to go by: fp32 answers alike to all {self.images} images; "
-                "take more of them, or others"
+                "there is no R² to judge by: fp32's values do not vary over "
+                f"{counted(self.images, 'image')}; take more of them, or others"
             )
 
 

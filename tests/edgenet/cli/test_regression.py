@@ -55,14 +55,24 @@ def test_check_holds_the_values_to_their_r2(capsys, regression_bundle, texture_f
     assert "what is allowed is set by --min-r2 and --min-sqnr" in err
 
 
-def test_there_is_no_r2_of_images_that_are_alike(capsys, regression_bundle, photo, tmp_path):
-    for number in range(3):
+@pytest.mark.parametrize("limits", [(), ("--min-r2", 0.9), ("--min-sqnr", -100)])
+@pytest.mark.parametrize(("count", "told"), [(1, "1 image"), (3, "3 images")])
+def test_there_is_no_r2_of_images_that_are_alike(
+    capsys, regression_bundle, photo, tmp_path, limits, count, told
+):
+    for number in range(count):
         (tmp_path / f"{number}.png").write_bytes(photo.read_bytes())
-    arguments = ["check", regression_bundle, "--evaluate", tmp_path]
-    assert answered(capsys, *arguments)[0] == 0
-    code, _, err = answered(capsys, *arguments, "--min-r2", 0.9)
-    assert code == 2
-    assert "--min-r2 has nothing to go by: fp32 answers alike to all 3 images" in err
+    asked = ["check", regression_bundle, "--evaluate", tmp_path, "--format", "onnx", *limits]
+    code, out, err = answered(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert f"there is no R² to judge by: fp32's values do not vary over {told}; take more" in err
+
+
+def test_bisect_has_no_r2_of_one_image(capsys, regression_bundle, texture_folder):
+    asked = ["bisect", regression_bundle, "--format", "onnx", "--images", texture_folder]
+    code, out, err = answered(capsys, *asked, "--count", 1)
+    assert (code, out) == (2, "")
+    assert "the float values do not vary over 1 image; take more of them with --count" in err
 
 
 def test_a_value_in_a_small_unit_is_missed_beside_one_in_a_large(
