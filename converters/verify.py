@@ -173,16 +173,19 @@ def judge(
         compared = parity.compare(reference, sessions, images.recorded(), lambda info: limits)
     if limits.min_r2 is not None:
         compared.require_r2()
+    value = compared.value_told(bundle.labels())
+    of_value = "" if value is None else f" of {value}"
     if compared.reference_top1 is not None:
         report(f"fp32 is right on {percent(compared.reference_top1)} of {compared.images} images")
     if compared.reference_mae is not None:
-        report(f"fp32 has an MAE of {error(compared.reference_mae)} on {compared.images} images")
+        mae = f"an MAE{of_value} of {error(compared.reference_mae)}"
+        report(f"fp32 has {mae} on {compared.images} images")
     if compared.doubt:
         report(compared.doubt)
     for result in compared.results:
         found, format = result.fidelity, result.info.format
         lost = f", drop {drop(found.drop.points, found.drop.interval)} points" if found.drop else ""
-        report(f"{format}: {_kept(found)}{lost}")
+        report(f"{format}: {_kept(found, of_value)}{lost}")
         if not result.passed:
             raise PrecisionError(f"{result.info.precision} in {format}: {result.failures[0]}")
     return {
@@ -190,14 +193,15 @@ def judge(
         "sha256": images.digest.hexdigest(),
         "reference_top1": compared.reference_top1,
         "reference_mae": compared.reference_mae,
+        "worst_value": value,
         "results": [_measured(result) for result in compared.results],
     }
 
 
-def _kept(found: Fidelity) -> str:
-    """How near a file's answers are, in a word and a number."""
+def _kept(found: Fidelity, of_value: str) -> str:
+    """How near a file's answers are, in a word and a number; errors with what they are of."""
     if found.agreement is None:
-        told = f"R² {number(found.r2, 4)}, mean error {error(found.mean_error)}"
+        told = f"R² {number(found.r2, 4)}, mean error{of_value} {error(found.mean_error)}"
         if found.growth is None:
             return told
         more = growth(found.growth.amount, found.growth.interval)

@@ -34,6 +34,7 @@ SCHEMA = {
         "sha256": str,
         "reference_top1?": _NUMBER,
         "reference_mae?": _NUMBER,
+        "worst_value?": str,
         "results": [
             {
                 "format": str,

@@ -148,6 +148,7 @@ def check_document() -> dict[str, Any]:
         "images_source": "photos",
         "images_sha256": "0" * 64,
         "labels": [(index + (index >= 75)) % 10 for index in range(IMAGES)],
+        "worst_value": None,
         "results": [tflite, onnx],
         "cross_agreement": [{"formats": ["tflite", "onnx"], "agreement": 0.97, "cosine": 0.99}],
         "passed": True,

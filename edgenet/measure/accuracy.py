@@ -8,6 +8,7 @@ agrees with nothing and is never right.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,14 +193,22 @@ def max_error(reference: Floats, logits: Floats) -> float:
     return float(np.max(np.abs(reference - logits)))
 
 
-def mean_error(reference: Floats, values: Floats) -> float:
-    """The mean absolute difference of a regression's values, images × values, in their unit."""
-    return float(np.mean(np.abs(reference - values), dtype=np.float64))
+def mean_error(reference: Floats, values: Floats, value: int) -> float:
+    """The mean absolute difference of one of a regression's values, in its unit.
+
+    Of several there is no mean, for an age and a share have no unit in common.
+
+    Args:
+        reference: The reference's values, images × values.
+        values: Those to judge.
+        value: Which of them.
+    """
+    return float(np.mean(np.abs(reference - values)[:, value], dtype=np.float64))
 
 
-def absolute_errors(values: Floats, truth: Floats) -> NDArray[np.float64]:
-    """For each image the mean of its values' absolute errors, in their unit."""
-    return np.asarray(np.mean(np.abs(finite(values) - truth), axis=1, dtype=np.float64))
+def absolute_errors(values: Floats, truth: Floats, value: int) -> NDArray[np.float64]:
+    """For each image the absolute error of one of its values, in its unit; see `mean_error`."""
+    return np.asarray(np.abs(finite(values) - truth)[:, value], np.float64)
 
 
 def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Growth | None:
@@ -239,11 +248,29 @@ def r2(reference: Floats, values: Floats) -> float | None:
     reference's mean would be as good an answer. Of several values it is that of the one that is
     kept worst; None where none of the reference's differs from image to image.
     """
+    kept = _r2_of_each(reference, values)
+    return None if np.isnan(kept).all() else float(np.nanmin(kept))
+
+
+def kept_worst(reference: Floats, files: Sequence[Floats]) -> int:
+    """Which of a regression's values one of the files keeps worst, by its R².
+
+    The first of equals, and where none of the reference's differs from image to image.
+
+    Args:
+        reference: The reference's values, images × values.
+        files: The same of one file or more.
+    """
+    kept = np.min([_r2_of_each(reference, values) for values in files], axis=0)
+    return 0 if np.isnan(kept).all() else int(np.nanargmin(kept))
+
+
+def _r2_of_each(reference: Floats, values: Floats) -> NDArray[np.float64]:
+    """Each value's R²; NaN for one that the reference answers alike to all images."""
     exact = reference.astype(np.float64)
     spread = np.sum((exact - exact.mean(axis=0)) ** 2, axis=0)
     lost = np.sum((exact - values) ** 2, axis=0)
-    varies = spread > 0
-    return float(np.min(1 - lost[varies] / spread[varies])) if varies.any() else None
+    return np.where(spread > 0, 1 - lost / np.where(spread > 0, spread, 1), np.nan)
 
 
 def cosine(reference: Floats, logits: Floats) -> float:

@@ -28,7 +28,8 @@ class Fidelity:
     Of a regression alone there are `r2`, the coefficient of determination (`accuracy.r2`), and
     `mean_error`, the mean absolute difference of a value, in its own unit; the shares of classes,
     `cosine` and `kl` are None. `mae` is the mean absolute error by the true values, where they are
-    known, and `growth` by how much that is more than the reference's.
+    known, and `growth` by how much that is more than the reference's. Of several values, which have
+    no unit in common, these three are of one.
     """
 
     top1: float | None
@@ -80,21 +81,30 @@ class Fidelity:
         )
 
     @classmethod
-    def of_values(cls, reference: Logits, values: Logits, truth: Logits | None = None) -> Fidelity:
+    def of_values(
+        cls,
+        reference: Logits,
+        values: Logits,
+        truth: Logits | None = None,
+        value: int | None = None,
+    ) -> Fidelity:
         """Compares a regression's values, images × values, with the reference's.
 
         Args:
             reference: The reference's values.
             values: Those to judge.
             truth: What they should be, if it is known.
+            value: Of which of them the mean errors are; None: of the one kept worst.
         """
+        numbers = accuracy.finite(reference), accuracy.finite(values)
+        if value is None:
+            value = accuracy.kept_worst(numbers[0], numbers[1:])
         mae, growth = None, None
         if truth is not None:
-            errors = accuracy.absolute_errors(values, truth)
+            errors = accuracy.absolute_errors(values, truth, value)
             mae = float(errors.mean())
-            before = accuracy.absolute_errors(reference, truth)
+            before = accuracy.absolute_errors(reference, truth, value)
             growth = accuracy.paired_growth(before, errors)
-        numbers = accuracy.finite(reference), accuracy.finite(values)
         return cls(
             top1=None,
             top5=None,
@@ -105,7 +115,7 @@ class Fidelity:
             cosine=None,
             kl=None,
             r2=accuracy.r2(*numbers),
-            mean_error=accuracy.mean_error(*numbers),
+            mean_error=accuracy.mean_error(*numbers, value),
             mae=mae,
             growth=growth,
         )

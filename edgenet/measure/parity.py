@@ -106,7 +106,9 @@ class Parity:
 
     `reference_top1` and `reference_top5` are shares 0..1, None without labels, the latter also for
     up to five classes; `reference_mae` is a regression's mean absolute error, None where the true
-    values are not known; `reference_p50_ms` is the median of a call of the reference, on the CPU.
+    values are not known. `worst_value` is which of a regression's values a file keeps worst: the
+    mean errors are of that one; None of a classifier. `reference_p50_ms` is the median of a call of
+    the reference, on the CPU.
     """
 
     images: int
@@ -115,6 +117,7 @@ class Parity:
     reference_top1: float | None
     reference_top5: float | None
     reference_mae: float | None
+    worst_value: int | None
     reference_p50_ms: float
     reference_per_image: PerImage
     results: tuple[Result, ...]
@@ -135,6 +138,12 @@ class Parity:
     def passed(self) -> bool:
         """Whether every file kept every limit."""
         return all(result.passed for result in self.results)
+
+    def value_told(self, labels: Sequence[str] | None) -> str | None:
+        """How `worst_value` is called, by its label or its index; None where there is but one."""
+        if self.worst_value is None or self.reference.classes == 1:
+            return None
+        return labels[self.worst_value] if labels else str(self.worst_value)
 
     def require_r2(self) -> None:
         """Refuses to judge by an R² that there is not.
@@ -191,6 +200,10 @@ def compare(
     (first, *answers), truth = collect((reference, *sessions, *pairs), batches, progress)
     if first.void:
         raise AccuracyError(f"nothing to compare with: the fp32 reference has {first.failures[0]}")
+    worst_value = None
+    if reference.info.task == REGRESSION:
+        files = [accuracy.finite(those.logits) for those in answers[: len(sessions)]]
+        worst_value = accuracy.kept_worst(first.logits, files)
     beside = iter(answers[len(sessions) :])
     on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
     return Parity(
@@ -200,12 +213,13 @@ def compare(
         reference_top1=None if truth.labels is None else accuracy.top1(first.logits, truth.labels),
         reference_top5=None if truth.labels is None else accuracy.top5(first.logits, truth.labels),
         reference_mae=None
-        if truth.values is None
-        else float(accuracy.absolute_errors(first.logits, truth.values).mean()),
+        if truth.values is None or worst_value is None
+        else float(accuracy.absolute_errors(first.logits, truth.values, worst_value).mean()),
+        worst_value=worst_value,
         reference_p50_ms=first.p50_ms,
         reference_per_image=_per_image(reference.info.task, first.logits),
         results=tuple(
-            _result(session.info, answer, first.logits, truth, held(session.info), cpu)
+            _result(session.info, answer, first.logits, truth, held(session.info), cpu, worst_value)
             for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
         ),
         cross_agreement=()
@@ -280,8 +294,9 @@ def _result(
     truth: Truth,
     limits: Limits,
     cpu: Answers | None,
+    value: int | None,
 ) -> Result:
-    found, damage = _judged(info.task, reference, answers.logits, truth)
+    found, damage = _judged(info.task, reference, answers.logits, truth, value)
     per_image = _per_image(info.task, reference, answers.logits)
     failures = answers.failures + limits.failures(found)
     if cpu is None:
@@ -292,9 +307,11 @@ def _result(
     return Result(info, found, per_image, damage, answers.p50_ms, failures, beside)
 
 
-def _judged(task: str, reference: Logits, answers: Logits, truth: Truth) -> tuple[Fidelity, Damage]:
+def _judged(
+    task: str, reference: Logits, answers: Logits, truth: Truth, value: int | None
+) -> tuple[Fidelity, Damage]:
     if task == REGRESSION:
-        found = Fidelity.of_values(reference, answers, truth.values)
+        found = Fidelity.of_values(reference, answers, truth.values, value)
         return found, find_in_values(reference, answers)
     labels, kl = truth.labels, accuracy.divergences(reference, answers)
     return Fidelity.of(reference, answers, labels, kl), find(reference, answers, kl, labels)

@@ -15,6 +15,8 @@ Grid = tuple[list[str], list[list[str]], str]
 
 _OF_CLASSES = ("top-1", "top-5", "drop (points, 95 %)", "agreement", "cosine")
 _OF_VALUES = ("MAE", "MAE growth (95 %)", "R²", "mean error")
+# What is of one value alone.
+_OF_ONE = ("MAE", "MAE growth (95 %)", "mean error")
 _BESIDE = "SQNR dB beside cpu"
 _EMULATED = "p50 ms (emulated)"
 _COLUMNS = {
@@ -116,7 +118,14 @@ def grid(document: Document) -> Grid:
         name for name in _COLUMNS if name not in needless or any(row[name] != "–" for row in rows)
     ]
     cells = [[row[name] for name in shown] for row in rows]
-    return shown, cells, "".join(_COLUMNS[name] for name in shown)
+    titles = [of_value(document, name) if name in _OF_ONE else name for name in shown]
+    return titles, cells, "".join(_COLUMNS[name] for name in shown)
+
+
+def of_value(document: Document, name: str) -> str:
+    """An error's name, with that of the value that it is of, where there are several."""
+    value = document["worst_value"]
+    return name if value is None else f"{name} of {value}"
 
 
 def changes(document: Document) -> Grid:

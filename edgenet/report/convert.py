@@ -48,7 +48,7 @@ def _evaluated(evaluation: Mapping[str, Any]) -> str:
     told = f"evaluated on {counted(evaluation['images'], 'image')}"
     top1, mae = evaluation["reference_top1"], evaluation["reference_mae"]
     if mae is not None:
-        return f"{told}: fp32 has an MAE of {error(mae)}"
+        return f"{told}: fp32 has an MAE{_of_value(evaluation)} of {error(mae)}"
     return told if top1 is None else f"{told}: fp32 is right on {percent(top1)}"
 
 
@@ -57,17 +57,24 @@ def _judged(evaluation: Mapping[str, Any], format: str) -> dict[str, str]:
     found = next(result for result in evaluation["results"] if result["format"] == format)
     images = evaluation["images"]
     if found["agreement"] is None:
+        of_value = _of_value(evaluation)
         return {
-            "MAE": error(found["mae"]),
+            f"MAE{of_value}": error(found["mae"]),
             "growth (95 %)": growth(found["mae_growth"], found["mae_growth_interval"]),
             f"R² of {images}": number(found["r2"], 4),
-            f"mean error of {images}": error(found["mean_error"]),
+            f"mean error{of_value} of {images}": error(found["mean_error"]),
         }
     return {
         "top-1": percent(found["top1"]),
         "drop (points, 95 %)": drop(found["drop_points"], found["drop_interval"]),
         f"agreement of {images}": number(found["agreement"], 4),
     }
+
+
+def _of_value(evaluation: Mapping[str, Any]) -> str:
+    """Of which value the errors are, where there are several."""
+    value = evaluation.get("worst_value")
+    return "" if value is None else f" of {value}"
 
 
 def document(bundle: Bundle, times: Mapping[str, float]) -> dict[str, Any]:

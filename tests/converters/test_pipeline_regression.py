@@ -14,6 +14,7 @@ from edgenet.bundle import FORMATS, Bundle
 from edgenet.errors import AccuracyError, UnsupportedModelError, UsageError
 from edgenet.images import ImageFolder
 from edgenet.measure.accuracy import r2
+from edgenet.report.convert import text
 from edgenet.runtime import load, load_artifact
 from tests.converters.test_pipeline import headed, quick
 from tests.networks import VALUES, Textures
@@ -155,7 +156,10 @@ def test_evaluation_tells_how_near_the_values_stay(tiny_regression, texture_fold
     (found,) = bundle.manifest.evaluation["results"]
     assert found["r2"] > 0.9
     assert (found["agreement"], found["top1"], found["drop_points"]) == (None,) * 3
-    assert f"onnx: R² {found['r2']:.4f}, mean error {found['mean_error']:.3g}" in said
+    value = bundle.manifest.evaluation["worst_value"]
+    error = f"mean error of {value} {found['mean_error']:.3g}"
+    assert f"onnx: R² {found['r2']:.4f}, {error}" in said
+    assert f"mean error of {value} of 100" in text(bundle, {"onnx": 1.0})
 
 
 def test_operators_return_to_float_until_the_r2_holds(

@@ -67,14 +67,18 @@ def _summary(document: Document) -> str:
     if reference["top1"] is not None:
         entries.append(("reference top-1", percent(reference["top1"]), ""))
     if reference["mae"] is not None:
-        entries.append(("reference MAE", error(reference["mae"]), ""))
+        told = check.of_value(document, "reference MAE")
+        entries.append((told, error(reference["mae"]), ""))
     for result in document["results"]:
-        entries += _figures(result)
+        entries += _figures(result, check.of_value(document, "MAE growth"))
     return cards(entries) + notes(check.notes(document))
 
 
-def _figures(result: Document) -> list[tuple[str, str, str]]:
-    """A file's figures, each green or red by its own limit."""
+def _figures(result: Document, growth: str) -> list[tuple[str, str, str]]:
+    """A file's figures, each green or red by its own limit.
+
+    `growth` is what that of the mean absolute error is called.
+    """
     figure, near = _nearness(result)
     missed = check.missed(result, figure)
     # A figure that just misses its limit must not be rounded to the limit.
@@ -86,7 +90,7 @@ def _figures(result: Document) -> list[tuple[str, str, str]]:
         found.append((f"{result['format']}: drop, points", drop, _tone(missed)))
     if result["mae_growth"] is not None:
         grown = measured(result["mae_growth"], result["mae_growth_interval"])
-        found.append((f"{result['format']}: MAE growth", grown, ""))
+        found.append((f"{result['format']}: {growth}", grown, ""))
     return found
 
 

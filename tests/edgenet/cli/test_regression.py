@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -106,8 +107,22 @@ def test_true_values_are_told_beside(capsys, regression_bundle, labelled):
         assert low <= result["mae_growth"] <= high
         grown = result["mae"] - document["reference"]["mae"]
         assert result["mae_growth"] == pytest.approx(grown, abs=1e-3)
+    name = document["worst_value"]
     table = answered(capsys, "check", regression_bundle, "--evaluate", labelled, "--min-r2", 0)[1]
-    assert "MAE growth (95 %)" in table
+    assert f"MAE growth (95 %) of {name}" in table
+    assert f"mean error of {name}" in table
+
+
+def test_errors_are_of_one_value_and_in_its_unit(capsys, regression_bundle, labelled):
+    arguments = ["check", regression_bundle, "--evaluate", labelled, "--format", "onnx"]
+    document = json.loads(answered(capsys, *arguments, "--min-r2", 0, "--json")[1])
+    (result,) = document["results"]
+    place = VALUES.index(document["worst_value"])
+    photos = [labelled / f"{number}.png" for number in range(12)]
+    with edgenet.load(regression_bundle, "onnx") as session:
+        told = [session.values(photo)[place].value for photo in photos]
+    truth = values_of(Textures.make(12, seed=9).images)[:, place]
+    assert result["mae"] == pytest.approx(np.abs(told - truth).mean(), rel=1e-4)
 
 
 @pytest.fixture
@@ -150,7 +165,7 @@ def test_a_check_is_the_baseline_of_the_next(capsys, regression_bundle, texture_
     code, out, _ = answered(capsys, *arguments, "--baseline", tmp_path / "check.json", *reports)
     assert code == 0
     assert "against the baseline" in out
-    assert "| R² | mean error |" in (tmp_path / "c.md").read_text()
+    assert "| R² | mean error of " in (tmp_path / "c.md").read_text()
     assert "the largest errors" in (tmp_path / "c.html").read_text()
 
 

@@ -44,9 +44,9 @@ def test_r2_knows_neither_unit_nor_offset(pair, scale, offset):
 
 def test_growth_is_that_of_the_mean_error_with_the_interval_of_paired_means():
     truth = np.zeros((4, 2))
-    before = accuracy.absolute_errors(np.full((4, 2), [1.0, 3.0]), truth)
+    before = accuracy.absolute_errors(np.full((4, 2), [1.0, 2.0]), truth, 1)
     assert before.tolist() == [2.0] * 4
-    after = accuracy.absolute_errors(np.array([[2, 2], [3, 3], [4, 4], [3, 3]], float), truth)
+    after = accuracy.absolute_errors(np.array([[9, 2], [9, 3], [9, 4], [9, 3]], float), truth, 1)
     found = accuracy.paired_growth(before, after)
     assert found.amount == 1.0
     half = 3.1824 * np.sqrt(2 / 3) / 2
@@ -84,7 +84,26 @@ def test_r2_is_that_of_the_value_kept_worst_and_zero_for_the_mean():
     reference = np.array([[0, 0], [1, 10], [2, 20], [3, 30]], np.float32)
     assert accuracy.r2(reference, reference * [1, 0] + np.float32([0, 15])) == 0.0
     assert accuracy.r2(reference, reference + np.float32([0.5, 0])) == pytest.approx(1 - 1 / 5)
-    assert accuracy.mean_error(reference, reference + np.float32([0.5, 0])) == 0.25
+    moved = reference + np.float32([0.5, 0])
+    assert [accuracy.mean_error(reference, moved, value) for value in (0, 1)] == [0.5, 0]
+
+
+@given(logits_pair(), st.integers(-8, 8))
+def test_which_value_is_kept_worst_does_not_go_by_units(pair, scale):
+    reference, values = (np.round(those) for those in pair)
+    worst = accuracy.kept_worst(reference, [values])
+    least = accuracy.r2(reference, values)
+    assert least == accuracy.r2(*(those[:, [worst]] for those in (reference, values)))
+    units = np.float32(2.0**scale) ** np.arange(reference.shape[1])
+    assert accuracy.kept_worst(reference * units, [values * units]) == worst
+
+
+def test_the_file_that_keeps_a_value_worst_decides():
+    reference = np.array([[0, 0, 5], [1, 10, 5], [2, 20, 5]], np.float32)
+    files = [reference + np.float32(off) * [[1], [0], [-1]] for off in ([0.1, 2, 9], [0.5, 0, 9])]
+    assert [accuracy.kept_worst(reference, [file]) for file in files] == [1, 0]
+    assert accuracy.kept_worst(reference, files) == 0
+    assert accuracy.kept_worst(reference[:1], [files[0][:1]]) == 0
 
 
 @given(logits_pair())

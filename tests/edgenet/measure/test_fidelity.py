@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -41,6 +42,31 @@ def test_true_values_tell_which_of_two_is_nearer():
     assert (found.mae, found.mae_growth, found.mae_growth_interval) == (3.0, 2.0, [2.0, 2.0])
     unknown = Fidelity.of_values(truth + 1, truth + 3)
     assert (unknown.mae, unknown.mae_growth, unknown.mae_growth_interval) == (None, None, None)
+
+
+def test_errors_of_values_in_different_units_are_of_the_one_kept_worst():
+    """A share from 0 to 1 that becomes noise is nothing in the mean with a price of thousands."""
+    random = np.random.default_rng(0)
+    truth = (random.uniform(0, 1, (500, 2)) * [1, 1e5]).astype(np.float32)
+    reference = truth + random.normal(size=truth.shape).astype(np.float32) * np.float32([0.02, 500])
+    noisy = reference.copy()
+    noisy[:, 0] = random.uniform(0, 1, 500)
+    found = Fidelity.of_values(reference, noisy, truth)
+    assert found == Fidelity.of_values(reference, noisy, truth, 0)
+    # Of two numbers drawn from 0 to 1, the mean difference is a third.
+    for error in (found.mean_error, found.mae, found.mae_growth):
+        assert 0.25 < error < 0.4
+    price = Fidelity.of_values(reference, noisy, truth, 1)
+    assert (price.mean_error, price.mae_growth) == (0, 0)
+    assert 300 < price.mae < 500
+
+
+def test_an_image_without_an_answer_has_an_error_of_each_value():
+    truth = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
+    void = truth.copy()
+    void[1, 0] = np.nan
+    errors = [Fidelity.of_values(truth, void, truth, value).mae for value in (0, 1)]
+    assert errors == pytest.approx([2 / 3, 20 / 3])
 
 
 def test_without_labels_nothing_is_said_of_them():

@@ -75,6 +75,13 @@ def test_a_regression_is_told_by_its_values():
     assert not re.search("agreement|top-1|no answer|Each against each", page)
 
 
+def test_of_several_values_errors_name_theirs():
+    assert " of &lt;script" not in check_page(regression_document())
+    page = check_page(regression_document() | {"worst_value": EVIL})
+    for error in ("mean error", "MAE", "reference MAE", "tflite: MAE growth"):
+        assert f">{error} of {escape(EVIL)}<" in page
+
+
 def test_an_r2_is_a_number_that_has_no_lower_end():
     document = regression_document()
     document["results"][0].update(r2=-387.75, failures=["the R² is -387.7500, 388.7 less than"])
