@@ -93,11 +93,11 @@ def between(
     before: Counters, after: Counters, processors: int, ticks: Iterable[int] = ()
 ) -> Interference:
     """The interference from one reading to another, with the yardstick's nanoseconds."""
-    capacity = max(1e-9, (after.wall - before.wall) * processors)
+    capacity = (after.wall - before.wall) * processors
     busy = _difference(before.busy, after.busy)
-    other = None if busy is None else max(0.0, busy - (after.own - before.own)) / capacity
+    others = None if busy is None else max(0.0, busy - (after.own - before.own))
     return Interference(
-        other_load=other,
+        other_load=_share(others, capacity),
         steal=_share(_difference(before.steal, after.steal), capacity),
         cpu_pressure=_share(_difference(before.stalled, after.stalled), after.wall - before.wall),
         throttled=_events(before.throttled, after.throttled),
@@ -189,7 +189,8 @@ def _events(before: int | None, after: int | None) -> int | None:
 
 
 def _share(part: float | None, whole: float) -> float | None:
-    return None if part is None else part / max(1e-9, whole)
+    """At most 1: the kernel adds up in steps, and one may end here that began before."""
+    return None if part is None else min(1.0, part / max(1e-9, whole))
 
 
 def _drift(ticks: list[int]) -> float | None:

@@ -70,6 +70,12 @@ def test_each_spoiler_is_named(after, ticks, message):
     assert message in warning
 
 
+def test_what_the_kernel_adds_late_is_no_more_than_all():
+    late = replace(AFTER, busy=41.0, steal=20.5, stalled=10.6)
+    found = between(QUIET, late, processors=2)
+    assert (found.other_load, found.steal, found.cpu_pressure) == (1.0, 1.0, 1.0)
+
+
 def test_a_watch_sees_this_machine():
     watch = Watch({0})
     watch.tick()
