@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import SupportsIndex
 
 from edgenet.errors import DeviceError, UsageError
 from edgenet.runtime.cgroups import cpu_quota, text_of
@@ -203,13 +205,27 @@ def cpu_threads(asked: int | None) -> int:
     """The threads to run with: those asked for, else one for each physical core we may use.
 
     Raises:
-        UsageError: Fewer than 1 were asked for, or so many that engines choke on them.
+        UsageError: Fewer than 1 were asked for, or so many that engines choke on them; or it is no
+            integer.
     """
     if asked is None:
         return physical_cores()
-    if not 1 <= asked <= most_threads():
-        raise UsageError(f"cannot run on {asked} threads: ask for 1 to {most_threads()}")
-    return asked
+    threads = whole("threads", asked)
+    if not 1 <= threads <= most_threads():
+        raise UsageError(f"cannot run on {threads} threads: ask for 1 to {most_threads()}")
+    return threads
+
+
+def whole(name: str, value: SupportsIndex) -> int:
+    """Python's own int, which engines want, of an option that may be numpy's.
+
+    Raises:
+        UsageError: It is of no integer type; 2.0 is not.
+    """
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"{name}={value!r}: an integer is needed") from error
 
 
 def most_threads() -> int:

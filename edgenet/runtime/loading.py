@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 from edgenet.bundle import FORMATS, Artifact, Bundle
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime.delegates import Delegate
-from edgenet.runtime.devices import cpu_threads, hardware, no_hardware, resolve
+from edgenet.runtime.devices import cpu_threads, hardware, no_hardware, resolve, whole
 from edgenet.runtime.engines import Engine, installed, known
 from edgenet.runtime.records import Plan
 from edgenet.runtime.session import Session
@@ -83,7 +83,7 @@ def load(
     Raises:
         FixedBatchError: The device keeps the file's own batch.
         UsageError: No such bundle, format, engine, device or delegate, or `threads` or `batch`
-            below 1.
+            below 1 or no integer.
         BundleError: The bundle is damaged.
         MissingExtraError: The engine is not installed.
         DeviceError: The device cannot be used, or not for all operators.
@@ -132,8 +132,8 @@ def _open(
     place: _Place,
     engine: str | None = None,
 ) -> Session:
-    if place.batch is not None and (place.batch != int(place.batch) or place.batch < 1):
-        raise UsageError(f"a batch has 1 image or more, not {place.batch}")
+    if place.batch is not None:
+        place = replace(place, batch=_at_least_one(place.batch))
     engines = installed(tuple(artifact.format for artifact in candidates), engine)
     name, options = place.reach.delegate, place.reach.options
     if place.device != "auto":
@@ -148,6 +148,13 @@ def _open(
     if name is not None:
         raise refusal or no_hardware(engines, name, options)
     return _open_with(bundle, candidates, place, resolve("cpu", engines))
+
+
+def _at_least_one(asked: int) -> int:
+    batch = whole("batch", asked)
+    if batch < 1:
+        raise UsageError(f"a batch has 1 image or more, not {batch}")
+    return batch
 
 
 def _open_with(

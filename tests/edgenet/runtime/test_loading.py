@@ -169,7 +169,11 @@ def test_a_device_that_keeps_the_files_batch_is_told(tiny_float_bundle: Path) ->
         ({"format": "ncnn"}, "no format 'ncnn'"),
         ({"device": "tpu"}, "no device 'tpu'"),
         ({"threads": 0}, "0 threads"),
+        ({"threads": 1.5}, r"threads=1\.5: an integer is needed"),
+        ({"threads": "2"}, "threads='2': an integer is needed"),
         ({"batch": 0}, "1 image or more, not 0"),
+        ({"batch": 2.0}, r"batch=2\.0: an integer is needed"),
+        ({"batch": "2"}, "batch='2': an integer is needed"),
         ({"engine": "ncnn"}, "no engine 'ncnn'"),
     ],
 )
@@ -178,6 +182,15 @@ def test_unfit_options_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         load(tiny_bundle, **options)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_numpys_integers_are_integers(tiny_bundle: Path, format: str) -> None:
+    options = {"threads": np.int64(1), "batch": np.int64(2)}
+    with load(tiny_bundle, format, **options) as session:
+        info = session.info
+        assert [type(value) for value in (info.threads, info.batch)] == [int, int]
+        assert (info.threads, info.batch) == (1, 2)
 
 
 def test_threads_default_to_the_cores(tiny_bundle: Path) -> None:
