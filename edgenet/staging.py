@@ -186,10 +186,11 @@ def _rename(staging: Path, target: Path) -> None:
         staging.rename(target)
         return
     older = staging.with_name(staging.name + _OLDER)
-    target.rename(older)
     try:
+        target.rename(older)
         staging.rename(target)
-    except OSError:
-        older.rename(target)
-        raise
-    shutil.rmtree(older, ignore_errors=True)
+    finally:
+        # Signals raise as well, between any two steps.
+        if not target.exists():
+            older.rename(target)
+        shutil.rmtree(older, ignore_errors=True)

@@ -45,6 +45,25 @@ def test_a_newer_bundle_takes_the_place_of_the_older(tmp_path: Path) -> None:
     assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == b"newer"
 
 
+@pytest.mark.parametrize(("renamed", "there"), [(1, CONTENT), (2, b"newer")])
+def test_a_signal_while_one_takes_the_others_place_leaves_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renamed: int, there: bytes
+) -> None:
+    write(tmp_path / "bundle", CONTENT)
+    rename, calls = Path.rename, count(1)
+
+    def interrupted(path: Path, place: Path) -> None:
+        rename(path, place)
+        if next(calls) == renamed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "bundle", b"newer")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert (tmp_path / "bundle" / "model.tflite").read_bytes() == there
+
+
 def test_what_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "only-copy.jpg").write_text("precious")
