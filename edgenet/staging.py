@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -19,6 +20,10 @@ from edgenet.bundle import MANIFEST
 from edgenet.errors import EdgenetError, UsageError
 
 _OLDER = "-older"
+# The longest name, in bytes, that the names beside it repeat: file systems take 143 to 255.
+_REPEATED = 64
+# What a place fails with that cannot be.
+_NO_PLACE = (errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
 # What renaming fails with where another process has taken a place, or taken away what was there.
 _OVERTAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
@@ -38,13 +43,13 @@ def writing(target: Path) -> Iterator[Path]:
 
     Raises:
         UsageError: `target` is there and is no bundle, or holds more than one: it is not edgenet's
-            to replace. Or it cannot be renamed.
+            to replace. Or it cannot be renamed, or nothing can be made there.
         EdgenetError: Another process changed it at that moment, where none can be kept from it.
     """
-    # Of a link, the folder behind it is replaced.
-    target = target.resolve()
+    # Of a link, the folder behind it is replaced. Path.resolve fails on links in a circle.
+    target = Path(os.path.realpath(target))
     made: list[Path] = []
-    staging = target.parent / f".{target.name}.partial-{os.getpid()}-{next(_numbers)}"
+    staging = target.parent / f"{_prefix(target)}{os.getpid()}-{next(_numbers)}"
     try:
         _make_parents(target, made)
         with _alone(target.parent):
@@ -66,10 +71,30 @@ def writing(target: Path) -> Iterator[Path]:
                     parent.rmdir()
 
 
+def _prefix(target: Path) -> str:
+    """What the names beside a place begin with; a long name's digest leaves room for the rest."""
+    name = os.fsencode(target.name)
+    known = target.name if len(name) <= _REPEATED else sha256(name).hexdigest()
+    return f".{known}.partial-"
+
+
 def _make_parents(target: Path, made: list[Path]) -> None:
-    """Makes the folders that `target` lies in; adds to `made` those that were not there."""
-    made += [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Makes the folders that `target` lies in; adds to `made` those that were not there.
+
+    Raises:
+        UsageError: There can be none, or nothing of that name in them.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            target.stat()
+        made += [parent for parent in target.parents if not parent.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise UsageError(
+            f"{target} cannot be made ({error.strerror}): name another place with -o"
+        ) from error
 
 
 @contextmanager
@@ -136,7 +161,7 @@ def _paths(document: Any) -> Iterator[str]:
 
 def _mend(target: Path) -> None:
     """Removes what a killed process left, and puts back the bundle that it was about to replace."""
-    pattern = re.compile(rf"(\.{re.escape(target.name)}\.partial-(\d+)-\d+)({_OLDER})?")
+    pattern = re.compile(rf"({re.escape(_prefix(target))}(\d+)-\d+)({_OLDER})?")
     for entry in target.parent.iterdir():
         match = pattern.fullmatch(entry.name)
         if match is None or entry.with_name(match[1]) in _live or _alive(int(match[2])):

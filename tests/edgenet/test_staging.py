@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -107,6 +108,36 @@ def test_a_failed_write_leaves_no_parents(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), writing(tmp_path / "new" / "deeper" / "bundle"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file/bundle", os.strerror(errno.ENOTDIR)),
+        ("file/new/bundle", os.strerror(errno.ENOTDIR)),
+        ("circle", os.strerror(errno.ELOOP)),
+        ("circle/bundle", os.strerror(errno.ELOOP)),
+        ("n" * 256, os.strerror(errno.ENAMETOOLONG)),
+        ("/proc/no/bundle", os.strerror(errno.ENOENT)),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused_by_its_name(
+    tmp_path: Path, place: str, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    told = rf"{place} cannot be made \({said}\): name another place with -o"
+    with pytest.raises(UsageError, match=told), writing(tmp_path / place):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "file"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127], ids=["ascii", "utf-8"])
+def test_a_place_may_have_the_longest_name_that_there_is(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, CONTENT)
+    bundle = write(tmp_path / name, b"newer")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert bundle.model_path(bundle.artifact("tflite")).read_bytes() == b"newer"
 
 
 def test_the_folder_that_one_is_in_is_not_replaced(
