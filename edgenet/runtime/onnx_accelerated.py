@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any
 
@@ -100,7 +101,7 @@ class AcceleratedSession(OnnxSession):
         kind, name = self._found(library)
         handle = [self._handle_of(session)]
         # A provider may be torn down before a session that was left open at the process's end.
-        weakref.finalize(self, handle.clear)
+        weakref.finalize(self, _drop, handle, self._lock)
         return Loaded(
             handle,
             delegate.name,
@@ -149,6 +150,11 @@ class BuiltinSession(AcceleratedSession):
         devices = [d for d in _ep_devices(library) if d.ep_name == name]
         told = [d.device.metadata.get("Description") for d in devices]
         return "hardware", next(filter(None, told), name)
+
+
+def _drop(handle: list[Any], turn: AbstractContextManager[Any]) -> None:
+    with turn:
+        handle.clear()
 
 
 def _ep_devices(library: Any) -> list[Any]:

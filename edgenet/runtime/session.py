@@ -51,11 +51,10 @@ class Session(ABC):
         self._task = REGRESSION if ANSWERS[REGRESSION] in self._outputs else CLASSIFICATION
         self._answer = ANSWERS[self._task]
         self._require(self._answer)
-        self._lock: AbstractContextManager[Any] = (
-            nullcontext() if self.reentrant else threading.Lock()
-        )
+        self._lock = self._turns()
         try:
-            loaded = self._load()
+            with self._lock:
+                loaded = self._load()
         except EdgenetError:
             raise
         except Exception as error:
@@ -84,6 +83,10 @@ class Session(ABC):
         from edgenet.runtime.devices import cpu_name
 
         return cpu_name()
+
+    def _turns(self) -> AbstractContextManager[Any]:
+        """What `_load`, `_run` and `_close` are called within, one at a time where it is a lock."""
+        return nullcontext() if self.reentrant else threading.Lock()
 
     @abstractmethod
     def _load(self) -> Loaded:

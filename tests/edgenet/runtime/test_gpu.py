@@ -18,7 +18,7 @@ from edgenet.measure import parity
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits
 from edgenet.runtime import Session, load
-from edgenet.runtime.children import environment
+from edgenet.runtime.children import environment, run_python
 from edgenet.runtime.delegates import Delegate
 from edgenet.runtime.placement import PartialError
 from edgenet.runtime.probing import examine
@@ -36,6 +36,32 @@ REFUSED = {("onnx", "int8"), ("onnx", "w8a16"), ("tflite", "w8a16")}
 _PHOTOS = 2
 # In dB, of the logits: what Lite0 and B0 keep of fp32 on the CPU, and some to spare.
 _BESIDE_REFERENCE = {"fp32": 80.0, "fp16": 40.0, "int8": 10.0}
+# Each thread keeps one session and opens, runs and closes others beside it, or lets them go.
+TWO_AT_ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import edgenet
+
+images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+
+def session():
+    return edgenet.load(sys.argv[1], sys.argv[2], "gpu", delegate=sys.argv[3])
+
+def often(_):
+    kept, alike = session(), True
+    first = kept.run(images)
+    for closes in (True, False):
+        alike &= np.allclose(kept.run(images), first)
+        other = session()
+        alike &= np.allclose(other.run(images), first)
+        if closes:
+            other.close()
+    return alike
+
+with ThreadPoolExecutor(2) as pool:
+    print(*pool.map(often, range(2)))
+"""
 
 
 @pytest.fixture(params=GPUS, ids=name_of)
@@ -130,6 +156,12 @@ def test_a_process_ends_well_with_a_session_left_open(gpu: Delegate, bundles) ->
         [sys.executable, "-c", script], env=environment(), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_sessions_run_open_and_close_in_threads_of_their_own(gpu: Delegate, bundles) -> None:
+    """ONNX Runtime's share a GPU context, and crash where each has a lock of its own only."""
+    arguments = (str(bundles["lite", "fp32"]), format_of(gpu), gpu.name)
+    assert run_python(["-c", TWO_AT_ONCE, *arguments], 300).split()[-2:] == ["True", "True"]
 
 
 def test_nothing_but_the_answer_is_on_stdout(
