@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from threading import Lock
 from typing import Any
 
@@ -27,7 +27,6 @@ _NO_PLACE = (errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.
 # What renaming fails with where another process has taken a place, or taken away what was there.
 _OVERTAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
-_numbers = count()
 # What writers of this process have at work; the lock is theirs while folders come, move and go.
 _live: set[Path] = set()
 _moving = Lock()
@@ -49,26 +48,29 @@ def writing(target: Path) -> Iterator[Path]:
     # Of a link, the folder behind it is replaced. Path.resolve fails on links in a circle.
     target = Path(os.path.realpath(target))
     made: list[Path] = []
-    staging = target.parent / f"{_prefix(target)}{os.getpid()}-{next(_numbers)}"
-    try:
-        _make_parents(target, made)
-        with _alone(target.parent):
-            # Who made them may have taken them away again meanwhile.
+    # The process's number is no name of its own: every container's first has 1.
+    staging = target.parent / f"{_prefix(target)}{os.getpid()}-{token_hex(4)}"
+    with ExitStack() as at_work:
+        try:
             _make_parents(target, made)
-            _refuse_foreign(target)
-            _mend(target)
-            _live.add(staging)
-            staging.mkdir()
-        yield staging
-        with _alone(target.parent):
-            _replace(target, staging)
-    finally:
-        with _alone(target.parent):
-            shutil.rmtree(staging, ignore_errors=True)
-            _live.discard(staging)
-            for parent in made:
-                with suppress(OSError):  # Not empty: the bundle is there, or something else by now.
-                    parent.rmdir()
+            with _alone(target.parent):
+                # Who made them may have taken them away again meanwhile.
+                _make_parents(target, made)
+                _refuse_foreign(target)
+                _mend(target)
+                _live.add(staging)
+                staging.mkdir()
+                at_work.enter_context(_held(staging))
+            yield staging
+            with _alone(target.parent):
+                _replace(target, staging)
+        finally:
+            with _alone(target.parent):
+                shutil.rmtree(staging, ignore_errors=True)
+                _live.discard(staging)
+                for parent in made:
+                    with suppress(OSError):  # Not empty: the bundle is there, or something else.
+                        parent.rmdir()
 
 
 def _prefix(target: Path) -> str:
@@ -99,24 +101,28 @@ def _make_parents(target: Path, made: list[Path]) -> None:
 
 @contextmanager
 def _alone(parent: Path) -> Iterator[None]:
-    """Keeps other threads and, as far as the system can, other processes from moving bundles there.
-
-    The lock is on the folder itself, so that no file is left behind.
-    """
-    with _moving, ExitStack() as stack:
-        # No folder is opened on Windows, and not every network's file system locks one.
-        with suppress(ImportError, OSError):
-            stack.enter_context(_locked(parent))
+    """Keeps other threads and, where the system can, other processes from moving bundles there."""
+    with _moving, _held(parent):
         yield
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _held(folder: Path) -> Iterator[None]:
+    """Locks a folder itself, where the system can, so that no file is left behind."""
+    with ExitStack() as stack:
+        # No folder is opened on Windows, and not every network's file system locks one.
+        with suppress(ImportError, OSError):
+            stack.enter_context(_locked(folder))
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, waits: bool = True) -> Iterator[None]:
     import fcntl
 
     opened = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX)
+        fcntl.flock(opened, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(opened)
@@ -161,10 +167,12 @@ def _paths(document: Any) -> Iterator[str]:
 
 def _mend(target: Path) -> None:
     """Removes what a killed process left, and puts back the bundle that it was about to replace."""
-    pattern = re.compile(rf"({re.escape(_prefix(target))}(\d+)-\d+)({_OLDER})?")
+    pattern = re.compile(rf"({re.escape(_prefix(target))}(\d+)-[0-9a-f]+)({_OLDER})?")
     for entry in target.parent.iterdir():
         match = pattern.fullmatch(entry.name)
-        if match is None or entry.with_name(match[1]) in _live or _alive(int(match[2])):
+        if match is None or entry.with_name(match[1]) in _live:
+            continue
+        if _alive(int(match[2])) or _is_locked(entry):
             continue
         if match[3] and not target.exists():
             entry.rename(target)
@@ -186,6 +194,17 @@ def _alive(process: int) -> bool:
     except PermissionError:  # Another user's.
         return True
     return True
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether a process writes a folder, perhaps of another container, with numbers of its own."""
+    try:
+        with _locked(folder, waits=False):
+            return False
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
 
 
 def _replace(target: Path, staging: Path) -> None:

@@ -256,17 +256,40 @@ def test_where_no_folder_is_locked_the_slower_of_two_processes_is_told(
 
 
 @pytest.mark.parametrize("process", [str(os.getpid()), "9" * 40], ids=["ours", "none"])
-def test_what_no_living_process_left_is_swept_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: str
-) -> None:
+def test_what_no_living_process_left_is_swept_up(tmp_path: Path, process: str) -> None:
     """A process that was killed may have had our own number, as every container's first has 1.
 
     And no process has one so large.
     """
-    monkeypatch.setattr(staging, "_numbers", count(7))
     (tmp_path / f".bundle.partial-{process}-7").mkdir()
     write(tmp_path / "bundle", CONTENT)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_what_a_process_of_our_number_writes_is_left_alone(tmp_path: Path) -> None:
+    """Another container's, whose first process has the number of ours."""
+    script = (
+        "import os, sys; from pathlib import Path; from edgenet.staging import writing\n"
+        "os.getpid = lambda: int(sys.argv[2])\n"
+        "with writing(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'manifest.json').write_text(sys.argv[3])\n"
+        "    print('ready', flush=True)\n"
+        "    sys.stdin.read()"
+    )
+    manifest = '{"schema_version": 1, "artifacts": [], "by": "the other"}'
+    theirs = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "bundle"), str(os.getpid()), manifest],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
+        text=True,
+    )
+    assert theirs.stdout is not None
+    assert theirs.stdout.readline() == "ready\n"
+    write(tmp_path / "bundle", CONTENT)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert theirs.communicate(timeout=60)[1] == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert (tmp_path / "bundle" / MANIFEST).read_text() == manifest
 
 
 def test_windows_keeps_what_another_process_left(
