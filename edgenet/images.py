@@ -300,6 +300,9 @@ class ImageFolder:
     def sample(self, count: int) -> ImageFolder:
         """The folder with `count` of its images, evenly spaced in its order; all, if it has fewer.
 
+        Where classes are known, each has its share of the count, to less than one image, however
+        the order mixes them: they are evenly spaced in the order of the classes.
+
         Raises:
             UsageError: `count` is below 1.
         """
@@ -307,13 +310,22 @@ class ImageFolder:
             raise UsageError(f"cannot take {count} images: ask for 1 or more")
         if count >= len(self):
             return self
-        chosen = [index * len(self) // count for index in range(count)]
+        places = self._class_by_class()
+        chosen = sorted(places[index * len(self) // count] for index in range(count))
         return replace(
             self,
             names=tuple(self.names[index] for index in chosen),
             labels=_those(self.labels, chosen),
             values=_those(self.values, chosen),
         )
+
+    def _class_by_class(self) -> Sequence[int]:
+        """The images' places in the folder's order; of the classes, the first to appear first."""
+        if self.labels is None:
+            return range(len(self))
+        labels = self.labels
+        ranks = {label: rank for rank, label in enumerate(dict.fromkeys(labels))}
+        return sorted(range(len(self)), key=lambda place: ranks[labels[place]])
 
     def only(self, names: Iterable[str]) -> ImageFolder:
         """The folder with these of its images, in its order, of whatever classes."""

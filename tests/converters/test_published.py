@@ -72,13 +72,13 @@ def test_lite0_fp32_is_keras(lite0):
 @pytest.fixture(scope="module")
 def few_photos(shared, tmp_path_factory) -> Path:
     """Every tenth photograph of val-1300."""
-    photos = ImageFolder.open(shared / "data" / "val-1300").sample(130)
+    photos = ImageFolder.open(shared / "data" / "val-1300")
     folder: Path = tmp_path_factory.mktemp("photos")
     assert photos.labels is not None
     rows = [f"{name},{label}" for name, label in zip(photos.names, photos.labels, strict=True)]
-    for name, path in zip(photos.names, photos.paths, strict=True):
-        (folder / name).symlink_to(path.resolve())
-    (folder / "labels.csv").write_text("\n".join(["file,class_index", *rows]) + "\n")
+    for path in photos.paths[::10]:
+        (folder / path.name).symlink_to(path.resolve())
+    (folder / "labels.csv").write_text("\n".join(["file,class_index", *rows[::10]]) + "\n")
     return folder
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import errno
 import os
 import warnings
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -190,14 +192,35 @@ def test_no_folder_and_an_empty_one_are_refused(tmp_path: Path) -> None:
         ImageFolder.open(tmp_path)
 
 
+@pytest.mark.parametrize("known", ["nothing", "an image a class", "class folders"])
 @given(total=st.integers(1, 60), count=st.integers(1, 80))
-def test_a_sample_is_evenly_spaced(total: int, count: int) -> None:
-    folder = ImageFolder(Path(), tuple(f"{i:02}" for i in range(total)), tuple(range(total)))
-    sample = folder.sample(count)
+def test_a_sample_is_evenly_spaced(known: str, total: int, count: int) -> None:
+    """Class folders too, whatever the model's numbers for them."""
+    order = tuple(range(total))
+    labels = {
+        "nothing": None,
+        "an image a class": order[::-1],
+        "class folders": tuple(9 - place // 7 for place in order),
+    }
+    sample = ImageFolder(Path(), tuple(f"{i:02}" for i in order), labels[known]).sample(count)
     assert len(sample) == min(count, total)
-    assert sample.labels == tuple(int(name) for name in sample.names)
-    gaps = np.diff(sample.labels)
-    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
+    assert [int(name) for name in sample.names] == sorted(
+        {index * total // count for index in range(count)}
+    )
+
+
+@given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=60), count=st.integers(1, 60))
+@example(labels=[0, 1, 2, 3] * 5, count=10)
+def test_a_sample_has_its_share_of_each_class(labels: list[int], count: int) -> None:
+    """Every second of a list that goes round all classes would else be of half of them."""
+    names = tuple(f"{i:02}" for i in range(len(labels)))
+    sample = ImageFolder(Path(), names, tuple(labels)).sample(count)
+    assert len(sample) == min(count, len(labels))
+    assert list(sample.names) == sorted(set(sample.names))
+    assert sample.labels == tuple(labels[int(name)] for name in sample.names)
+    for label, images in Counter(labels).items():
+        share = Fraction(images * len(sample), len(labels))
+        assert abs(sample.labels.count(label) - share) < 1
 
 
 def test_a_name_that_is_not_utf8_is_a_name(tmp_path: Path) -> None:
