@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converters.pipeline import convert
+    from edgenet.measure.gate import check
     from edgenet.runtime import Session, load
 
-__all__ = ["Session", "convert", "load"]
+__all__ = ["Session", "check", "convert", "load"]
 
-_HOMES = {"convert": "converters.pipeline", "load": "edgenet.runtime", "Session": "edgenet.runtime"}
+_HOMES = {
+    "check": "edgenet.measure.gate",
+    "convert": "converters.pipeline",
+    "load": "edgenet.runtime",
+    "Session": "edgenet.runtime",
+}
 
 
 def __getattr__(name: str) -> Any:

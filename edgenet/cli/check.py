@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edgenet.bundle import REGRESSION, Bundle
+from edgenet.bundle import REGRESSION
 from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
-from edgenet.errors import AccuracyError, UsageError
+from edgenet.errors import AccuracyError
 
 if TYPE_CHECKING:
-    from edgenet.measure.evaluation import Images
-    from edgenet.measure.limits import Limits
-    from edgenet.measure.parity import Parity
-    from edgenet.runtime import Session, SessionInfo
+    from edgenet.measure.gate import Checked
 
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
 EXAMPLES = """\
@@ -30,8 +24,6 @@ EXAMPLES = """\
   edgenet check lite0-int8 --evaluate photos --baseline check.json --html check.html
   edgenet check lite0-fp32 --device gpu
 """
-
-_CROPS = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=int,
         metavar="N",
-        help=f"use N of them (default: all of DIR, or {_CROPS} crops)",
+        help="use N of them (default: all of DIR, or 256 crops)",
     )
     images.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     parser.add_argument(
@@ -108,33 +100,43 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares, prints the report, and returns 0, or 3 where a limit was not kept."""
-    from edgenet.measure import check
-    from edgenet.measure.opening import reference_bytes, reference_giver
+    from edgenet.measure.gate import check
     from edgenet.report import check as report
     from edgenet.report.document import dumps
+    from edgenet.report.progress import Progress
 
-    _require_sane(args)
     reports.require_places(args)
-    bundle = Bundle.open(args.bundle)
-    _require_of_task(args, bundle.manifest.task)
-    baseline = _baseline(args, bundle.manifest.task)
-    images = _images(args, bundle)
-    with ExitStack() as stack:
-        sessions, reference = _open(stack, args, bundle)
-        twins = [_on_cpu(stack, args, bundle, session) for session in sessions]
-        parity = _compare(args, reference, sessions, twins, images, baseline)
-    parity.require_r2()
-    size = reference_bytes(reference_giver(bundle, args.reference), reference)
-    document = check.document(args.bundle, bundle, parity, images, size)
-    unsure = check.judge(document, baseline, args.format).unsure if baseline else []
+    place = reach.of(args)
+    checked = check(
+        args.bundle,
+        evaluate=args.evaluate,
+        images=args.images,
+        crop_fraction=args.crop_fraction,
+        skip_damaged=args.skip_damaged,
+        formats=args.format,
+        device=args.device,
+        delegate=place.delegate,
+        delegate_options=place.options,
+        allow_fallback=place.allow_fallback,
+        threads=args.threads,
+        reference=args.reference,
+        max_drop=args.max_drop,
+        min_agreement=args.min_agreement,
+        min_sqnr=args.min_sqnr,
+        min_r2=args.min_r2,
+        baseline=args.baseline,
+        report=say,
+        progress=Progress,
+    )
+    document = checked.document
     # Whatever becomes of the files, what was measured is told.
     print(dumps(document) if args.json else report.text(document))
-    _tell(document, unsure)
+    _tell(document, checked.unsure)
     # The table has it.
-    if args.json and parity.doubt:
-        say(parity.doubt)
-    reports.write(args, partial(_page, document, images), partial(report.markdown, document))
-    return 0 if document["passed"] else AccuracyError.exit_code
+    if args.json and document["doubt"]:
+        say(document["doubt"])
+    reports.write(args, partial(_page, checked), partial(report.markdown, document))
+    return 0 if checked.passed else AccuracyError.exit_code
 
 
 def _tell(document: Mapping[str, Any], unsure: Sequence[str]) -> None:
@@ -161,124 +163,7 @@ def _settable(result: Mapping[str, Any]) -> bool:
     return any(failure.startswith(SETTABLE) for failure in result["failures"])
 
 
-def _baseline(args: argparse.Namespace, task: str) -> Mapping[str, Any] | None:
-    from edgenet.measure.baseline import read, require_comparable
-
-    if args.baseline is None:
-        return None
-    baseline = read(args.baseline)
-    require_comparable(baseline, task, args.format)
-    return baseline
-
-
-def _page(document: dict[str, Any], images: Images) -> str:
+def _page(checked: Checked) -> str:
     from edgenet.report.html.check import page
 
-    return page(document, images.pixels)
-
-
-def _require_sane(args: argparse.Namespace) -> None:
-    if args.images is not None and args.images < 1:
-        raise UsageError(f"--images {args.images}: at least one image is needed")
-    if args.min_agreement is not None and not 0 <= args.min_agreement <= 1:
-        raise UsageError(
-            f"--min-agreement {args.min_agreement}: a share lies between 0 and 1, as in 0.97"
-        )
-    if args.max_drop is not None and not (math.isfinite(args.max_drop) and args.max_drop >= 0):
-        raise UsageError(f"--max-drop {args.max_drop}: it is a number of points, from 0")
-    if args.min_r2 is not None and not args.min_r2 <= 1:
-        raise UsageError(f"--min-r2 {args.min_r2}: it is at most 1, as in 0.97")
-    if args.min_sqnr is not None and not math.isfinite(args.min_sqnr):
-        raise UsageError(f"--min-sqnr {args.min_sqnr}: it is a number of decibels, as in 20")
-    if args.crop_fraction is not None and args.evaluate is None:
-        raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
-    if args.skip_damaged and args.evaluate is None:
-        raise UsageError("--skip-damaged is for the images of --evaluate DIR: name the folder too")
-
-
-def _require_of_task(args: argparse.Namespace, task: str) -> None:
-    """Refuses limits of what the bundle has not."""
-    of_classes = {"--max-drop": args.max_drop, "--min-agreement": args.min_agreement}
-    foreign, instead = {"--min-r2": args.min_r2}, "a classifier: take --max-drop or --min-agreement"
-    if task == REGRESSION:
-        foreign, instead = of_classes, "a regression: take --min-r2"
-    for option, value in foreign.items():
-        if value is not None:
-            raise UsageError(f"there is nothing for {option} to limit, as the bundle is {instead}")
-
-
-def _open(
-    stack: ExitStack, args: argparse.Namespace, bundle: Bundle
-) -> tuple[list[Session], Session]:
-    from edgenet.measure.opening import open_formats, open_reference
-
-    sessions = open_formats(
-        stack, bundle, args.format, args.device, args.threads, on_missing=say, reach=reach.of(args)
-    )
-    return sessions, open_reference(stack, bundle, args.reference, args.threads)
-
-
-def _on_cpu(
-    stack: ExitStack, args: argparse.Namespace, bundle: Bundle, session: Session
-) -> Session | None:
-    """The same file in the same engine on the CPU; None where it runs there already."""
-    from edgenet.runtime import load
-
-    info = session.info
-    if info.device_used == "cpu":
-        return None
-    return stack.enter_context(load(bundle, info.format, "cpu", args.threads, engine=info.engine))
-
-
-def _images(args: argparse.Namespace, bundle: Bundle) -> Images:
-    from edgenet.measure.evaluation import crops_of, folder_of
-
-    spec = bundle.manifest.input
-    if args.evaluate is None:
-        images = crops_of(spec, args.images or _CROPS)
-    else:
-        if args.crop_fraction is not None:
-            spec = replace(spec, crop_fraction=args.crop_fraction)
-        skip = say if args.skip_damaged else None
-        images = folder_of(bundle, spec, args.evaluate, args.images, skip)
-    if args.max_drop is not None and not images.labelled:
-        raise UsageError(
-            f"--max-drop needs labels, and {images.source} have none: name a folder of class "
-            "folders, or one with a labels.csv, with --evaluate, or leave --max-drop off"
-        )
-    return images
-
-
-def _compare(
-    args: argparse.Namespace,
-    reference: Session,
-    sessions: list[Session],
-    twins: list[Session | None],
-    images: Images,
-    baseline: Mapping[str, Any] | None,
-) -> Parity:
-    from edgenet.measure.parity import compare
-    from edgenet.report.progress import Progress
-
-    with Progress("checking", images.count, "images") as progress:
-        return compare(
-            reference,
-            sessions,
-            images.recorded(),
-            lambda info: _limits(args, info, baseline),
-            progress.update,
-            twins,
-        )
-
-
-def _limits(
-    args: argparse.Namespace, info: SessionInfo, baseline: Mapping[str, Any] | None
-) -> Limits:
-    from edgenet.measure.baseline import missed
-    from edgenet.measure.limits import Limits
-    from edgenet.measure.parity import default_limits
-
-    asked = Limits(args.max_drop, args.min_agreement, args.min_sqnr, min_r2=args.min_r2)
-    defaults = default_limits(info, crops=args.evaluate is None)
-    before = missed(baseline, info.format, info.device_used, defaults) if baseline else ()
-    return defaults.given(asked, before)
+    return page(checked.document, checked.images.pixels)

@@ -1,0 +1,204 @@
+"""The accuracy gate: a bundle's files beside its fp32 reference, and beside an earlier check."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from edgenet.bundle import REGRESSION, Bundle
+from edgenet.errors import UsageError
+from edgenet.measure import baseline as earlier
+from edgenet.measure import check as documents
+from edgenet.measure.evaluation import Images, crops_of, folder_of
+from edgenet.measure.limits import Limits
+from edgenet.measure.opening import open_formats, open_reference, reference_bytes, reference_giver
+from edgenet.measure.parity import compare, default_limits
+from edgenet.report.progress import Progress
+from edgenet.runtime import Session, SessionInfo, load
+from edgenet.runtime.loading import Reach
+
+# So many of photographs are compared on where no images are named.
+_CROPS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        document: All of it, as `edgenet check --json` prints it; see
+            `edgenet/report/schema/check.schema.json`.
+        images: Those that were answered.
+        unsure: What may be worse than the baseline, one line each: too few images to tell.
+    """
+
+    document: dict[str, Any]
+    images: Images
+    unsure: Sequence[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every file kept every limit, and none is worse than the baseline."""
+        return bool(self.document["passed"])
+
+
+def check(
+    bundle: str | os.PathLike[str] | Bundle,
+    *,
+    evaluate: str | os.PathLike[str] | None = None,
+    images: int | None = None,
+    crop_fraction: float | None = None,
+    skip_damaged: bool = False,
+    formats: Sequence[str] | None = None,
+    device: str = "cpu",
+    delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
+    allow_fallback: bool = False,
+    threads: int | None = None,
+    reference: str | os.PathLike[str] | None = None,
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    min_sqnr: float | None = None,
+    min_r2: float | None = None,
+    baseline: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    progress: type[Progress] | None = None,
+) -> Checked:
+    """Compares a bundle with its fp32 reference, and says whether it lost too much.
+
+    Args:
+        bundle: The folder that `convert` wrote, or one already open.
+        evaluate: A folder of images, of class folders, or with a labels.csv; None takes crops of
+            scikit-image's photographs.
+        images: How many of them; None takes all of the folder, or 256 crops.
+        crop_fraction: Of the photo's short side; 1.0 = no crop; None takes the bundle's.
+        skip_damaged: Leave damaged images out instead of stopping.
+        formats: Of "tflite", "onnx", "openvino"; None takes all that can run.
+        device: As for `edgenet.load`, as are the next four.
+        delegate: Which one.
+        delegate_options: Its library's own.
+        allow_fallback: Whether the CPU may help.
+        threads: Of the engine.
+        reference: Another bundle that holds the fp32 model.
+        max_drop: How many points of top-1 a file may lose; needs labels.
+        min_agreement: The share 0..1 of images with fp32's first answer that it must keep.
+        min_sqnr: The SQNR over the logits or values, in dB, that it must keep.
+        min_r2: Of a regression: the R² by fp32's values that the value kept worst must have.
+        baseline: A file with an earlier document, to be no worse than.
+        report: Told of what is left out, line by line.
+        progress: Shows how far the work is; None does not.
+
+    Returns:
+        What was found; a limit that is None has the default of the file's precision.
+
+    Raises:
+        UsageError: An argument asks for something that cannot be.
+        AccuracyError: The reference answers with no numbers.
+        DeviceError: The device cannot be used, or not for all operators.
+        EdgenetError: As its subclasses say.
+    """
+    asked = Limits(max_drop, min_agreement, min_sqnr, min_r2=min_r2)
+    _require_sane(asked, images)
+    if evaluate is None:
+        _require_no_folder(crop_fraction, skip_damaged)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    _require_of_task(asked, opened.manifest.task)
+    before = None if baseline is None else earlier.read(os.fspath(baseline))
+    if before is not None:
+        earlier.require_comparable(before, opened.manifest.task, formats)
+    spec = opened.manifest.input
+    if evaluate is None:
+        compared = crops_of(spec, images or _CROPS)
+    else:
+        spec = spec if crop_fraction is None else replace(spec, crop_fraction=crop_fraction)
+        skip = report if skip_damaged else None
+        compared = folder_of(opened, spec, os.fspath(evaluate), images, skip)
+    _require_labels(asked, compared)
+    other = None if reference is None else os.fspath(reference)
+    held = partial(_limits, asked, crops=evaluate is None, baseline=before)
+    with ExitStack() as stack:
+        sessions = open_formats(
+            *(stack, opened, formats, device, threads, report),
+            reach=Reach(delegate, delegate_options or {}, allow_fallback),
+        )
+        float_model = open_reference(stack, opened, other, threads)
+        twins = [_on_cpu(stack, opened, session, threads) for session in sessions]
+        update = None
+        if progress is not None:
+            update = stack.enter_context(progress("checking", compared.count, "images")).update
+        parity = compare(float_model, sessions, compared.recorded(), held, update, twins)
+    parity.require_r2()
+    size = reference_bytes(reference_giver(opened, other), float_model)
+    path = str(opened.path) if isinstance(bundle, Bundle) else os.fspath(bundle)
+    document = documents.document(path, opened, parity, compared, size)
+    unsure = documents.judge(document, before, formats).unsure if before is not None else ()
+    return Checked(document, compared, unsure)
+
+
+def _require_sane(asked: Limits, images: int | None) -> None:
+    if images is not None and images < 1:
+        raise UsageError(f"--images {images}: at least one image is needed")
+    if asked.min_agreement is not None and not 0 <= asked.min_agreement <= 1:
+        raise UsageError(
+            f"--min-agreement {asked.min_agreement}: a share lies between 0 and 1, as in 0.97"
+        )
+    if asked.max_drop is not None and not (math.isfinite(asked.max_drop) and asked.max_drop >= 0):
+        raise UsageError(f"--max-drop {asked.max_drop}: it is a number of points, from 0")
+    if asked.min_r2 is not None and not asked.min_r2 <= 1:
+        raise UsageError(f"--min-r2 {asked.min_r2}: it is at most 1, as in 0.97")
+    if asked.min_sqnr is not None and not math.isfinite(asked.min_sqnr):
+        raise UsageError(f"--min-sqnr {asked.min_sqnr}: it is a number of decibels, as in 20")
+
+
+def _require_no_folder(crop_fraction: float | None, skip_damaged: bool) -> None:
+    """Refuses what is for the images of a folder."""
+    if crop_fraction is not None:
+        raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
+    if skip_damaged:
+        raise UsageError("--skip-damaged is for the images of --evaluate DIR: name the folder too")
+
+
+def _require_of_task(asked: Limits, task: str) -> None:
+    """Refuses limits of what the bundle has not."""
+    of_classes = {"--max-drop": asked.max_drop, "--min-agreement": asked.min_agreement}
+    foreign, instead = (
+        {"--min-r2": asked.min_r2},
+        "a classifier: take --max-drop or --min-agreement",
+    )
+    if task == REGRESSION:
+        foreign, instead = of_classes, "a regression: take --min-r2"
+    for option, value in foreign.items():
+        if value is not None:
+            raise UsageError(f"there is nothing for {option} to limit, as the bundle is {instead}")
+
+
+def _require_labels(asked: Limits, images: Images) -> None:
+    if asked.max_drop is not None and not images.labelled:
+        raise UsageError(
+            f"--max-drop needs labels, and {images.source} have none: name a folder of class "
+            "folders, or one with a labels.csv, with --evaluate, or leave --max-drop off"
+        )
+
+
+def _limits(
+    asked: Limits, info: SessionInfo, *, crops: bool, baseline: Mapping[str, Any] | None
+) -> Limits:
+    defaults = default_limits(info, crops)
+    if baseline is None:
+        return defaults.given(asked)
+    return defaults.given(asked, earlier.missed(baseline, info.format, info.device_used, defaults))
+
+
+def _on_cpu(
+    stack: ExitStack, bundle: Bundle, session: Session, threads: int | None
+) -> Session | None:
+    """The same file in the same engine on the CPU; None where it runs there already."""
+    info = session.info
+    if info.device_used == "cpu":
+        return None
+    return stack.enter_context(load(bundle, info.format, "cpu", threads, engine=info.engine))
