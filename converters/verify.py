@@ -35,8 +35,6 @@ _OTHERWISE_DB = 6.0
 # Of a file that is nearly all in float there is no noise to compare: this far below the answers is
 # what sums in another order come to.
 _SILENT_DB = 50.0
-_IN_FLOAT = ("fp32", "fp16", "bf16")
-_TINY = float(np.finfo(np.float32).tiny)
 # What an artifact says before its check: nothing that a limit would let through.
 _UNVERIFIED = Verification(images=0, agreement=0.0, sqnr_db=None, max_error=float("inf"))
 
@@ -66,7 +64,8 @@ def verify(
         images: Batches of the model's size.
         answers: What Keras answers, images × classes or images × values.
         reckoned: What int8 has to answer to the first of the images, by its arithmetic.
-        limits: What the file has to keep beside what every file of its precision must.
+        limits: What the file has to keep beside what every file of its precision must; its SQNR is
+            of what tells images apart (`converters.quantization.simulate.noise`).
         report: Told where rounding has left next to nothing of what tells images apart.
 
     Raises:
@@ -87,12 +86,19 @@ def verify(
     if failures:
         told = f"the {precision} {format} file is not the Keras model: {failures[0]}"
         raise AccuracyError(told) if precision == "fp32" else PrecisionError(told)
-    if missed := limits.failures(fidelity):
+    regresses = bundle.manifest.task == REGRESSION
+    kept = decibels(noise(found, answers, regresses))
+    if missed := limits.failures(replace(fidelity, sqnr_db=kept)):
         raise PrecisionError(f"{precision} in {format}: {missed[0]}")
     if reckoned is not None:
         _require_arithmetic(artifact, engine, answers, found, reckoned)
-    if precision not in _IN_FLOAT:
-        _tell_of_loss(artifact, bundle.manifest.task, answers, found, report)
+    if kept < _USELESS_DB:
+        option = "--min-r2" if regresses else "--max-drop"
+        returned = f"with {option} operators return to float"
+        report(
+            f"{precision} in {format} loses most of what tells images apart, of which it keeps "
+            f"{kept:.1f} dB: {returned if precision in SEARCHED else 'take another precision'}"
+        )
     verified = Verification(len(answers), fidelity.agreement, fidelity.sqnr_db, fidelity.max_error)
     return replace(artifact, verified=verified)
 
@@ -115,26 +121,7 @@ def _require_arithmetic(
 def _typical_db(answers: Floats, found: Floats) -> float:
     """The SQNR of the image in the middle: a tie that a network amplifies is of one image."""
     errors = energies(answers - found[: len(answers)])
-    return decibels(float(np.median(errors) / max(energies(answers).mean(), _TINY)))
-
-
-def _tell_of_loss(
-    artifact: Artifact, task: str, answers: Floats, found: Floats, report: Report
-) -> None:
-    """The SQNR of a ruined file is high where all answers are alike, or where one logit is huge."""
-    regresses, precision = task == REGRESSION, artifact.precision
-    kept = decibels(noise(found, answers, regresses))
-    if kept < _USELESS_DB:
-        option = "--min-r2" if regresses else "--max-drop"
-        out = (
-            f"with {option} operators return to float"
-            if precision in SEARCHED
-            else "take another precision"
-        )
-        report(
-            f"{precision} in {artifact.format} loses most of what tells images apart (it keeps "
-            f"{kept:.1f} dB of it): {out}"
-        )
+    return decibels(float(np.median(errors) / max(energies(answers).mean(), np.finfo(float).tiny)))
 
 
 def judge(
