@@ -33,13 +33,17 @@ class Tap:
 
 
 class Edit:
-    """A copy of a graph that grows node by node; `_floats` are the tensors that islands make."""
+    """A copy of a graph that grows node by node.
+
+    `_floats` are the tensors that islands make; `_anyway` names those that are float in the file.
+    """
 
     def __init__(self, model: Any, wiring: Wiring) -> None:
         self._source, self._wiring = model, wiring
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
         self._floats: dict[str, str] = {}
+        self._anyway: dict[str, str] = {}
         self._made: dict[str, str] = {}
 
     def kept(self, node: Any) -> None:
@@ -47,12 +51,15 @@ class Edit:
         self._nodes.append(node)
 
     def float_step(self, node: Any) -> None:
-        """Adds a node that computes in float anyway; it reads float where there is some."""
+        """Adds a node that computes in float anyway; what islands make it reads in float.
+
+        A quantizer between two such nodes is the file's, and stays.
+        """
         added = deepcopy(node)
         for place, name in enumerate(node.input):
-            added.input[place] = self._float(name)
+            added.input[place] = self._float(name, self._floats)
         self._nodes.append(added)
-        self._floats[node.output[0]] = node.output[0]
+        self._anyway[node.output[0]] = node.output[0]
 
     def returned(self, node: Any, constants: Mapping[str, Floats], bounds: Bounds) -> None:
         """Adds an int8 node as a float one.
@@ -63,11 +70,12 @@ class Edit:
             bounds: Of what it makes, where its quantizer's saturation stood for them.
         """
         added = deepcopy(node)
+        floats = self._anyway | self._floats
         for place, name in enumerate(node.input):
             if name in constants:
                 added.input[place] = self._constant(f"{name}/restored", constants[name])
             else:
-                added.input[place] = self._float(name)
+                added.input[place] = self._float(name, floats)
         self._nodes.append(added)
         output = node.output[0]
         self._floats[output] = output
@@ -121,12 +129,12 @@ class Edit:
         scale, *rest = (self._wiring.values(name) for name in quantizer.input[1:])
         return Tap(quantizer.output[0], scale, rest[0] if rest else None)
 
-    def _float(self, name: str) -> str:
-        """What `name` is in float, where what it is rounded from is float; else itself."""
+    def _float(self, name: str, floats: Mapping[str, str]) -> str:
+        """What `name` is in float, where what it is rounded from is among `floats`; else itself."""
         path = self._wiring.path(name)
-        if not path or path[-1].input[0] not in self._floats:
+        if not path or path[-1].input[0] not in floats:
             return name
-        source = self._floats[path[-1].input[0]]
+        source = floats[path[-1].input[0]]
         # What turns levels between quantizers turns floats as well.
         for node in reversed(path[1:-1]):
             source = self._turned(node, source)

@@ -166,12 +166,16 @@ class Wiring:
         """Whether an engine computes it in int8.
 
         All that it reads is dequantized, and what it makes is quantized again: the pattern that
-        ONNX Runtime fuses. A product may leave in float.
+        engines fuse. A product may leave in float, and may have its bias in float.
         """
         read = [name for name in node.input if name and not self._is_setting(name)]
-        held = all(self._is_dequantized(name) for name in read)
-        product = any(self.is_constant(name) for name in read)
-        return bool(read) and held and (product or self.quantizer(node.output[0]) is not None)
+        held = [name for name in read if name not in node.input[2:] or not self.is_constant(name)]
+        product = any(self.is_constant(name) for name in held)
+        return (
+            bool(held)
+            and all(self._is_dequantized(name) for name in held)
+            and (product or self.quantizer(node.output[0]) is not None)
+        )
 
     def _is_dequantized(self, name: str) -> bool:
         return name in self.makers and self.makers[name].op_type == DEQUANTIZE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from tests.networks import SIZE, Textures
 MAKERS = ("qdq", "reshaped", "converted", "dynamic")
 
 
-def quantize_statically(source: Path, folder: Path) -> Pair:
-    """quantize_static's file from a float one."""
+def quantize_statically(
+    source: Path, folder: Path, kinds: Sequence[str] | None = None, **options: Any
+) -> Pair:
+    """quantize_static's file from a float one, of nodes of `kinds` or all, by its extra options."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
@@ -44,6 +46,8 @@ def quantize_statically(source: Path, folder: Path) -> Pair:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        op_types_to_quantize=kinds,
+        extra_options=options,
     )
     return open_files(target, str(source), None)
 

@@ -1,0 +1,134 @@
+"""QDQ files by their arrangement: what stays in float, and where quantizers and weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from converters.bisection.bisect import bisect
+from converters.bisection.compare import logits, own
+from converters.bisection.opening import Pair, open_files
+from converters.bisection.search import Goal
+from edgenet.measure.accuracy import sqnr_db
+from tests.converters.bisection.test_bisect import silent
+from tests.converters.bisection.test_foreign import quantize_statically
+from tests.converters.bisection.test_networks import decibels, nothing
+from tests.converters.graphs import run_onnx
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "all in int8": {},
+    "biases in float": {"QuantizeBias": False},
+}
+
+
+SPOILED = "block3a_project_conv"
+
+
+@pytest.fixture(scope="module")
+def source(frozen) -> Path:
+    """The float file."""
+    return frozen["lite"].file("onnx", "fp32")
+
+
+@pytest.fixture(scope="module")
+def quantized(source, tmp_path_factory) -> Callable[[str], Path]:
+    """The int8 file of an arrangement."""
+    made: dict[str, Path] = {}
+
+    def of(name: str) -> Path:
+        if name not in made:
+            folder = tmp_path_factory.mktemp("qdq")
+            quantize_statically(source, folder, **OPTIONS[name])
+            made[name] = folder / "int8.onnx"
+        return made[name]
+
+    return of
+
+
+def coarsened(path: Path, tensor: str) -> None:
+    """Has a tensor rounded 40 times as coarsely."""
+    model = onnx.load(path)
+    first = next(node for node in model.graph.node if tensor in node.input)
+    second = next(node for node in model.graph.node if first.output[0] in node.input)
+    assert (first.op_type, second.op_type) == ("QuantizeLinear", "DequantizeLinear")
+    held = next(one for one in model.graph.initializer if one.name == first.input[1])
+    scale = numpy_helper.from_array(40 * numpy_helper.to_array(held), "coarse")
+    model.graph.initializer.append(scale)
+    first.input[1] = second.input[1] = scale.name
+    onnx.save(model, path)
+
+
+def opened_pair(path: Path, source: Path) -> Pair:
+    return open_files(path, str(source), None)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_untouched_its_answers_are_the_files_to_the_bit(quantized, source, textures, name):
+    network = opened_pair(quantized(name), source).network
+    shipped = run_onnx(quantized(name), textures, ("logits",))["logits"]
+    assert np.array_equal(logits(network, textures), shipped)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_product_is_int8_and_all_in_float_is_the_twin(quantized, source, textures, name):
+    pair = opened_pair(quantized(name), source)
+    assert all(step.quantized for step in pair.network.steps if step.macs)
+    truth = logits(pair.twin, textures)
+    assert decibels(truth, logits(pair.network, textures)) < 40
+    assert decibels(truth, logits(pair.network, textures, pair.network.quantized)) > 80
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_int8_step_is_run_alone(quantized, source, textures, name):
+    network = opened_pair(quantized(name), source).network
+    assert min(own(network, textures, nothing).values()) > 15
+
+
+def test_the_quantizer_behind_a_step_with_a_float_bias_is_found(
+    source, textures, tmp_path, quantized
+):
+    sound = opened_pair(quantized("biases in float"), source)
+    reachable = sqnr_db(logits(sound.twin, textures), logits(sound.network, textures)) - 1
+    quantize_statically(source, tmp_path, QuantizeBias=False)
+    step = next(s for s in sound.network.steps if s.layer == SPOILED and s.macs)
+    coarsened(tmp_path / "int8.onnx", step.tensor)
+
+    pair = opened_pair(tmp_path / "int8.onnx", source)
+    found = bisect(pair.network, pair.twin, textures, Goal(0.0, reachable), silent)
+
+    shipped = run_onnx(tmp_path / "int8.onnx", textures, ("logits",))["logits"]
+    assert found.score.sqnr_db == sqnr_db(logits(pair.twin, textures), shipped) < reachable
+    assert found.restored.reached
+    assert SPOILED in found.layers
+    worst = min((r for r in found.rows if r.own_sqnr_db is not None), key=lambda r: r.own_sqnr_db)
+    assert worst.step.layer in found.layers
+
+
+def test_a_quantizer_between_float_steps_is_the_files(source, textures, tmp_path):
+    """Nothing that can be returned makes or reads what it rounds."""
+    quantize_statically(source, tmp_path, kinds=["Conv"])
+    path = tmp_path / "int8.onnx"
+    model = onnx.load(path)
+    place = next(n for n, node in enumerate(model.graph.node) if node.op_type == "Gemm")
+    features = model.graph.node[place].input[0]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.05), "step"))
+    model.graph.initializer.append(numpy_helper.from_array(np.uint8(0), "zero"))
+    model.graph.node[place].input[0] = "rounded"
+    for node in (
+        helper.make_node("DequantizeLinear", ["levels", "step", "zero"], ["rounded"]),
+        helper.make_node("QuantizeLinear", [features, "step", "zero"], ["levels"]),
+    ):
+        model.graph.node.insert(place, node)
+    onnx.save(model, path)
+    pair = opened_pair(path, source)
+    shipped = run_onnx(path, textures, ("logits",))["logits"]
+    assert np.array_equal(logits(pair.network, textures), shipped)
+    truth = logits(pair.twin, textures)
+    in_float = logits(pair.network, textures, pair.network.quantized)
+    assert decibels(truth, shipped) < decibels(truth, in_float) < 40
