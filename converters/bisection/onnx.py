@@ -24,11 +24,11 @@ from converters.bisection.network import (
     twin_constants,
 )
 from converters.bisection.onnx_edit import Edit, Tap
+from converters.bisection.onnx_reading import read
 from converters.bisection.onnx_wiring import Bounds, Wiring
 from converters.formats.pixel_groups import GROUPS
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
-from edgenet.errors import UsageError
 from edgenet.runtime.devices import cpu_threads
 from edgenet.runtime.onnx import FATAL_ONLY
 
@@ -46,7 +46,7 @@ class OnnxNetwork(Network):
     def __init__(
         self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
     ) -> None:
-        self._model = _read(path)
+        self._model = read(path)
         self._wiring = Wiring(self._model.graph)
         self._twin = twin
         infos = _infos(self._model)
@@ -192,13 +192,6 @@ class _OnnxProbe(Probe):
         return [
             channels_last(tap.value(value)) for tap, value in zip(self._taps, values, strict=True)
         ]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return onnx.load(path)
-    except Exception as error:  # protobuf's DecodeError is not the same class in every release.
-        raise UsageError(f"{path} is no ONNX file ({error})") from error
 
 
 def _infos(model: Any) -> dict[str, Any]:

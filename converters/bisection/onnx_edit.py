@@ -12,24 +12,20 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from converters.bisection.onnx_wiring import Bounds, Wiring
+from converters.bisection.onnx_wiring import Bounds, Quantization, Wiring
 from converters.graph import Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """A tensor to hand out: as it is, or as levels of a scale."""
+    """A tensor to hand out: as it is, or as levels."""
 
     name: str
-    scale: NDArray[np.float32] | None = None
-    zero_point: NDArray[Any] | None = None
+    quantization: Quantization | None = None
 
     def value(self, found: NDArray[Any]) -> Floats:
         """The tensor in float32."""
-        if self.scale is None:
-            return found
-        zero_point = 0 if self.zero_point is None else self.zero_point.astype(np.float32)
-        return (found.astype(np.float32) - zero_point) * self.scale
+        return found if self.quantization is None else self.quantization.dequantized(found)
 
 
 class Edit:
@@ -126,8 +122,7 @@ class Edit:
         return nodes[::-1]
 
     def _levels(self, quantizer: Any) -> Tap:
-        scale, *rest = (self._wiring.values(name) for name in quantizer.input[1:])
-        return Tap(quantizer.output[0], scale, rest[0] if rest else None)
+        return Tap(quantizer.output[0], self._wiring.quantization(quantizer))
 
     def _float(self, name: str, floats: Mapping[str, str]) -> str:
         """What `name` is in float, where what it is rounded from is among `floats`; else itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,28 @@ BORDERS = (QUANTIZE, DEQUANTIZE)
 
 Bounds = tuple[float | None, float | None]
 """The smallest and the largest value that a tensor takes; None where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quantization:
+    """Values are (levels - zero_point) · scale; both are one number, or one a channel of `axis`."""
+
+    scale: NDArray[Any]
+    zero_point: NDArray[Any]
+    axis: int
+
+    def dequantized(self, levels: NDArray[Any]) -> Floats:
+        """The values of levels, in float32."""
+        # Levels of 16 bits are exact in float32, those of a bias are not.
+        wide = levels.astype(np.float32 if levels.dtype.itemsize <= 2 else np.float64)
+        zero_point = self._along(self.zero_point, levels.ndim)
+        return ((wide - zero_point) * self._along(self.scale, levels.ndim)).astype(np.float32)
+
+    def _along(self, parameter: NDArray[Any], rank: int) -> NDArray[np.float32]:
+        shape = [1] * rank
+        if parameter.size > 1:
+            shape[self.axis] = -1
+        return parameter.reshape(shape).astype(np.float32)
 
 
 class Wiring:
@@ -76,15 +99,13 @@ class Wiring:
         levels = self.values(node.input[0])
         if node.op_type == "Cast":
             return levels.astype(np.float32)
+        return self.quantization(node).dequantized(levels)
+
+    def quantization(self, node: Any) -> Quantization:
+        """Of a QuantizeLinear or a DequantizeLinear."""
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
-        along = [1] * levels.ndim
-        scale = self.values(node.input[1])
-        if scale.size > 1:
-            along[axis] = -1
-        zero = self.values(node.input[2]).reshape(-1) if len(node.input) > 2 else np.zeros(1)
-        zeros = zero.reshape(along) if zero.size > 1 else zero.reshape([1] * levels.ndim)
-        wide = levels.astype(np.float64) - zeros
-        return (wide * scale.reshape(along)).astype(np.float32)
+        scale, *rest = (self.values(name) for name in node.input[1:])
+        return Quantization(scale, rest[0] if rest else np.uint8(0), axis)
 
     def levels(self, node: Any) -> NDArray[np.int8] | None:
         """The int8 weights of a product, (..., in, out), of which no depthwise one has any."""
@@ -111,14 +132,14 @@ class Wiring:
         return next(found, None)
 
     def held(self, name: str) -> tuple[float, float] | None:
-        """The ends of the levels that a tensor is rounded to, or None."""
+        """The ends of the levels that a whole tensor is rounded to, or None."""
         node = self.quantizer(name)
-        if node is None or len(node.input) < 3:
+        held = None if node is None else self.quantization(node)
+        if held is None or held.scale.size > 1:
             return None
-        scale, zero = (self.values(parameter) for parameter in node.input[1:])
-        levels = np.iinfo(zero.dtype)
-        low, high = ((end - float(zero)) * float(scale) for end in (levels.min, levels.max))
-        return low, high
+        levels = np.iinfo(held.zero_point.dtype)
+        low, high = held.dequantized(np.array([levels.min, levels.max]))
+        return float(low), float(high)
 
     def bounds(self, node: Any) -> Bounds:
         """Where the levels of what a node makes are meant to cut it off.

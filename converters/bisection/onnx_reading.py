@@ -1,0 +1,70 @@
+"""Reading ONNX files: whoever quantized one, the rest of bisection sees one arrangement."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from converters.bisection.onnx_wiring import DEQUANTIZE, Wiring
+from edgenet.errors import UsageError
+
+# What moves values, or picks the largest, does the same to their levels.
+_MOVING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+def read(path: Path) -> Any:
+    """The model of a file, float or QDQ, with its levels moved as far as engines move them.
+
+    Raises:
+        UsageError: It is no ONNX file.
+    """
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf's DecodeError is not the same class in every release.
+        raise UsageError(f"{path} is no ONNX file ({error})") from error
+    _move_levels(model.graph)
+    return model
+
+
+def _move_levels(graph: Any) -> None:
+    """Puts each DequantizeLinear of activations behind what moves what it makes, as engines do.
+
+    NNCF leaves it before: what reads such a tensor computes in int8 all the same. Where a quantizer
+    follows there is one on both sides already.
+    """
+    wiring = Wiring(graph)
+    dequantizers: dict[str, Any] = {}
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        if _has_one_scale(wiring, node):
+            dequantizers[node.output[0]] = node
+        elif node.op_type in _MOVING and node.input[0] in dequantizers:
+            output = node.output[0]
+            if wiring.quantizer(output) is None:
+                dequantizers[output] = _turn_round(dequantizers[node.input[0]], node)
+                nodes.append(dequantizers[output])
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _has_one_scale(wiring: Wiring, node: Any) -> bool:
+    """Whether it dequantizes an activation, the channels of which another node may move."""
+    return (
+        node.op_type == DEQUANTIZE
+        and not wiring.is_constant(node.output[0])
+        and wiring.quantization(node).scale.size == 1
+    )
+
+
+def _turn_round(dequantizer: Any, moving: Any) -> Any:
+    """Has a node move what a DequantizeLinear reads; the new one, which makes what it made."""
+    added = deepcopy(dequantizer)
+    output = moving.output[0]
+    added.name = f"{output}/dequantized"
+    added.input[0], added.output[0] = f"{output}/levels", output
+    moving.input[0], moving.output[0] = dequantizer.input[0], f"{output}/levels"
+    return added
