@@ -6,9 +6,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
-from converters.bisection.onnx_wiring import DEQUANTIZE, Wiring
+from converters.bisection.onnx_wiring import DEQUANTIZE, QUANTIZE, Wiring
 from edgenet.errors import UsageError
 
 # What moves values, or picks the largest, does the same to their levels.
@@ -16,7 +18,7 @@ _MOVING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def read(path: Path) -> Any:
-    """The model of a file, float or QDQ, with its levels moved as far as engines move them.
+    """The model of a file, float or QDQ: its weights as levels, activations moved as levels too.
 
     Raises:
         UsageError: It is no ONNX file.
@@ -25,8 +27,34 @@ def read(path: Path) -> Any:
         model = onnx.load(path)
     except Exception as error:  # protobuf's DecodeError is not the same class in every release.
         raise UsageError(f"{path} is no ONNX file ({error})") from error
+    _round_constants(model.graph)
     _move_levels(model.graph)
     return model
+
+
+def _round_constants(graph: Any) -> None:
+    """Puts levels in the place of each QuantizeLinear of a constant, as engines do.
+
+    Training with fake quantizers and quantize_static with AddQDQPairToWeight keep weights in float.
+    """
+    wiring = Wiring(graph)
+    nodes = []
+    for node in graph.node:
+        if _rounds_constant(wiring, node):
+            levels = wiring.quantization(node).quantized(wiring.values(node.input[0]))
+            graph.initializer.append(numpy_helper.from_array(levels, node.output[0]))
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _rounds_constant(wiring: Wiring, node: Any) -> bool:
+    """Whether it rounds one to whole levels, the scale of which is of all of it or of channels."""
+    if node.op_type != QUANTIZE or not all(name in wiring.constants for name in node.input):
+        return False
+    held = wiring.quantization(node)
+    return held.scale.ndim < 2 and np.issubdtype(held.zero_point.dtype, np.integer)
 
 
 def _move_levels(graph: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from converters.graph import Floats
 
@@ -33,6 +33,15 @@ class Quantization:
         wide = levels.astype(np.float32 if levels.dtype.itemsize <= 2 else np.float64)
         zero_point = self._along(self.zero_point, levels.ndim)
         return ((wide - zero_point) * self._along(self.scale, levels.ndim)).astype(np.float32)
+
+    def quantized(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The levels of values, of the zero point's type, as a QuantizeLinear makes them."""
+        scale, zero_point = (
+            self._along(parameter, values.ndim) for parameter in (self.scale, self.zero_point)
+        )
+        kept = np.iinfo(self.zero_point.dtype)
+        levels = np.rint(values.astype(np.float32) / scale) + zero_point
+        return np.clip(levels, kept.min, kept.max).astype(kept.dtype)
 
     def _along(self, parameter: NDArray[Any], rank: int) -> NDArray[np.float32]:
         shape = [1] * rank
@@ -103,9 +112,11 @@ class Wiring:
 
     def quantization(self, node: Any) -> Quantization:
         """Of a QuantizeLinear or a DequantizeLinear."""
-        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        settings = {attribute.name: attribute.i for attribute in node.attribute}
         scale, *rest = (self.values(name) for name in node.input[1:])
-        return Quantization(scale, rest[0] if rest else np.uint8(0), axis)
+        kind = settings.get("output_dtype") or TensorProto.UINT8
+        zero_point = rest[0] if rest else np.zeros((), helper.tensor_dtype_to_np_dtype(kind))
+        return Quantization(scale, zero_point, settings.get("axis", 1))
 
     def levels(self, node: Any) -> NDArray[np.int8] | None:
         """The int8 weights of a product, (..., in, out), of which no depthwise one has any."""

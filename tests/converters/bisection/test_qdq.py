@@ -27,6 +27,8 @@ NNCF = "as NNCF arranges it"
 OPTIONS: dict[str, dict[str, Any]] = {
     "all in int8": {},
     "biases in float": {"QuantizeBias": False},
+    "weights behind their quantizers": {"AddQDQPairToWeight": True},
+    "as trained with fake quantizers": {"AddQDQPairToWeight": True, "QuantizeBias": False},
     NNCF: {"QuantizeBias": False, "kinds": ["Conv", "Gemm"]},
 }
 
