@@ -58,8 +58,8 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
 
     Args:
         bundle: The bundle.
-        format: Of the int8 file; None takes the first that the bundle holds and this machine has
-            the packages for.
+        format: Of the int8 file; None takes the first that is here and that this machine has the
+            packages for.
         reference: A bundle with a float file, of which an fp32 one's is chosen as the int8 file is,
             or a float file itself; None takes the bundle's own.
 
@@ -121,13 +121,13 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
 
 
 def _int8_artifact(bundle: Bundle) -> Artifact:
-    artifacts = [a for a in bundle.manifest.artifacts if a.precision in SEARCHED]
+    artifacts = [a for a in bundle.at_hand if a.precision in SEARCHED]
     able = [a for a in artifacts if not _missing(a.format)]
-    return next(iter((*able, *artifacts, *bundle.manifest.artifacts)))
+    return next(iter((*able, *artifacts, *bundle.at_hand)))
 
 
 def _passed_over(bundle: Bundle, taken: Artifact) -> tuple[str, ...]:
-    formats = [a.format for a in bundle.manifest.artifacts if a.precision in SEARCHED]
+    formats = [a.format for a in bundle.at_hand if a.precision in SEARCHED]
     return tuple(formats[: formats.index(taken.format)])
 
 

@@ -10,7 +10,7 @@ import pytest
 from converters.bisection.onnx import OnnxNetwork
 from converters.bisection.opening import open_bundle, open_files
 from edgenet.bundle import Bundle
-from edgenet.errors import MissingExtraError
+from edgenet.errors import BundleError, MissingExtraError
 
 
 @pytest.fixture
@@ -36,6 +36,29 @@ def test_another_file_is_taken_where_the_first_lacks_a_package(
     twin = str(tiny_float_bundle / "model.onnx")
     pair = open_bundle(Bundle.open(tiny_bundle), None, twin)
     assert (pair.format, pair.passed_over) == ("onnx", ("tflite",))
+
+
+def test_another_file_is_taken_where_the_first_was_left_behind(
+    tiny_bundle, tiny_float_bundle, tmp_path
+):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    (bundle / "model.tflite").unlink()
+    twin = str(tiny_float_bundle / "model.onnx")
+    pair = open_bundle(Bundle.open(bundle), None, twin)
+    assert (pair.format, pair.passed_over) == ("onnx", ())
+    with pytest.raises(BundleError, match=r"model\.tflite"):
+        open_bundle(Bundle.open(bundle), "tflite", twin)
+
+
+def test_a_bundle_whose_int8_files_were_all_left_behind_names_the_first(tiny_bundle, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    for artifact in Bundle.open(bundle).manifest.artifacts:
+        for file in artifact.files:
+            (bundle / file.path).unlink()
+    with pytest.raises(BundleError, match=r"model\.tflite"):
+        open_bundle(Bundle.open(bundle), None, None)
 
 
 def test_of_an_fp32_bundle_the_file_for_an_engine_that_is_here_is_the_twin(
