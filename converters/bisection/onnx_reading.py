@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,42 @@ from edgenet.errors import UsageError
 # What moves values, or picks the largest, does the same to their levels.
 _MOVING = ("Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
+# What else ONNX Runtime's quantizers make: operators on levels, and what rounds as the file runs.
+_ON_LEVELS = ("QLinear", "QGemm")
+_AS_IT_RUNS = ("DynamicQuantize", "ConvInteger", "MatMulInteger")
+_QDQ = "give the network's QDQ file: quantize_static makes it with quant_format=QuantFormat.QDQ"
+
 
 def read(path: Path) -> Any:
     """The model of a file, float or QDQ: its weights as levels, activations moved as levels too.
 
     Raises:
-        UsageError: It is no ONNX file.
+        UsageError: It is no ONNX file, or quantized in another way.
     """
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf's DecodeError is not the same class in every release.
         raise UsageError(f"{path} is no ONNX file ({error})") from error
+    _require_no_other_way(path, [node.op_type for node in model.graph.node])
     _round_constants(model.graph)
     _move_levels(model.graph)
     return model
+
+
+def _require_no_other_way(path: Path, kinds: Sequence[str]) -> None:
+    """Refuses files in which nothing stands between a QuantizeLinear and a DequantizeLinear."""
+    found = next((kind for kind in kinds if kind.startswith(_AS_IT_RUNS)), None)
+    if found is not None:
+        raise UsageError(
+            f"{path} is quantized dynamically, by {found}: scales are found as the file runs, and "
+            f"bisect takes fixed ones; {_QDQ}"
+        )
+    found = next((kind for kind in kinds if kind.startswith(_ON_LEVELS)), None)
+    if found is not None:
+        raise UsageError(
+            f"{path} is in ONNX Runtime's QOperator format, with {found}: bisect returns no such "
+            f"operator to float; {_QDQ}"
+        )
 
 
 def _round_constants(graph: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,8 @@ from tests.networks import SIZE, Textures
 MAKERS = ("qdq", "reshaped", "converted", "dynamic")
 
 
-def quantize_statically(
-    source: Path, folder: Path, kinds: Sequence[str] | None = None, **options: Any
-) -> Pair:
-    """quantize_static's file from a float one, of nodes of `kinds` or all, by its extra options."""
+def quantize_statically(source: Path, folder: Path, **options: Any) -> Pair:
+    """quantize_static's file from a float one, by other options than those that suit most."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationDataReader
 
@@ -38,17 +36,14 @@ def quantize_statically(
             return next(self._feeds, None)
 
     target = folder / "int8.onnx"
-    quantize_static(
-        str(source),
-        str(target),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=kinds,
-        extra_options=options,
-    )
+    chosen = {
+        "quant_format": QuantFormat.QDQ,
+        "per_channel": True,
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+        **options,
+    }
+    quantize_static(str(source), str(target), Reader(), **chosen)
     return open_files(target, str(source), None)
 
 

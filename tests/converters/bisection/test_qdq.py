@@ -24,12 +24,14 @@ from tests.converters.graphs import run_onnx
 
 SPOILED = "block3a_project_conv"
 NNCF = "as NNCF arranges it"
+FLOAT_BIASES = {"QuantizeBias": False}
+FLOAT_WEIGHTS = {"AddQDQPairToWeight": True}
 OPTIONS: dict[str, dict[str, Any]] = {
     "all in int8": {},
-    "biases in float": {"QuantizeBias": False},
-    "weights behind their quantizers": {"AddQDQPairToWeight": True},
-    "as trained with fake quantizers": {"AddQDQPairToWeight": True, "QuantizeBias": False},
-    NNCF: {"QuantizeBias": False, "kinds": ["Conv", "Gemm"]},
+    "biases in float": {"extra_options": FLOAT_BIASES},
+    "weights behind their quantizers": {"extra_options": FLOAT_WEIGHTS},
+    "as trained with fake quantizers": {"extra_options": FLOAT_BIASES | FLOAT_WEIGHTS},
+    NNCF: {"extra_options": FLOAT_BIASES, "op_types_to_quantize": ["Conv", "Gemm"]},
 }
 
 
@@ -134,7 +136,7 @@ def test_the_quantizer_behind_a_step_with_a_float_bias_is_found(
 ):
     sound = opened_pair(quantized("biases in float"), source)
     reachable = sqnr_db(logits(sound.twin, textures), logits(sound.network, textures)) - 1
-    quantize_statically(source, tmp_path, QuantizeBias=False)
+    quantize_statically(source, tmp_path, extra_options=FLOAT_BIASES)
     step = next(s for s in sound.network.steps if s.layer == SPOILED and s.macs)
     coarsened(tmp_path / "int8.onnx", step.tensor)
 
@@ -151,7 +153,7 @@ def test_the_quantizer_behind_a_step_with_a_float_bias_is_found(
 
 def test_a_quantizer_between_float_steps_is_the_files(source, textures, tmp_path):
     """Nothing that can be returned makes or reads what it rounds."""
-    quantize_statically(source, tmp_path, kinds=["Conv"])
+    quantize_statically(source, tmp_path, op_types_to_quantize=["Conv"])
     path = tmp_path / "int8.onnx"
     model = onnx.load(path)
     place = next(n for n, node in enumerate(model.graph.node) if node.op_type == "Gemm")
