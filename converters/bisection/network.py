@@ -50,7 +50,8 @@ class Step:
         tensor: What it makes, by the name that the float twin has for it too.
         elements: The size of that tensor.
         macs: Multiply-accumulate operations.
-        quantized: It computes in int8, so it can be returned to float.
+        quantized: It computes in int8, or in float on what was rounded for it: it can be returned
+            to float.
     """
 
     name: str
@@ -140,7 +141,7 @@ class Network(ABC):
 
     @cached_property
     def quantized(self) -> tuple[int, ...]:
-        """The steps that compute in int8."""
+        """The steps that can be returned to float."""
         return tuple(number for number, step in enumerate(self.steps) if step.quantized)
 
     def _answering(self, vectors: Mapping[str, tuple[Any | None, int]]) -> tuple[int, int, bool]:

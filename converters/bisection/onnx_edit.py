@@ -29,17 +29,13 @@ class Tap:
 
 
 class Edit:
-    """A copy of a graph that grows node by node.
-
-    `_floats` are the tensors that islands make; `_anyway` names those that are float in the file.
-    """
+    """A copy of a graph that grows node by node; `_floats` are the tensors that islands make."""
 
     def __init__(self, model: Any, wiring: Wiring) -> None:
         self._source, self._wiring = model, wiring
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
         self._floats: dict[str, str] = {}
-        self._anyway: dict[str, str] = {}
         self._made: dict[str, str] = {}
 
     def kept(self, node: Any) -> None:
@@ -47,15 +43,15 @@ class Edit:
         self._nodes.append(node)
 
     def float_step(self, node: Any) -> None:
-        """Adds a node that computes in float anyway; what islands make it reads in float.
+        """Adds a node that computes in float anyway; it reads float where there is some.
 
-        A quantizer between two such nodes is the file's, and stays.
+        No quantizer between it and another such node is passed over: it would be `returned`.
         """
         added = deepcopy(node)
         for place, name in enumerate(node.input):
-            added.input[place] = self._float(name, self._floats)
+            added.input[place] = self._float(name)
         self._nodes.append(added)
-        self._anyway[node.output[0]] = node.output[0]
+        self._floats[node.output[0]] = node.output[0]
 
     def returned(self, node: Any, constants: Mapping[str, Floats], bounds: Bounds) -> None:
         """Adds an int8 node as a float one.
@@ -66,12 +62,11 @@ class Edit:
             bounds: Of what it makes, where its quantizer's saturation stood for them.
         """
         added = deepcopy(node)
-        floats = self._anyway | self._floats
         for place, name in enumerate(node.input):
             if name in constants:
                 added.input[place] = self._constant(f"{name}/restored", constants[name])
             else:
-                added.input[place] = self._float(name, floats)
+                added.input[place] = self._float(name)
         self._nodes.append(added)
         output = node.output[0]
         self._floats[output] = output
@@ -124,12 +119,12 @@ class Edit:
     def _levels(self, quantizer: Any) -> Tap:
         return Tap(quantizer.output[0], self._wiring.quantization(quantizer))
 
-    def _float(self, name: str, floats: Mapping[str, str]) -> str:
-        """What `name` is in float, where what it is rounded from is among `floats`; else itself."""
+    def _float(self, name: str) -> str:
+        """What `name` is in float, where what it is rounded from is float; else itself."""
         path = self._wiring.path(name)
-        if not path or path[-1].input[0] not in floats:
+        if not path or path[-1].input[0] not in self._floats:
             return name
-        source = floats[path[-1].input[0]]
+        source = self._floats[path[-1].input[0]]
         # What turns levels between quantizers turns floats as well.
         for node in reversed(path[1:-1]):
             source = self._turned(node, source)

@@ -67,6 +67,10 @@ class Wiring:
         for node in graph.node:
             if node.op_type not in BORDERS and node.input and node.input[0] in self._levels:
                 self._levels.add(node.output[0])
+        self._quantized: set[str] = set()
+        for node in graph.node:
+            if self.is_step(node) and (self._is_in_int8(node) or self._reads_rounded_floats(node)):
+                self._quantized.add(node.output[0])
 
     def is_step(self, node: Any) -> bool:
         """Whether it computes: it is no constant, no quantizer, and not among levels."""
@@ -195,11 +199,15 @@ class Wiring:
         return nodes
 
     def is_quantized(self, node: Any) -> bool:
-        """Whether an engine computes it in int8.
+        """Whether an engine computes it in int8, or it reads what was rounded behind a float node.
 
-        All that it reads is dequantized, and what it makes is quantized again: the pattern that
-        engines fuse. A product may leave in float, and may have its bias in float.
+        In int8 all that a node reads is dequantized, and what it makes is quantized again: the
+        pattern that engines fuse. A product may leave in float, and may have its bias in float. A
+        quantizer between two nodes in float goes with the one that reads, as no other could return.
         """
+        return node.output[0] in self._quantized
+
+    def _is_in_int8(self, node: Any) -> bool:
         read = [name for name in node.input if name and not self._is_setting(name)]
         held = [name for name in read if name not in node.input[2:] or not self.is_constant(name)]
         product = any(self.is_constant(name) for name in held)
@@ -207,6 +215,15 @@ class Wiring:
             bool(held)
             and all(self._is_dequantized(name) for name in held)
             and (product or self.quantizer(node.output[0]) is not None)
+        )
+
+    def _reads_rounded_floats(self, node: Any) -> bool:
+        """Whether something that it reads was rounded behind a node in float."""
+        paths = [path for name in node.input if (path := self.path(name))]
+        makers = [self.makers.get(path[-1].input[0]) for path in paths]
+        return any(
+            maker is not None and self.is_step(maker) and maker.output[0] not in self._quantized
+            for maker in makers
         )
 
     def _is_dequantized(self, name: str) -> bool:
