@@ -58,6 +58,10 @@ class Wiring:
         self.constants.update(
             {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
         )
+        for node in graph.node:
+            # PyTorch's exporter hands one scale on to all that share it.
+            if node.op_type == "Identity" and node.input[0] in self.constants:
+                self.constants[node.output[0]] = self.constants[node.input[0]]
         self.makers: dict[str, Any] = {node.output[0]: node for node in graph.node}
         self.readers: dict[str, list[Any]] = {}
         for node in graph.node:

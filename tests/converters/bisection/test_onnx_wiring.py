@@ -67,3 +67,12 @@ def test_a_zero_point_that_is_left_out_is_of_the_type_that_is_named():
     values = np.float32([-100, 1, 200])
     assert wiring.quantization(plain).quantized(values).tolist() == [0, 2, 255]
     assert wiring.quantization(named).quantized(values).tolist() == [-128, 2, 127]
+
+
+def test_a_scale_that_is_handed_on_is_the_one_that_it_was():
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, (), [0.5])
+    handing = helper.make_node("Identity", ["scale"], ["handed"])
+    node = helper.make_node("QuantizeLinear", ["values", "handed"], ["levels"])
+    wiring = Wiring(helper.make_graph([handing, node], "rounding", [], [], [scale]))
+    assert wiring.quantization(node).quantized(np.float32([1])).tolist() == [2]
+    assert not wiring.is_step(handing)
