@@ -58,6 +58,8 @@ def frozen_of(request: Request, report: Report) -> Frozen:
         labels=request.labels,
         head=request.head,
     )
+    for line in source.assumed:
+        report(line)
     graph = freeze(
         source.model,
         preprocess=request.preprocess,

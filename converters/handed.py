@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from converters.saved import require_alike
 from edgenet.decoding import decode
 from edgenet.errors import EdgenetError, UsageError
 from edgenet.models.keras_errors import first_line, quiet
@@ -96,10 +97,25 @@ def _model(model: Any, folder: Path) -> Place:
             weights = model.get_weights()
     except Exception as error:
         raise UsageError(
-            f"the model {model.name} cannot be saved ({first_line(error)}): call it on an image "
-            "first, so that it is built"
+            f"the model {model.name} cannot be saved ({first_line(error)}): {_plain(model)}"
         ) from error
+    require_alike(model, path)
     return Handed(path, model.name, {"model": model.name, "weights_sha256": _digest(weights)})
+
+
+def _plain(model: Any) -> str:
+    """What can be saved in place of a model that cannot."""
+    if not model.built:
+        return "call it on an image first, so that it is built"
+    if getattr(model, "inputs", None):
+        return (
+            "convert keras.Model(model.inputs, model.outputs), which has neither its class nor "
+            "what it was compiled with"
+        )
+    return (
+        "its class is your own: convert what i = keras.Input(shape); keras.Model(i, model.call(i)) "
+        "makes"
+    )
 
 
 def _is_keras_model(kind: type) -> bool:

@@ -23,6 +23,7 @@ from edgenet.models.labels import imagenet_labels
 from edgenet.models.pretrained import published_weights
 from edgenet.models.specs import VARIANTS
 from edgenet.models.weights import load_model
+from edgenet.models.wholemodel import assumed
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -40,7 +41,8 @@ class Source:
     """A Keras model and what is known of it.
 
     `description` goes into the manifest. `crop_fraction` and `interpolation` say how its photos are
-    prepared unless the user tells otherwise; `labels` are its class names, where known.
+    prepared unless the user tells otherwise; `labels` are its class names, where known; `assumed`
+    says what its file does not tell and how it is read, line by line.
     """
 
     model: Any
@@ -48,6 +50,7 @@ class Source:
     crop_fraction: float
     interpolation: str
     labels: tuple[str, ...] | None
+    assumed: tuple[str, ...] = ()
 
 
 def load_source(
@@ -79,7 +82,9 @@ def load_source(
         description = _described(model)
         if head is not None:
             description["head"] = str(head)
-        return Source(keras_model, description, 1.0, "tf-bilinear", names)
+        # What was handed over in memory has been compared with its file.
+        lines = () if isinstance(model, Handed) else tuple(assumed(name))
+        return Source(keras_model, description, 1.0, "tf-bilinear", names, lines)
     if names is None:
         found = imagenet_labels()
         names = tuple(found) if found is not None else None

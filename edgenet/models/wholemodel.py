@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,34 @@ def load_file(path: str | Path) -> keras.Model:
     return model
 
 
+def assumed(path: str | Path) -> Iterator[str]:
+    """What a file that loads names without telling what it does, and how it is read, line by line.
+
+    Of a function outside Keras its name alone is saved, and of a class what it keeps of its layers.
+    """
+    told = parts(read_description(Path(path)).config)
+    yield from dict.fromkeys(line for part in told for line in _assumed(part))
+
+
+def _assumed(part: Config) -> Iterator[str]:
+    settings = part["config"]
+    activation = settings.get("activation") if isinstance(settings, dict) else None
+    if isinstance(activation, dict) and activation.get("class_name") == "function":
+        yield (
+            f"the file names an activation {activation['config']!r} that was not Keras's own: it "
+            "is taken for TensorFlow's or Keras's of that name"
+        )
+    if _is_class_of_graph(part):
+        yield (
+            f"the model's class {part['class_name']!r} is not in the file: it is taken for the "
+            "graph of its layers, without a call of its own"
+        )
+
+
+def _is_class_of_graph(part: Config) -> bool:
+    return is_graph(part) and part["class_name"] not in OWN_MODELS
+
+
 def _apply_statistics(model: keras.Model) -> None:
     """Has every Normalization layer use what was loaded.
 
@@ -71,8 +100,8 @@ def _stand_ins(keras: Any, config: Config) -> dict[str, Any]:
         "swish": keras.activations.silu,
     }
     for part in parts(config):
-        name = part["class_name"]
-        if is_graph(part) and name not in OWN_MODELS:
+        if _is_class_of_graph(part):
+            name = part["class_name"]
             # A class for training: its graph is in the file. Keras finds weights by its name.
             found[part.get("registered_name") or name] = type(name, (keras.Model,), {})
     return found

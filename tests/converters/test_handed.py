@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,82 @@ def test_what_is_no_photos_is_told_with_the_way_out(tiny_models, tmp_path, image
     assert "\n" not in str(caught.value)
     assert "/edgenet-" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def answering_otherwise(kind: str) -> Any:
+    """A model of which Keras saves something else, or the same, and code of its own."""
+    import keras
+
+    class Scaled(keras.Model):
+        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            return super().call(inputs / 255, training=training)
+
+    class Trainer(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data)
+
+    def leaky_relu(x: Any) -> Any:
+        return keras.ops.leaky_relu(x, 0.2 if kind == "a function like Keras's" else 0.01)
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((None, None, 3))
+    of_function = kind in ("a function", "a function like Keras's")
+    x = keras.layers.Conv2D(4, 3, activation=leaky_relu if of_function else "relu")(inputs)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    made = {"a call": Scaled, "a train_step": Trainer}.get(kind, keras.Model)
+    return made(inputs, x, name="mine")
+
+
+@pytest.mark.parametrize("kind", ["a function", "a call"])
+def test_a_model_that_keras_saves_as_another_is_refused(tmp_path, kind):
+    with pytest.raises(UsageError, match=r"Keras saves of the model mine answers otherwise"):
+        quick(answering_otherwise(kind), tmp_path / "out", PHOTOS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["a function like Keras's", "a train_step", "nothing"])
+def test_a_model_that_keras_saves_as_it_is_is_taken(kind):
+    with as_files(answering_otherwise(kind), None, 1) as (path, _):
+        assert str(path) == "mine"
+
+
+def test_the_way_out_of_a_call_of_ones_own_keeps_it():
+    import keras
+
+    model = answering_otherwise("a call")
+    i = keras.Input((None, None, 3))
+    with as_files(keras.Model(i, model.call(i)), None, 1) as (path, _):
+        images = PHOTOS[:2].astype(np.float32)
+        assert np.allclose(load_file(path.path)(images), model(images), atol=1e-5)
+
+
+def test_what_cannot_be_saved_is_told_what_can():
+    import keras
+
+    class Own(keras.Model):
+        def __init__(self, network: Any) -> None:
+            super().__init__()
+            self.network = network
+
+        def call(self, inputs: Any) -> Any:
+            return self.network(inputs)
+
+    class Steady(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step: Any) -> float:
+            return 0.1
+
+    compiled = answering_otherwise("nothing")
+    compiled.compile(keras.optimizers.SGD(Steady()), "mse")
+    unbuilt, built = Own(compiled), Own(compiled)
+    built(PHOTOS[:1].astype(np.float32))
+    ways = {
+        unbuilt: "call it on an image first, so that it is built",
+        built: "its class is your own: convert what i = keras.Input(shape)",
+        compiled: "convert keras.Model(model.inputs, model.outputs), which has neither",
+    }
+    for model, way in ways.items():
+        with pytest.raises(UsageError, match=re.escape(way)), as_files(model, None, 1):
+            pass
 
 
 def own_call() -> Any:

@@ -402,6 +402,20 @@ def test_linear_values_that_become_classes_are_told(tmp_path, place, function):
         assert "of a regression, add --task regression" in line
 
 
+@pytest.mark.parametrize("named", ["own", "keras"])
+def test_a_function_that_a_file_only_names_is_told(tmp_path, place, named):
+    from keras import layers, ops
+
+    def swish(x):
+        return ops.silu(x)
+
+    lines: list[str] = []
+    function = swish if named == "own" else "swish"
+    quick(headed(tmp_path, layers.Dense(3, function)), place, report=lines.append)
+    told = [line for line in lines if "an activation 'swish' that was not Keras's own" in line]
+    assert len(told) == (named == "own")
+
+
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_says_what_and_leaves_nothing_behind(
     tiny_models, tmp_path, place, monkeypatch, name

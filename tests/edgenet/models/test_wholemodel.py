@@ -13,7 +13,7 @@ from keras.ops import convert_to_numpy as to_numpy
 from edgenet.errors import UsageError
 from edgenet.models import compound
 from edgenet.models.efficientnet import efficientnet
-from edgenet.models.wholemodel import load_file
+from edgenet.models.wholemodel import assumed, load_file
 
 B = compound(width=0.25, depth=0.3, resolution=32)
 
@@ -153,3 +153,21 @@ def test_code_inside_a_model_is_not_run(tmp_path: Path) -> None:
     keras.Model(inputs, outputs).save(tmp_path / "m.keras")
     with pytest.raises(UsageError, match="Keras cannot load it"):
         load_file(tmp_path / "m.keras")
+
+
+def swish(x: Any) -> Any:
+    """Not what Keras calls so."""
+    return x * keras.ops.sigmoid(1.702 * x)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_what_a_file_does_not_tell_is_told_once(tmp_path: Path, suffix: str) -> None:
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, activation=swish)(inputs)
+    x = keras.layers.Dense(3, "relu")(keras.layers.Activation(swish)(x))
+    Trainer(inputs, x).save(tmp_path / f"own{suffix}")
+    function, kind = sorted(assumed(tmp_path / f"own{suffix}"))
+    assert "an activation 'swish' that was not Keras's own: it is taken for" in function
+    assert "class 'Trainer' is not in the file" in kind
+    keras.Model(inputs, keras.layers.Dense(3, "swish")(inputs)).save(tmp_path / f"m{suffix}")
+    assert not list(assumed(tmp_path / f"m{suffix}"))
