@@ -18,6 +18,7 @@ from converters.graph import (
     Concatenate,
     Convolution,
     Dense,
+    Doubles,
     Floats,
     Function,
     GlobalAverage,
@@ -29,6 +30,7 @@ from converters.graph import (
     Pad,
     Padding,
     Reshape,
+    Shape,
 )
 from edgenet.errors import UnsupportedModelError
 
@@ -270,12 +272,12 @@ def _batch_norm(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
 
 def _rescaling(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     trace.preparing.add(name)
-    return affine(trace, inputs, name, np.asarray(layer.scale), np.asarray(layer.offset))
+    return affine(trace, inputs, name, layer.scale, layer.offset)
 
 
 def _normalization(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
-    mean, variance = (np.asarray(v, np.float64).reshape(-1) for v in (layer.mean, layer.variance))
-    if mean.size not in (1, trace.shapes[inputs[0]][-1]):
+    mean, variance = (np.asarray(v, np.float64) for v in (layer.mean, layer.variance))
+    if not _is_by_channel(mean, trace.shapes[inputs[0]]):
         raise UnsupportedModelError(
             f"layer {name!r} normalizes each position by its own mean; {SUPPORTED}"
         )
@@ -287,12 +289,22 @@ def _normalization(trace: Trace, layer: Any, inputs: list[str], name: str) -> st
 
 
 def affine(trace: Trace, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
-    """Emits x · scale + offset, each a number or one a channel."""
-    channels = trace.shapes[inputs[0]][-1]
-    scale, offset = (
-        np.broadcast_to(np.float64(v), (channels,)).astype(np.float32) for v in (scale, offset)
-    )
+    """Emits x · scale + offset, each a number or one a channel, in whatever shape."""
+    scale, offset = (_by_channel(trace, inputs[0], name, value) for value in (scale, offset))
     return trace.emit(Affine(name, tuple(inputs), name, scale, offset))
+
+
+def _by_channel(trace: Trace, source: str, name: str, given: Any) -> Floats:
+    shape, constant = trace.shapes[source], np.asarray(given, np.float64)
+    if not _is_by_channel(constant, shape):
+        raise UnsupportedModelError(f"layer {name!r} has a constant for each position; {SUPPORTED}")
+    return np.broadcast_to(constant.reshape(-1), (shape[-1],)).astype(np.float32)
+
+
+def _is_by_channel(constant: Doubles, shape: Shape) -> bool:
+    """Whether it is one number or one a channel, and leaves a tensor in its shape."""
+    last = max(constant.shape[-1:], default=1)
+    return constant.size == last and last in (1, shape[-1]) and constant.ndim <= len(shape)
 
 
 def _padding(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:

@@ -47,7 +47,7 @@ def _combined(
 ) -> str:
     """A sum or product: of tensors of one rank, or of one with a constant."""
     if len(inputs) == 1:
-        constant = _constant(node, trace, inputs[0], name)
+        constant = _constant(node)
         scale, offset = (1.0, constant) if kind is Add else (constant, 0.0)
         return _prepared(trace, inputs, name, scale, offset)
     if len({len(trace.shapes[tensor]) for tensor in inputs}) > 1:
@@ -58,7 +58,7 @@ def _combined(
 def _difference(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if len(inputs) != 1:
         raise _unsupported(name, "subtracts tensors")
-    constant = _constant(node, trace, inputs[0], name)
+    constant = _constant(node)
     if _is_tensor(node.arguments.args[0]):
         return _prepared(trace, inputs, name, 1.0, -constant)
     return _prepared(trace, inputs, name, -1.0, constant)
@@ -67,7 +67,7 @@ def _difference(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
 def _quotient(trace: Trace, node: Any, inputs: list[str], name: str) -> str:
     if len(inputs) != 1 or not _is_tensor(node.arguments.args[0]):
         raise _unsupported(name, "divides by a tensor")
-    return _prepared(trace, inputs, name, 1 / _constant(node, trace, inputs[0], name), 0.0)
+    return _prepared(trace, inputs, name, 1 / _constant(node), 0.0)
 
 
 def _prepared(trace: Trace, inputs: list[str], name: str, scale: Any, offset: Any) -> str:
@@ -80,15 +80,10 @@ def _is_tensor(argument: Any) -> bool:
     return hasattr(argument, "_keras_history")
 
 
-def _constant(node: Any, trace: Trace, source: str, name: str) -> Doubles:
-    """The argument that is no tensor: one number, or one a channel."""
+def _constant(node: Any) -> Doubles:
+    """The argument that is no tensor."""
     (found,) = (argument for argument in node.arguments.args[:2] if not _is_tensor(argument))
-    constant = np.asarray(found, np.float64)
-    if constant.size not in (1, trace.shapes[source][-1]) or constant.size != max(
-        constant.shape[-1:], default=1
-    ):
-        raise _unsupported(name, "has a constant for each position")
-    return constant.reshape(-1)
+    return np.asarray(found, np.float64)
 
 
 def _activation(function: Function, trace: Trace, node: Any, inputs: list[str], name: str) -> str:

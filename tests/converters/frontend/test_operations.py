@@ -331,9 +331,23 @@ def padded(x: Any) -> Any:
     return layers.Rescaling(1 / 255)(layers.ZeroPadding2D(1)(x))
 
 
+def of_one_pixel(x: Any) -> Any:
+    """Constants in the shape of a map of one pixel."""
+    from keras import layers
+
+    x = (x - np.reshape([123.0, 117, 104], (1, 1, 3))) / np.full((1, 1, 1, 1), 255.0)
+    return layers.Rescaling(np.full((1, 1, 3), 2.0), offset=np.full((1, 1, 1, 3), 0.1))(x)
+
+
 @pytest.mark.parametrize(
     "front",
-    [lambda x: x * (1 / 255.0), lambda x: (x - 127.5) / 127.5, lambda x: 1 - x / 255, padded],
+    [
+        lambda x: x * (1 / 255.0),
+        lambda x: (x - 127.5) / 127.5,
+        lambda x: 1 - x / 255,
+        padded,
+        of_one_pixel,
+    ],
 )
 def test_pixels_prepared_by_operations(front):
     assert_frozen(network(classes, front=front))
@@ -360,6 +374,21 @@ def position_by_position(x: Any) -> Any:
     return classes(layers.Flatten()(x * np.ones((*x.shape[1:3], 1), np.float32)))
 
 
+def rescaled_by_position(x: Any) -> Any:
+    from keras import layers
+
+    return classes(layers.Flatten()(layers.Rescaling(1.0, np.zeros((*x.shape[1:],)))(x)))
+
+
+def normalized_by_row(x: Any) -> Any:
+    """As many rows as channels."""
+    from keras import layers
+
+    rows = x.shape[1]
+    by_row = layers.Normalization(axis=1, mean=np.zeros(rows), variance=np.ones(rows))
+    return classes(layers.Flatten()(by_row(layers.Conv2D(rows, 1)(x))))
+
+
 def softmax_over_a_map(x: Any) -> Any:
     from keras import layers
 
@@ -383,6 +412,8 @@ def mean_over_the_height(x: Any) -> Any:
     [
         (vector_as_a_map, "reshape the vector to (1, 1, channels)"),
         (position_by_position, "has a constant for each position"),
+        (rescaled_by_position, "has a constant for each position"),
+        (normalized_by_row, "normalizes each position by its own mean"),
         (softmax_over_a_map, "is a softmax over a map"),
         (dense_in_three_dimensions, "on neither a vector nor a map"),
         (mean_over_the_height, "does not go over height and width"),
