@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.frontend.supported import INSTEAD, SUPPORTED, origin, taking
+from converters.frontend.resizing import resized
+from converters.frontend.supported import INSTEAD, SUPPORTED, origin
 from converters.frontend.trace import Handler, Trace
 from converters.graph import (
-    INPUT,
     Activation,
     Add,
     Affine,
@@ -362,34 +362,6 @@ def _pool(kind: type[GlobalPool], trace: Trace, layer: Any, inputs: list[str], n
     return trace.emit(kind(name, tuple(inputs), name, keep=True))
 
 
-def _resizing(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
-    """Photos come in the size that a model of open size brings them to."""
-    _, height, width, channels = trace.shapes[inputs[0]]
-    if (layer.height, layer.width) == (height, width):
-        return inputs[0]
-    told = f"layer {name!r} ({type(layer).__name__})"
-    if (height, width, channels) != trace.shapes[INPUT][1:]:
-        raise UnsupportedModelError(f"{told} is outside the family; {SUPPORTED}")
-    size = layer.height, layer.width, channels
-    way = taking(*size) if trace.open else _smaller((height, width, channels), size)
-    raise UnsupportedModelError(
-        f"{told} brings images of {height}×{width} to {layer.height}×{layer.width}, as edgenet "
-        f"does with photos: save {way}"
-    )
-
-
-def _smaller(size: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """What makes a model that takes images of the size that a layer of it brings them to.
-
-    Models in the model have that size too, and would take no other: only their text can be changed.
-    """
-    old, new = (f"{str(numbers)[1:-1]}]" for numbers in (size, wanted))
-    return (
-        "what this makes: small = keras.models.model_from_json(model.to_json().replace("
-        f"{old!r}, {new!r})); small.set_weights(model.get_weights())"
-    )
-
-
 def _reshape(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
     return reshape(trace, inputs[0], name, tuple(getattr(layer, "target_shape", (-1,))))
 
@@ -466,9 +438,9 @@ LAYERS: dict[str, Handler] = {
     "BatchNormalization": _batch_norm,
     "Rescaling": _rescaling,
     "Normalization": _normalization,
-    "Resizing": _resizing,
-    "CenterCrop": _resizing,
-    "RandomCrop": _resizing,
+    "Resizing": resized,
+    "CenterCrop": resized,
+    "RandomCrop": resized,
     "ZeroPadding2D": _padding,
     "Activation": _activation_layer,
     "ReLU": _relu,

@@ -110,7 +110,7 @@ def carried_out(message: str, model: Any) -> Any:
     import keras
 
     known = {"keras": keras, "model": model}
-    told = message.partition(": save ")[2]
+    told = message.partition(" save ")[2]
     if told.startswith("what this makes: "):
         exec(told.partition(": ")[2], known)
         return known["small"]

@@ -78,8 +78,21 @@ def test_a_layer_outside_the_family_is_named(name):
     ("layer", "options", "advice"),
     [
         ("Resizing", (16, 16), "32×32 to 16×16, as edgenet does with photos: save what this"),
-        ("RandomCrop", (16, 16), "32×32 to 16×16, as edgenet does with photos: save what this"),
+        ("RandomCrop", (16, 16), "to 16×16, otherwise than edgenet does with photos"),
         ("CenterCrop", (16, 16), "replace('32, 32, 3]', '16, 16, 3]')"),
+        ("CenterCrop", (16, 16), "as --crop-fraction 0.5 does with square photos, where of"),
+        ("CenterCrop", (16, 24), "to 16×24, otherwise than edgenet does with photos"),
+        ("CenterCrop", (48, 48), "to 48×48, otherwise than edgenet does with photos"),
+        ("Resizing", (16, 16, "nearest"), "to 16×16, otherwise than edgenet does with photos"),
+        ("Resizing", (16, 16, "bicubic"), "to 16×16, otherwise than edgenet does with photos"),
+        ("Resizing", (16, 16, "bilinear", True), "16×16, as edgenet does with photos: save"),
+        ("Resizing", (16, 8, "bilinear", True), "16×8, otherwise than edgenet does with photos"),
+        ("Resizing", (16, 8, "bilinear", False, True), "16×8, otherwise than edgenet does with"),
+        (
+            "Resizing",
+            (16, 16, "bicubic", False, False, "constant", 0.0, True),
+            "by --interpolation bicubic: add that to the command, and save what this",
+        ),
         ("UnitNormalization", (), "save the model that ends before it"),
     ],
 )
