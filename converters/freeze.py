@@ -28,7 +28,6 @@ from converters.graph import (
     Activation,
     Affine,
     Dense,
-    Doubles,
     GlobalPool,
     Graph,
     Operator,
@@ -44,6 +43,12 @@ from edgenet.bundle import CLASSIFICATION, REGRESSION
 from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.models.specs import SMALLEST_INPUT
 
+# Of pixels 0..255 that are prepared, by the name of the preparation.
+_RANGES = {"unit": "0..1", "tf": "-1..1"}
+# Images of 0..1 may be as dark in the mean; those of -1..1 are about 0.
+_DARKEST = 0.1
+# Networks take numbers up to 255.
+_LARGEST_SCALE = 10
 ADDED = "probabilities"
 """The operator that makes probabilities of a model's linear values."""
 WITH_SIGMOID = 'keras.Sequential([model, keras.layers.Activation("sigmoid")]).save("m.keras")'
@@ -196,14 +201,14 @@ def _check_preprocessing(
             "the model has no Rescaling or Normalization layer: tell how its pixels were prepared "
             f"for training with --preprocess {'|'.join(NAMES)}"
         )
-    of_fractions = own and _are_of_fractions(_means(operators))
-    if told is None and of_fractions:
+    others, does = _other_pixels(operators) if own else ((), "")
+    if told is None and others:
         raise UsageError(
-            f"the model subtracts {_means(operators).mean():.2g} from its pixels (layer "
-            f"{first.name!r}), as if they were 0..1 in training, and photos have 0..255: add "
-            "--preprocess unit, or --preprocess raw where they were 0..255"
+            f"the model {does} (layer {first.name!r}), as if they were "
+            f"{' or '.join(_RANGES[name] for name in others)} in training, and photos have 0..255: "
+            f"add --preprocess {' or '.join(others)}, or --preprocess raw where they were 0..255"
         )
-    fitting = ("raw", "unit") if of_fractions else ("raw",)
+    fitting = ("raw", *others)
     if told is not None and own and told.name not in fitting:
         size = walk.shapes[INPUT][1:]
         raise UsageError(
@@ -213,19 +218,28 @@ def _check_preprocessing(
         )
 
 
-def _means(operators: Sequence[Operator]) -> Doubles:
-    """The pixel that the model's own preparation makes zero, (3,); infinite where none is."""
-    scale, offset = np.ones(3), np.zeros(3)
+def _other_pixels(operators: Sequence[Operator]) -> tuple[tuple[str, ...], str]:
+    """What pixels seem to have been prepared by before the model's own preparation, and the sign.
+
+    No pixels of 0..255 have a mean within 1 of zero, and none become thousands.
+    """
+    scale, offset, means = np.ones(3), np.zeros(3), None
     own = (op for op in operators if op.name != TOLD and not isinstance(op, Pad))
     for operator in takewhile(lambda op: isinstance(op, Affine), own):
         assert isinstance(operator, Affine)
         scale, offset = scale * operator.scale, offset * operator.scale + operator.offset
-    return np.divide(-offset, scale, out=np.full(3, np.inf), where=scale != 0)
-
-
-def _are_of_fractions(means: Doubles) -> bool:
-    """Whether no pixel of 0..255 has such means, but one of 0..1."""
-    return bool(((means > 0) & (means <= 1)).all())
+        if means is None and not operator.offset.any():
+            continue
+        # The pixel that becomes zero; infinite where none does.
+        means = np.divide(-offset, scale, out=np.full(3, np.inf), where=scale != 0)
+        if (np.abs(means) > 1).any():
+            return (), ""
+    if means is None:
+        large = scale.min() > _LARGEST_SCALE
+        return ("unit",) if large else (), f"multiplies its pixels by {scale.mean():.3g}"
+    fitting = {"unit": means.mean() > 0, "tf": means.mean() <= _DARKEST}
+    names = tuple(name for name in fitting if fitting[name])
+    return names, f"subtracts {means.mean():.2g} from its pixels"
 
 
 def _require_vector(shape: Shape) -> None:

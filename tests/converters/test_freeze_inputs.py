@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -156,27 +157,75 @@ def test_pixels_may_be_whole_numbers_until_they_are_cast(body):
     assert_frozen(Model(inputs, layers.Dense(3, "softmax")(x)))
 
 
-# What turns pixels of 0..1 into what the layers behind take.
-OF_FRACTIONS: dict[str, Callable[[Any], list[Any]]] = {
-    "a whole network": lambda k: [k.Rescaling(255.0), k.Rescaling(1 / 127.5, -1)],
-    "a centre": lambda k: [k.Rescaling(2.0, -1)],
-    "statistics": lambda k: [k.Normalization(mean=[0.49, 0.46, 0.41], variance=[0.05] * 3)],
+# What turns pixels of another range into what the layers behind take: the range, and how.
+OF_OTHER_PIXELS: dict[str, tuple[str, str, Callable[[Any], list[Any]]]] = {
+    "a whole network": ("unit", "0..1", lambda k: [k.Rescaling(255.0), k.Rescaling(1 / 127.5, -1)]),
+    "a centre": ("unit", "0..1", lambda k: [k.Rescaling(2.0, -1)]),
+    "statistics": (
+        "unit",
+        "0..1",
+        lambda k: [k.Normalization(mean=[0.49, 0.46, 0.41], variance=[0.05] * 3)],
+    ),
+    "pixels up to 255": ("unit", "0..1", lambda k: [k.Rescaling(255.0)]),
+    "pixels of -1..1 up to 255": ("tf", "-1..1", lambda k: [k.Rescaling(127.5, 127.5)]),
+    "pixels of -1..1 up to 1": ("tf", "-1..1", lambda k: [k.Rescaling(0.5, 0.5)]),
+    "B0 behind those": (
+        "tf",
+        "-1..1",
+        lambda k: [
+            k.Rescaling(127.5, 127.5),
+            k.Rescaling(1 / 255),
+            k.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05] * 3),
+        ],
+    ),
+    "V2 behind those": (
+        "tf",
+        "-1..1",
+        lambda k: [k.Rescaling(127.5, 127.5), k.Rescaling(1 / 128, -1)],
+    ),
 }
 
 
-@pytest.mark.parametrize("name", OF_FRACTIONS)
-def test_a_model_of_pixels_up_to_one_asks_for_the_preparation_it_was_trained_with(name):
+def behind(front: list[Any]) -> Any:
     from keras import Input, Model, layers
 
     inputs = x = Input((64, 64, 3))
-    for layer in OF_FRACTIONS[name](layers):
+    for layer in front:
         x = layer(x)
     x = layers.Activation("relu")(layers.Conv2D(8, 3, strides=4)(x))
-    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
-    model = Model(inputs, x)
-    with pytest.raises(UsageError, match=r"pixels \(layer '.*'\).* 0\.\.1 .*add --preprocess unit"):
+    return Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("name", OF_OTHER_PIXELS)
+def test_a_model_of_other_pixels_asks_for_the_preparation_it_was_trained_with(name):
+    from keras import layers
+
+    fitting, told, front = OF_OTHER_PIXELS[name]
+    model = behind(front(layers))
+    with pytest.raises(UsageError, match=rf"pixels .*\(layer '.*'\).* {told} ") as caught:
         freeze(model)
-    assert_frozen(model, preprocess=Preprocessing.named("unit"))
+    assert re.search(f"add --preprocess .*{fitting}.*, or --preprocess raw", str(caught.value))
+    assert_frozen(model, preprocess=Preprocessing.named(fitting))
     freeze(model, preprocess=Preprocessing.named("raw"))
     with pytest.raises(UsageError, match="leave --preprocess off"):
-        freeze(model, preprocess=Preprocessing.named("tf"))
+        freeze(model, preprocess=Preprocessing.named("torch"))
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        lambda k: [k.Rescaling(1.0)],
+        lambda k: [k.Rescaling(1 / 255)],
+        lambda k: [k.Rescaling(1 / 255), k.BatchNormalization()],
+        lambda k: [k.Rescaling(1 / 255, 0.1)],
+        lambda k: [k.Rescaling(2.0)],
+        lambda k: [k.Rescaling(1 / 127.5, -1), k.Rescaling(127.5, 127.5)],
+        lambda k: [k.Rescaling(-1 / 255, 1)],
+        lambda k: [k.Normalization(mean=[0.0] * 3, variance=[1.0] * 3)],
+        lambda k: [k.Normalization(mean=[9.0, 12, 4], variance=[1e-2] * 3)],
+    ],
+)
+def test_pixels_up_to_255_are_not_asked_about(front):
+    from keras import layers
+
+    assert_frozen(behind(front(layers)))
