@@ -7,7 +7,7 @@ are folded by `converters.passes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import takewhile
 from typing import Any
@@ -26,10 +26,12 @@ from converters.graph import (
     PROBABILITIES,
     VALUES,
     Activation,
+    Add,
     Affine,
     Dense,
     GlobalPool,
     Graph,
+    Multiply,
     Operator,
     Pad,
     Reshape,
@@ -268,6 +270,7 @@ def _classes(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Op
         if shape[1] == 1:
             return _two_classes(walk, operators, last)
         return operators, last.inputs[0], output
+    _require_logits(operators, output)
     if shape[1] == 1:
         raise UnsupportedModelError(
             f"the model ends in one {function_of(last)} value: add --task {REGRESSION} where that "
@@ -276,6 +279,43 @@ def _classes(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Op
         )
     operators.append(Activation(ADDED, (output,), walk.unique(ADDED), "softmax"))
     return operators, output, operators[-1].output
+
+
+def _require_logits(operators: Sequence[Operator], output: str) -> None:
+    """Refuses probabilities that no softmax or sigmoid hands out, and of which none would make."""
+    producers = {operator.output: operator for operator in operators}
+    last = producers[output]
+    if _is_hard_sigmoid(last, producers):
+        raise UnsupportedModelError(
+            f"the model ends in a hard sigmoid (layer {last.name!r}), whose values are no logits: "
+            f"end in a sigmoid, or add --task {REGRESSION}, which hands them out as they are"
+        )
+    if _are_probabilities(output, producers):
+        raise UnsupportedModelError(
+            f"the model ends in probabilities already mixed (layer {last.name!r}): average the "
+            f"logits instead, ahead of one softmax or sigmoid, or add --task {REGRESSION}, which "
+            "hands them out as they are"
+        )
+
+
+def _are_probabilities(tensor: str, producers: Mapping[str, Operator]) -> bool:
+    """Whether a tensor is of softmaxes and sigmoids alone, summed, scaled or multiplied."""
+    operator = producers.get(tensor)
+    if isinstance(operator, Activation):
+        return operator.function in TO_PROBABILITIES
+    if isinstance(operator, Add | Multiply | Affine | Reshape):
+        hard = _is_hard_sigmoid(operator, producers)
+        return hard or all(_are_probabilities(each, producers) for each in operator.inputs)
+    return False
+
+
+def _is_hard_sigmoid(operator: Operator, producers: Mapping[str, Operator]) -> bool:
+    """Whether it ends what becomes of a hard sigmoid: a ReLU6 brought to 0..1."""
+    if not isinstance(operator, Affine) or operator.offset.any():
+        return False
+    clipped = producers.get(operator.inputs[0])
+    of_six = isinstance(clipped, Activation) and clipped.function == "relu6"
+    return of_six and bool(np.allclose(operator.scale, 1 / 6))
 
 
 def function_of(operator: Operator) -> str:

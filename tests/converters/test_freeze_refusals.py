@@ -304,6 +304,55 @@ def test_one_value_is_asked_what_it_is():
     assert "one linear value: add --task regression where" in message
 
 
+def classes(k: Any, x: Any, function: str | None = "softmax") -> Any:
+    return k.Dense(3, function)(k.Flatten()(x))
+
+
+# By what a model ends in that is no logits.
+MIXED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "a mean": (lambda k, x: (classes(k, x) + classes(k, x)) * 0.5, "already mixed"),
+    "a sum of parts": (lambda k, x: classes(k, x) * 0.3 + classes(k, x) * 0.7, "already mixed"),
+    "sigmoids": (
+        lambda k, x: k.Add()([classes(k, x, "sigmoid"), classes(k, x, "hard_sigmoid")]),
+        "already mixed",
+    ),
+    "a product": (lambda k, x: classes(k, x) * classes(k, x, "sigmoid"), "already mixed"),
+    "hard sigmoids": (lambda k, x: classes(k, x, "hard_sigmoid"), "in a hard sigmoid"),
+    "one hard sigmoid": (
+        lambda k, x: k.Dense(1, "hard_sigmoid")(k.Flatten()(x)),
+        "in a hard sigmoid",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_probabilities_that_are_no_logits_are_told(name):
+    from keras import layers
+
+    head, said = MIXED[name]
+    model = network(lambda x: head(layers, x), head=False)
+    message = refusal(model)
+    assert said in message
+    assert "or add --task regression" in message
+    freeze(model, task="regression")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda k, x: classes(k, x, None) * 0.5 + classes(k, x, None) * 0.5,
+        lambda k, x: classes(k, x, None) * classes(k, x, "sigmoid"),
+        lambda k, x: classes(k, x, None) + classes(k, x),
+        lambda k, x: k.ReLU(6)(classes(k, x, None)),
+    ],
+)
+def test_sums_of_other_values_are_logits(head):
+    from keras import layers
+
+    frozen = freeze(network(lambda x: head(layers, x), head=False))
+    assert frozen.outputs[:2] == (LOGITS, PROBABILITIES)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_told(value):
     from keras import layers
