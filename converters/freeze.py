@@ -120,6 +120,7 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
             f"{model.name} takes {shape}, not RGB images (height, width, 3) or grey ones (height, "
             f"width, 1); {SUPPORTED}"
         )
+    _require_float_grey(model, shape[3])
     resized = resized_to(model) if None in shape[1:3] else None
     own = resized or (input_size, input_size)
     height, width = (size if n is None else n for n, size in zip(shape[1:3], own, strict=True))
@@ -132,6 +133,18 @@ def _input_shape(model: Any, input_size: int | None, batch: int) -> Shape:
     if input_size is not None and (height, width) != (input_size, input_size):
         raise UsageError(f"{model.name} takes {height}x{width} images: leave --input-size off")
     return (batch, height, width, shape[3])
+
+
+def _require_float_grey(model: Any, channels: int) -> None:
+    """Grey that is made of RGB is no whole number, and a file does not round it."""
+    dtype = str(model.inputs[0].dtype)
+    if channels == 1 and "float" not in dtype:
+        old, new = f'"{dtype}"', '"float32"'
+        raise UnsupportedModelError(
+            f"{model.name} takes grey images of {dtype}, and what edgenet makes of RGB is in "
+            "floats: save what this makes: floats = keras.models.model_from_json(model.to_json()"
+            f".replace({old!r}, {new!r})); floats.set_weights(model.get_weights())"
+        )
 
 
 def _require_float32(model: Any) -> None:

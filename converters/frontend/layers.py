@@ -98,6 +98,8 @@ def passes_on(layer: Any) -> bool:
     kind = type(layer).__name__
     if origin(layer) != "layers":
         return False
+    if kind == "Pipeline":
+        return all(map(passes_on, layer.layers))
     return kind in _TRAINING_ONLY or (kind == "Activation" and _is_linear(acting(layer)))
 
 

@@ -18,6 +18,8 @@ _ACTIVATIONS = {
     "math.tanh": "tanh",
 }
 _POOLS = {"math.reduce_mean": "GlobalAveragePooling2D", "math.reduce_max": "GlobalMaxPooling2D"}
+# Stands for a layer's name where a constant is.
+_CONSTANT = "_CONSTANT_VALUE"
 _SUMS = ("math.add", "__operators__.add", "nn.bias_add")
 _MERGES = {"math.add": "Add", "__operators__.add": "Add", "math.multiply": "Multiply"}
 
@@ -30,8 +32,8 @@ def layer_of_operation(layer: Config) -> Config:
     """
     config = layer["config"]
     function = config["function"]
-    ((first, arguments),) = (_arguments(node) for node in layer["inbound_nodes"])
-    found = _as_layer(function, first, arguments)
+    (node,) = layer["inbound_nodes"]
+    found = _as_join(function, node) if len(node) > 1 else _as_layer(function, *_arguments(node))
     if found is None:
         raise ValueError(f"layer {config['name']!r} is TensorFlow's function tf.{function}")
     kind, settings, sources = found
@@ -48,8 +50,18 @@ def _arguments(node: list[Any]) -> tuple[Any, Config]:
     """What a function takes: the first argument and the named ones that are given."""
     ((name, index, position, named),) = node
     # Keras 2 puts a constant where a tensor's place stands else: 1 - x.
-    first = position if name == "_CONSTANT_VALUE" else [name, index, position]
+    first = position if name == _CONSTANT else [name, index, position]
     return first, {key: value for key, value in named.items() if value is not None}
+
+
+def _as_join(function: str, node: list[Any]) -> tuple[str, Config, list[list[Any]]] | None:
+    """The class, settings and inputs of the layer that joins a list of tensors."""
+    # Every tensor of the list comes with all that the function is given.
+    axis = node[0][3].get("axis")
+    constant = any(name == _CONSTANT for name, *_ in node)
+    if function != "concat" or axis is None or constant:
+        return None
+    return "Concatenate", {"axis": axis}, [source[:3] for source in node]
 
 
 def _as_layer(

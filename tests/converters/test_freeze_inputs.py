@@ -38,6 +38,20 @@ def test_a_model_may_augment_its_images_before_it_resizes_them(body, nested):
     assert assert_frozen(model).input_shape == (1, 64, 64, 3)
 
 
+def test_augmentation_may_be_a_pipeline(body):
+    from keras import Input, Model, layers
+
+    def piped(*steps: Any) -> Any:
+        inputs = Input((None, None, 3))
+        x = body(layers.Resizing(64, 64)(layers.Pipeline([*steps], name="piped")(inputs)))
+        return Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+
+    augmenting = [layers.RandomFlip(), layers.Pipeline([layers.RandomRotation(0.1)])]
+    assert assert_frozen(piped(*augmenting)).input_shape == (1, 64, 64, 3)
+    with pytest.raises(UnsupportedModelError, match=r"layer 'piped' \(Pipeline\) is outside"):
+        freeze(piped(*augmenting, layers.Rescaling(0.5)), input_size=64)
+
+
 def resized_behind_a_convolution(k: Any, image: Any) -> Any:
     return k.Resizing(64, 64)(k.Conv2D(3, 1)(image))
 
@@ -114,7 +128,7 @@ def carried_out(message: str, model: Any) -> Any:
     told = message.partition(" save ")[2]
     if told.startswith("what this makes: "):
         exec(told.partition(": ")[2], known)
-        return known["small"]
+        return known.get("small", known.get("floats"))
     made, _, where = told.partition(", where ")
     exec(where, known)
     return eval(made, known)
@@ -155,6 +169,21 @@ def test_pixels_may_be_whole_numbers_until_they_are_cast(body):
     inputs = Input((64, 64, 3), dtype="uint8")
     x = layers.GlobalAveragePooling2D()(body(ops.cast(inputs, "float32")))
     assert_frozen(Model(inputs, layers.Dense(3, "softmax")(x)))
+
+
+def test_grey_whole_numbers_are_told_how_to_be_floats():
+    from keras import Input, Model, Sequential, layers
+
+    inputs = Input((64, 64, 1), dtype="uint8")
+    x = layers.Conv2D(8, 3, strides=4)(layers.Rescaling(1 / 255)(inputs))
+    inner = Model(inputs, layers.Dense(3, "softmax")(layers.GlobalAveragePooling2D()(x)))
+    for model in (inner, Sequential([Input((64, 64, 1), dtype="uint8"), inner])):
+        with pytest.raises(UnsupportedModelError, match="takes grey images of uint8") as caught:
+            freeze(model)
+        made = carried_out(str(caught.value), model)
+        assert_frozen(made)
+        for ours, theirs in zip(made.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 # What turns pixels of another range into what the layers behind take: the range, and how.

@@ -94,6 +94,30 @@ def test_a_function_becomes_a_layer(
     np.testing.assert_allclose(to_numpy(model(MAP)), np.asarray(does(MAP)), rtol=1e-5, atol=1e-6)
 
 
+def of_images(first: str = "image", **arguments: Any) -> list[Any]:
+    """A call on two tensors in a list."""
+    return [[name, 0, 0, {**arguments, "name": None}] for name in (first, "image")]
+
+
+def test_tensors_are_joined() -> None:
+    config = modernized(written("concat", *of_images(axis=-1)))
+    model = keras.saving.deserialize_keras_object(config)
+    assert np.array_equal(to_numpy(model(MAP)), np.concatenate([MAP, MAP], axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("function", "node"),
+    [
+        ("stack", of_images(axis=-1)),
+        ("concat", of_images()),
+        ("concat", of_images("_CONSTANT_VALUE", axis=-1)),
+    ],
+)
+def test_other_calls_on_several_tensors_are_refused_by_name(function: str, node: Any) -> None:
+    with pytest.raises(ValueError, match=rf"layer 'it' is TensorFlow's function tf\.{function}"):
+        modernized(written(function, *node))
+
+
 @pytest.mark.parametrize(
     ("function", "node"),
     [
