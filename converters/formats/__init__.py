@@ -1,7 +1,8 @@
 """The lowerings: each writes the same frozen graph and the same recipe in one format.
 
 A new format is one file here with `lower(graph, precision, recipe, folder)`, its lines in
-`LOWERINGS` and `ARRANGEMENTS`, and what its engine's kernels take in `converters.formats.cost`.
+`LOWERINGS` and `ARRANGEMENTS`, and what its engine's kernels take in `converters.formats.cost`; its
+name in `edgenet.bundle`, a session in `edgenet.runtime`, and a network in `converters.bisection`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,3 +15,11 @@ def body() -> Any:
 
     model = thin()
     return keras.Model(model.inputs, model.get_layer("top_activation").output, name="body")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty folder to convert in."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder

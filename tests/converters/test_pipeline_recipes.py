@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,6 @@ from edgenet.models.weights import load_file
 from edgenet.runtime import load
 from tests.converters.test_pipeline import listing, quick
 from tests.networks import Textures, tiny_network
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """An empty folder to convert in."""
-    folder = tmp_path / "place"
-    folder.mkdir()
-    return folder
 
 
 def test_a_recipe_replays_byte_for_byte(
