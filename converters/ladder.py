@@ -21,7 +21,7 @@ from edgenet.measure.limits import NO_LIMITS, Limits
 # The SQNR of a typical image's logits, in dB, that is wanted where half a point may be lost; half
 # of that asks for half the noise's amplitude. With so much on calibration photos B0 keeps 21 dB and
 # .98 of its answers on 1,300 others.
-_WANTED_DB, DEFAULT_DROP = 23.3, 0.5
+_WANTED_DB, DEFAULT_DROP = 23.2, 0.5
 # The error is a tenth of the standard deviation of a value then.
 DEFAULT_R2 = 0.99
 # A mixed network that kept to the noise and lost too much all the same gets one more try.
