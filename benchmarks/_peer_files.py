@@ -69,6 +69,7 @@ class Order:
     work: Path
     stripped: bool
     max_drop: float | None = None
+    crop_fraction: float | None = None
     interpolation: str | None = None
     remedies: bool = False
 
@@ -95,6 +96,7 @@ class Order:
             "calibration": ImageFolder.open(self.calibration).digest(),
             "calibration images": EFFORTS[DEFAULT_EFFORT].images,
             "stripped": self.stripped,
+            "crop fraction": self.crop_fraction,
             "interpolation": self.interpolation,
             "edgenet": __version__,
             **{package: version(package) for package in PACKAGES},
@@ -161,6 +163,7 @@ def made_by_child(order: Order) -> Made:
     command += ["--stripped"] if order.stripped else []
     command += ["--remedies"] if order.remedies else []
     command += [] if order.max_drop is None else ["--max-drop", str(order.max_drop)]
+    command += [] if order.crop_fraction is None else ["--crop-fraction", str(order.crop_fraction)]
     command += [] if order.interpolation is None else ["--interpolation", order.interpolation]
     for module in ("litert_quantizer", "nncf", "tensorflow", "tf2onnx"):
         if find_spec(module) is None:
@@ -179,6 +182,7 @@ def main() -> int:
     parser.add_argument("--stripped", action="store_true")
     parser.add_argument("--remedies", action="store_true")
     parser.add_argument("--max-drop", type=float)
+    parser.add_argument("--crop-fraction", type=float)
     parser.add_argument("--interpolation")
     make(Order(**vars(parser.parse_args())))
     return 0
@@ -243,6 +247,7 @@ def _make_ours(order: Order, made: Made) -> None:
             weights=order.weights,
             calibration=order.calibration,
             max_drop=order.max_drop,
+            crop_fraction=order.crop_fraction,
             interpolation=order.interpolation,
         )
     made.save(order.work)

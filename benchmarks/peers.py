@@ -14,7 +14,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="of a variant without published ones")
     parser.add_argument("--calibration", metavar="DIR", required=True)
     parser.add_argument("--evaluate", metavar="DIR", required=True)
-    parser.add_argument("--crop-fraction", type=float, metavar="F", help="of evaluation photos")
+    parser.add_argument(
+        "--crop-fraction", type=float, metavar="F", help="of photos (default: the variant's)"
+    )
     parser.add_argument("--images", type=bounded(int, 1), metavar="N", help="evaluate on N photos")
     parser.add_argument("--threads", type=bounded(int, 1), nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--repeats", type=bounded(int, 1), default=REPEATS, metavar="N")
@@ -158,6 +160,7 @@ def _job(args: argparse.Namespace) -> Job:
         work,
         args.stripped,
         args.max_drop,
+        args.crop_fraction,
         args.interpolation,
         args.remedies or adds_in_16_bits(machine["isa"]),
     )
@@ -165,8 +168,6 @@ def _job(args: argparse.Namespace) -> Job:
     bundle = Bundle.open(order.ours)
     folder = judging(args.evaluate, CLASSIFICATION, bundle.labels(), bundle.classes)
     spec = bundle.manifest.input
-    if args.crop_fraction is not None:
-        spec = replace(spec, crop_fraction=args.crop_fraction)
     if args.images is not None:
         folder = folder.sample(args.images)
     return Job(order, made, bundle, folder, spec, tuple(args.threads), args.repeats, machine)
