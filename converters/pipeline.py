@@ -32,6 +32,7 @@ from converters.writing import write
 from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, Bundle
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageFolder
+from edgenet.names import several
 from edgenet.staging import writing
 
 if TYPE_CHECKING:
@@ -143,10 +144,10 @@ def convert(
     method = Method(
         rule=range_rule,
         rounding=rounding or DEFAULT_ROUNDING,
-        without=frozenset(_several(without) or ()),
+        without=frozenset(several(without)),
         effort=effort or DEFAULT_EFFORT,
         recipe=None if recipe is None else read_recipe(recipe),
-        floats=frozenset(_several(keep_float) or ()),
+        floats=frozenset(several(keep_float)),
     )
     # Before images are read: how many depends on it.
     method.require()
@@ -156,7 +157,7 @@ def convert(
             model=source,
             output=Path(output or _default_output(source, wanted, place)),
             precision=wanted,
-            formats=_formats(_several(formats), wanted, place),
+            formats=_formats(formats, wanted, place),
             calibration=images,
             calibration_images=calibration_images,
             skip_damaged=skip_damaged,
@@ -247,14 +248,9 @@ def _default_output(model: str | os.PathLike[str], precision: str, target: Targe
     return f"{Path(model).stem}-{target.name.replace(':', '-') if target else precision}"
 
 
-def _several(names: Sequence[str] | None) -> Sequence[str] | None:
-    """Names, of which one may be given by itself."""
-    return (names,) if isinstance(names, str) else names
-
-
 def _formats(asked: Sequence[str] | None, precision: str, target: Target | None) -> tuple[str, ...]:
     if asked is not None:
-        return tuple(dict.fromkeys(asked))
+        return several(asked)
     return formats_of(precision) if target is None else target.formats_for(precision)
 
 

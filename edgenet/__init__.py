@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from converters.pipeline import convert
     from edgenet.measure.gate import check
+    from edgenet.measure.timing import bench
     from edgenet.runtime import Session, load
 
-__all__ = ["Session", "check", "convert", "load"]
+__all__ = ["Session", "bench", "check", "convert", "load"]
 
 _HOMES = {
+    "bench": "edgenet.measure.timing",
     "check": "edgenet.measure.gate",
     "convert": "converters.pipeline",
     "load": "edgenet.runtime",

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
-from edgenet.errors import UsageError
-from edgenet.measure.effort import MIN_TIME, RUNS
-
-if TYPE_CHECKING:
-    from edgenet.measure.candidates import Request
+from edgenet.measure.defaults import MIN_TIME, RUNS
 
 HELP = "time bundles: percentiles, load and first run, peak memory"
 EXAMPLES = """\
@@ -102,62 +96,33 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Times all bundles in all formats, in turns, and prints the report."""
-    from edgenet.measure.bench import measure
-    from edgenet.measure.candidates import open_all
+    from edgenet.measure.timing import bench
     from edgenet.report.progress import Steps
 
-    request = _request(args)
     reports.require_places(args)
-    with ExitStack() as stack:
-        candidates = open_all(stack, request, say)
-        with Steps() as steps:
-            document = measure(request, candidates, steps.update)
+    place = reach.of(args)
+    with Steps() as steps:
+        document = bench(
+            *args.bundles,
+            formats=args.format,
+            device=args.device,
+            delegate=place.delegate,
+            delegate_options=place.options,
+            allow_fallback=place.allow_fallback,
+            threads=args.threads,
+            batch=args.batch,
+            image=args.image,
+            end_to_end=args.end_to_end,
+            streams=args.streams,
+            profile=args.profile,
+            runs=args.runs,
+            min_time=args.min_time,
+            percentile=args.percentile,
+            report=say,
+            progress=steps.update,
+        )
     _report(args, document)
     return 0
-
-
-def _request(args: argparse.Namespace) -> Request:
-    from edgenet.measure.candidates import Request
-    from edgenet.runtime.devices import most_threads
-
-    if not (math.isfinite(args.min_time) and args.min_time >= 0):
-        raise UsageError(f"--min-time {args.min_time}: it is a number of seconds, from 0")
-    if args.streams is not None and not 1 <= args.streams <= most_threads():
-        raise UsageError(f"--streams {args.streams}: ask for 1 to {most_threads()}")
-    if args.streams is not None and args.device in ("gpu", "npu"):
-        raise UsageError(f"--streams measures the CPU only: leave --device {args.device} off")
-    if args.end_to_end and args.image is None:
-        raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
-    return Request(
-        bundles=tuple(args.bundles),
-        formats=None if args.format is None else tuple(args.format),
-        device=args.device,
-        reach=reach.of(args),
-        threads=args.threads or (None,),
-        batches=args.batch or (None,),
-        runs=_runs(args),
-        min_time=args.min_time,
-        image=args.image,
-        streams=args.streams,
-        profile=args.profile,
-        end_to_end=args.end_to_end,
-    )
-
-
-def _runs(args: argparse.Namespace) -> int:
-    from edgenet.measure.latency import PERCENTILES, runs_for
-
-    if args.percentile not in (None, *PERCENTILES):
-        raise UsageError(f"--percentile {args.percentile}: bench reports p50, p90, p95 and p99")
-    needed = runs_for(args.percentile) if args.percentile else 0
-    runs = max(RUNS, needed) if args.runs is None else args.runs
-    if runs < 1:
-        raise UsageError(f"--runs {runs}: at least one run is needed")
-    if runs < needed:
-        raise UsageError(
-            f"--runs {runs} are too few for p{args.percentile}: it takes --runs {needed}"
-        )
-    return runs
 
 
 def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from edgenet.cli import reach, reports
 from edgenet.cli.console import say
 from edgenet.cli.lists import values
 from edgenet.errors import AccuracyError
+from edgenet.measure.defaults import CROPS
 
 if TYPE_CHECKING:
     from edgenet.measure.gate import Checked
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=int,
         metavar="N",
-        help="use N of them (default: all of DIR, or 256 crops)",
+        help=f"use N of them (default: all of DIR, or {CROPS} crops)",
     )
     images.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     parser.add_argument(

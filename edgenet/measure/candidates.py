@@ -13,7 +13,7 @@ import numpy as np
 
 from edgenet.bundle import Artifact, Bundle
 from edgenet.images import Pixels
-from edgenet.measure.effort import MIN_TIME, RUNS
+from edgenet.measure.defaults import MIN_TIME, RUNS
 from edgenet.measure.opening import open_formats
 from edgenet.runtime import Session
 from edgenet.runtime.loading import FixedBatchError, Reach

@@ -14,16 +14,15 @@ from edgenet.bundle import REGRESSION, Bundle
 from edgenet.errors import UsageError
 from edgenet.measure import baseline as earlier
 from edgenet.measure import check as documents
+from edgenet.measure.defaults import CROPS
 from edgenet.measure.evaluation import Images, crops_of, folder_of
 from edgenet.measure.limits import Limits
 from edgenet.measure.opening import open_formats, open_reference, reference_bytes, reference_giver
 from edgenet.measure.parity import compare, default_limits
+from edgenet.names import several
 from edgenet.report.progress import Progress
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.loading import Reach
-
-# So many of photographs are compared on where no images are named.
-_CROPS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +107,13 @@ def check(
         _require_no_folder(crop_fraction, skip_damaged)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     _require_of_task(asked, opened.manifest.task)
+    wanted = None if formats is None else several(formats)
     before = None if baseline is None else earlier.read(os.fspath(baseline))
     if before is not None:
-        earlier.require_comparable(before, opened.manifest.task, formats)
+        earlier.require_comparable(before, opened.manifest.task, wanted)
     spec = opened.manifest.input
     if evaluate is None:
-        compared = crops_of(spec, images or _CROPS)
+        compared = crops_of(spec, images or CROPS)
     else:
         spec = spec if crop_fraction is None else replace(spec, crop_fraction=crop_fraction)
         skip = report if skip_damaged else None
@@ -123,7 +123,7 @@ def check(
     held = partial(_limits, asked, crops=evaluate is None, baseline=before)
     with ExitStack() as stack:
         sessions = open_formats(
-            *(stack, opened, formats, device, threads, report),
+            *(stack, opened, wanted, device, threads, report),
             reach=Reach(delegate, delegate_options or {}, allow_fallback),
         )
         float_model = open_reference(stack, opened, other, threads)
@@ -136,7 +136,7 @@ def check(
     size = reference_bytes(reference_giver(opened, other), float_model)
     path = str(opened.path) if isinstance(bundle, Bundle) else os.fspath(bundle)
     document = documents.document(path, opened, parity, compared, size)
-    unsure = documents.judge(document, before, formats).unsure if before is not None else ()
+    unsure = documents.judge(document, before, wanted).unsure if before is not None else ()
     return Checked(document, compared, unsure)
 
 

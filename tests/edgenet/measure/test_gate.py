@@ -31,9 +31,7 @@ def test_the_function_finds_what_the_command_prints(capsys, tiny_bundle, texture
 
 def test_an_open_bundle_is_taken_and_a_limit_that_is_missed_told(tiny_bundle, texture_folder):
     bundle = Bundle.open(tiny_bundle)
-    checked = edgenet.check(
-        bundle, evaluate=texture_folder, images=20, formats=["onnx"], min_sqnr=90
-    )
+    checked = edgenet.check(bundle, evaluate=texture_folder, images=20, formats="onnx", min_sqnr=90)
     assert not checked.passed
     (result,) = checked.document["results"]
     assert result["failures"][0].startswith("the SQNR is ")
