@@ -29,6 +29,7 @@ from converters.bisection.onnx_wiring import Bounds, Wiring
 from converters.formats.pixel_groups import GROUPS
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
+from edgenet.errors import UsageError
 from edgenet.runtime.devices import cpu_threads
 from edgenet.runtime.onnx import FATAL_ONLY
 
@@ -47,6 +48,7 @@ class OnnxNetwork(Network):
         self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
     ) -> None:
         self._model = read(path)
+        _require_runnable(path)
         self._wiring = Wiring(self._model.graph)
         self._twin = twin
         infos = _infos(self._model)
@@ -176,14 +178,7 @@ class OnnxNetwork(Network):
 class _OnnxProbe(Probe):
     def __init__(self, model: onnx.ModelProto, taps: Sequence[Tap], feed: Feed) -> None:
         super().__init__(feed)
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cpu_threads(None)
-        options.log_severity_level = FATAL_ONLY
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _session(model.SerializeToString())
         self._input = self._session.get_inputs()[0].name
         self._taps = taps
 
@@ -192,6 +187,23 @@ class _OnnxProbe(Probe):
         return [
             channels_last(tap.value(value)) for tap, value in zip(self._taps, values, strict=True)
         ]
+
+
+def _session(model: str | bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cpu_threads(None)
+    options.log_severity_level = FATAL_ONLY
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _require_runnable(path: Path) -> None:
+    try:
+        _session(str(path))
+    except Exception as error:  # Each reason has a class of its own.
+        reason, *_ = str(error).split("\n")
+        raise UsageError(f"ONNX Runtime does not run {path}: {reason}") from error
 
 
 def _infos(model: Any) -> dict[str, Any]:

@@ -209,10 +209,7 @@ class TfliteNetwork(Network):
 class _TfliteProbe(Probe):
     def __init__(self, data: bytes, feed: Feed) -> None:
         super().__init__(feed)
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_content=data, num_threads=cpu_threads(None))
-        self._interpreter.allocate_tensors()
+        self._interpreter = _interpreter(data)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = self._interpreter.get_output_details()
 
@@ -229,12 +226,26 @@ class _TfliteProbe(Probe):
         return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
+def _interpreter(data: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=data, num_threads=cpu_threads(None))
+    interpreter.allocate_tensors()
+    return interpreter
+
+
 def _read(path: Path) -> Any:
+    data = path.read_bytes()
     try:
-        root = schema.Model.GetRootAs(path.read_bytes(), 0)
+        root = schema.Model.GetRootAs(data, 0)
         model = schema.ModelT.InitFromObj(root)
     except Exception as error:  # What the generated reader raises on other bytes has no base class.
         raise UsageError(f"{path} is no TFLite file ({error})") from error
     if len(model.subgraphs or ()) != 1:
         raise UsageError(f"{path} holds more than one graph: bisect takes none with control flow")
+    try:
+        _interpreter(data)
+    except (RuntimeError, ValueError) as error:
+        reason, *_ = str(error).split("\n")
+        raise UsageError(f"LiteRT does not run {path}: {reason}") from error
     return model

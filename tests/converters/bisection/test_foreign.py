@@ -236,3 +236,32 @@ def test_other_files_are_refused(tmp_path, name, reference, message):
         (tmp_path / file).write_bytes(b"this is no network" * 20)
     with pytest.raises(UsageError, match=message):
         open_files(tmp_path / name, reference and str(tmp_path / reference), None)
+
+
+def test_an_onnx_file_that_its_engine_cannot_run_is_refused(tmp_path):
+    ends = {
+        "image": helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, (1, 3, 32, 32)),
+        "answer": helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, (1, 3)),
+    }
+    node = helper.make_node("Unheard", ["image"], ["answer"])
+    graph = helper.make_graph([node], "network", [ends["image"]], [ends["answer"]])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "float.onnx")
+    (tmp_path / "int8.onnx").touch()
+    with pytest.raises(UsageError, match=r"ONNX Runtime does not run .*float\.onnx: .*Unheard"):
+        open_files(tmp_path / "int8.onnx", str(tmp_path / "float.onnx"), None)
+
+
+def test_a_tflite_file_that_its_engine_cannot_run_is_refused(tmp_path):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 32, 32, 3))])
+    def network(image):
+        return tf.reduce_mean(tf.raw_ops.Betainc(a=image, b=image, x=image), (1, 2))
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    converter.allow_custom_ops = True
+    (tmp_path / "float.tflite").write_bytes(converter.convert())
+    (tmp_path / "int8.tflite").touch()
+    with pytest.raises(UsageError, match=r"LiteRT does not run .*float\.tflite: .*Betainc"):
+        open_files(tmp_path / "int8.tflite", str(tmp_path / "float.tflite"), None)
