@@ -62,8 +62,8 @@ def page(document: Document, pixels: Callable[[int], Pixels]) -> str:
 
 
 def _summary(document: Document) -> str:
-    reference, passed = document["reference"], document["passed"]
-    entries = [("the gate", "passed" if passed else "failed", _tone(not passed))]
+    reference = document["reference"]
+    entries = [("the gate", *_verdict(document))]
     if reference["top1"] is not None:
         entries.append(("reference top-1", percent(reference["top1"]), ""))
     if reference["mae"] is not None:
@@ -72,6 +72,13 @@ def _summary(document: Document) -> str:
     for result in document["results"]:
         entries += _figures(result, check.of_value(document, "MAE growth"))
     return cards(entries) + notes(check.notes(document))
+
+
+def _verdict(document: Document) -> tuple[str, str]:
+    """In words, and its tone: what passes in doubt is not green."""
+    if not document["passed"]:
+        return "failed", "bad"
+    return ("passed, in doubt", "") if document["doubt"] else ("passed", "good")
 
 
 def _figures(result: Document, growth: str) -> list[tuple[str, str, str]]:

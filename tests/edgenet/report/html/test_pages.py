@@ -201,6 +201,8 @@ def test_a_doubt_stands_by_the_verdict():
     document["doubt"] = "no drop means anything"
     verdict, _ = check_page(document).split("Accuracy, latency, size")
     assert '<div class="notes"><ul><li>no drop means anything</li>' in verdict
+    assert tile(verdict, "the gate") == ("", "passed, in doubt")
+    assert tile(check_page(), "the gate") == ("good", "passed")
     assert 'class="notes"' not in check_page()
 
 
