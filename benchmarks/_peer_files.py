@@ -40,7 +40,7 @@ PACKAGES = (
 """The distributions that make the peers' files and ours."""
 
 _PEERS = {
-    "tflite": ("TFLiteConverter", "litert-quantizer"),
+    "tflite": ("TFLiteConverter", "keras.export", "litert-quantizer"),
     "onnx": ("quantize_static",),
     "openvino": ("NNCF PERFORMANCE", "NNCF MIXED"),
 }
@@ -295,6 +295,19 @@ def _int8_tflite(target: Path, body: Body, images: list[Floats]) -> None:
     target.write_bytes(converter.convert())
 
 
+def _keras_export(target: Path, body: Body, images: list[Floats]) -> None:
+    """As Keras's guide to exporting has it: `TFLiteConverter`, on batches of any size."""
+    import tensorflow as tf
+
+    body.model.export(
+        str(target),
+        format="litert",
+        verbose=False,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=lambda: ([image] for image in images),
+    )
+
+
 def _signed_tflite(target: Path, body: Body, images: list[Floats]) -> None:
     """A float file with a signature, without which litert-quantizer does not calibrate."""
     import tensorflow as tf
@@ -399,6 +412,7 @@ def _nncf_step(preset: str, overflow_fix: str = "FIRST_LAYER") -> Step:
 STEPS = {
     "float TFLite": Step("float.tflite", _float_tflite),
     "TFLiteConverter": Step("tflite_converter.tflite", _int8_tflite),
+    "keras.export": Step("keras_export.tflite", _keras_export),
     "float TFLite, signed": Step("float_signed.tflite", _signed_tflite),
     "litert-quantizer": Step(
         "litert_quantizer.tflite", _litert_quantizer, needs="float TFLite, signed"

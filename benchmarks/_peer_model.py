@@ -31,8 +31,9 @@ class Affine:
 
 @dataclass(frozen=True)
 class Body:
-    """What is left: `function` is TensorFlow's, of fixed shape and with constants for weights."""
+    """What is left: a Keras `model`, and as a `function` of TensorFlow of fixed shape, frozen."""
 
+    model: Any
     function: Any
     affine: Affine
 
@@ -59,10 +60,11 @@ def take_apart(model: Any, size: tuple[int, int], stripped: bool) -> Body:
     last.activation = keras.activations.linear
     leading = [layer for layer in model.layers if type(layer).__name__ in _PREPROCESSING]
     if not (stripped and leading):
-        return Body(_frozen(model, size), Affine((1.0,) * 3, (0.0,) * 3))
+        return Body(model, _frozen(model, size), Affine((1.0,) * 3, (0.0,) * 3))
     border = leading[-1].output
     affine = _affine(keras.Model(model.inputs[0], border), size)
-    return Body(_frozen(keras.Model(border, model.outputs[0]), size), affine)
+    rest = keras.Model(border, model.outputs[0])
+    return Body(rest, _frozen(rest, size), affine)
 
 
 def _affine(preprocessing: Any, size: tuple[int, int]) -> Affine:

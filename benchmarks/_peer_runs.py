@@ -46,21 +46,23 @@ def _open_tflite(path: Path, affine: Affine, threads: int) -> Opened:
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     interpreter.allocate_tensors()
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    # Scales are zero where a file takes or gives floats.
     scale, zero = taken["quantization"]
-    # Zero where the answer is in floats.
     step, middle = given["quantization"]
 
-    def prepare(pixels: Pixels) -> NDArray[np.int8]:
-        steps = np.round(affine.normalize(pixels) / scale) + zero
-        return np.clip(steps, -128, 127).astype(np.int8)
+    def prepare(pixels: Pixels) -> NDArray[Any]:
+        values = affine.normalize(pixels)
+        if not scale:
+            return values
+        return np.clip(np.round(values / scale) + zero, -128, 127).astype(np.int8)
 
-    def run(values: NDArray[np.int8]) -> Floats:
+    def run(values: NDArray[Any]) -> Floats:
         interpreter.set_tensor(taken["index"], values)
         interpreter.invoke()
         logits: Floats = interpreter.get_tensor(given["index"])
         return np.multiply(logits - np.float32(middle), np.float32(step)) if step else logits
 
-    return Opened("int8", prepare, run)
+    return Opened("int8" if scale else "float32", prepare, run)
 
 
 def _open_onnx(path: Path, affine: Affine, threads: int) -> Opened:

@@ -39,6 +39,7 @@ def test_the_same_order_finds_what_was_made(order: Order) -> None:
         ("model", {"model": "lite0"}),
         ("weights", {"weights": None}),
         ("stripped", {"stripped": True}),
+        ("crop fraction", {"crop_fraction": 1.0}),
         ("interpolation", {"interpolation": "bicubic"}),
     ],
 )
@@ -78,10 +79,11 @@ def test_a_record_of_before_the_options_is_refused(order: Order) -> None:
 def test_a_step_that_several_files_need_counts_once(order: Order) -> None:
     seconds = {"body": 1.0, "float TFLite": 2.0, "TFLiteConverter": 4.0, "float ONNX": 8.0}
     seconds |= {"quantize_static": 16.0, "NNCF PERFORMANCE": 64.0, "NNCF MIXED": 32.0, "ours": 50.0}
-    seconds |= {"float TFLite, signed": 3.0, "litert-quantizer": 5.0}
+    seconds |= {"keras.export": 6.0, "float TFLite, signed": 3.0, "litert-quantizer": 5.0}
     made = Made({}, seconds)
     assert made.total("ours") == 50
     assert made.total("TFLiteConverter") == 1 + 4
+    assert made.total("keras.export") == 1 + 6
     assert made.total("litert-quantizer") == 1 + 3 + 5
     assert made.total("quantize_static") == 1 + 2 + 8 + 16
     names, total = made.cheapest(order.peers(format) for format in FORMATS)
