@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from converters.formats import alike
 from converters.graph import Graph
-from converters.quantization.quantize import Quantized
+from converters.quantization.quantize import Quantized, by_format
 from converters.quantization.search import decibels, kept, measure, return_to_float
 from converters.report import Report
 from edgenet.errors import AccuracyError
@@ -155,28 +155,29 @@ def _mixed(
     allowed: float,
     report: Report,
 ) -> Quantized | None:
-    """With so much in float that all groups of formats are quiet enough; None where one cannot."""
-    graph = quantized.graph
+    """With so much in float that all formats are quiet enough; None where one cannot be."""
+    graph, chosen = quantized.graph, dict[str, Quantized]()
     for group in groups:
-        found = return_to_float(quantized, allowed, group, report)
-        told = f"{kept(found.noise, graph)}{_in(group, groups)} of the {_wanted(allowed, graph)}"
-        if found.noise > allowed:
-            report(f"int8-mixed stays at {told}")
-            return None
-        quantized = found.quantized
-        share = f", with {found.float_share:.0%} of the products in float"
-        floats = quantized.recipe.of(group[0]).float_operators
-        report(f"int8-mixed keeps {told}{share}" if floats else f"int8 keeps {told}")
-    return quantized
+        for format, found in return_to_float(quantized, allowed, group, report).items():
+            where = _in((format,), quantized.lowered)
+            told = f"{kept(found.noise, graph)}{where} of the {_wanted(allowed, graph)}"
+            if found.noise > allowed:
+                report(f"int8-mixed stays at {told}")
+                return None
+            chosen[format] = found.quantized
+            share = f", with {found.float_share:.0%} of the products in float"
+            floats = found.quantized.recipe.of(format).float_operators
+            report(f"int8-mixed keeps {told}{share}" if floats else f"int8 keeps {told}")
+    return by_format(quantized, chosen)
 
 
 def _wanted(noise: float, graph: Graph) -> str:
     return f"{kept(noise, graph)} wanted"
 
 
-def _in(group: Sequence[str], groups: Sequence[Sequence[str]]) -> str:
-    """Names the formats of a group, where there are others."""
-    return f" in {' and '.join(group)}" if len(groups) > 1 else ""
+def _in(formats: Sequence[str], all_of_them: Collection[object]) -> str:
+    """Names formats, where there are others."""
+    return f" in {' and '.join(formats)}" if len(all_of_them) > 1 else ""
 
 
 def _has_bf16() -> bool:

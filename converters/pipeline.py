@@ -302,7 +302,7 @@ def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) 
     return quantize(
         replace(graph, input_shape=(1, *graph.input_shape[1:])),
         frozen.calibration.images,
-        request.method,
+        replace(request.method, limited=request.limited or precision == "int8-mixed"),
         precision,
         report,
         request.formats,

@@ -6,6 +6,8 @@ one pass in float and two slow ones in int8; OpenVINO makes it part of the convo
 floats that a 1×1 convolution reads XNNPACK can round, pixel by pixel, and multiply in int8. The
 numbers are fits to the profiles (`edgenet bench --profile`) of EfficientNet-B0's float, int8, mixed
 and dynamic files by one core of an AMD EPYC with AVX-512 VNNI, where a product in float took 20 ps.
+What XNNPACK's float SiLU takes more on large maps is from a Xeon with AMX, where B0's took .3 to .4
+ns a value on maps below 1 MiB, and .6 to .95 on larger ones.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from converters.graph import (
 
 # Weights come from memory at every run: what a dense layer spends its time on.
 _BYTE = 2.0
+# A core's own cache holds what is read of such a map, and what is made of it.
+_NEAR_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,8 @@ class _Kernels:
     `call` is for each operator; `product` and `depthwise` are for each product of a convolution or
     a dense layer, and of a depthwise convolution; `made` is for each value that they make. What
     follows is for each value of SiLU, of another function, of a product of two maps, of one by
-    channel, and of what remains.
+    channel, and of what remains. `far` is what SiLU takes more of a map that is not near. Values
+    and weights have so many `bytes`.
     """
 
     call: float
@@ -49,24 +54,27 @@ class _Kernels:
     multiply: float
     scale: float
     other: float
-    weight_bytes: int
+    bytes: int
+    far: float = 0
 
     def time(self, graph: Graph, operator: Operator) -> float:
         shape = graph.shapes[operator.output]
         values = prod(shape)
         if not isinstance(operator, Linear):
-            value = self._value(operator)
+            value = self._value(operator, self.bytes * values)
             # What is for nothing is part of another operator.
             return self.call + value * values if value else 0.0
         depthwise = isinstance(operator, Convolution) and operator.depthwise
         product = self.depthwise if depthwise else self.product
         multiplied = product * shape[0] * operator.macs(shape)
-        read = _BYTE * self.weight_bytes * operator.weights.size
+        read = _BYTE * self.bytes * operator.weights.size
         return self.call + multiplied + self.made * values + read
 
-    def _value(self, operator: Operator) -> float:
+    def _value(self, operator: Operator, size: int) -> float:
+        if is_silu(operator):
+            return self.silu if size <= _NEAR_BYTES else self.silu + self.far
         if isinstance(operator, Activation):
-            return self.silu if is_silu(operator) else self.function
+            return self.function
         if isinstance(operator, Multiply):
             return self.multiply
         if isinstance(operator, Lifted):
@@ -113,7 +121,7 @@ _ENGINES: Mapping[str, _Engine] = {
             multiply=13,
             scale=14,
             other=7,
-            weight_bytes=1,
+            bytes=1,
         ),
         fp32=_Kernels(
             call=0,
@@ -125,7 +133,8 @@ _ENGINES: Mapping[str, _Engine] = {
             multiply=5,
             scale=5,
             other=8,
-            weight_bytes=4,
+            bytes=4,
+            far=20,
         ),
         border=4,
         pixel=1400,
@@ -142,7 +151,7 @@ _ENGINES: Mapping[str, _Engine] = {
             multiply=13,
             scale=12,
             other=13,
-            weight_bytes=1,
+            bytes=1,
         ),
         fp32=_Kernels(
             call=200e3,
@@ -154,7 +163,7 @@ _ENGINES: Mapping[str, _Engine] = {
             multiply=17,
             scale=5,
             other=2,
-            weight_bytes=4,
+            bytes=4,
         ),
         border=25,
     ),
@@ -169,7 +178,7 @@ _ENGINES: Mapping[str, _Engine] = {
             multiply=9,
             scale=0,
             other=10,
-            weight_bytes=1,
+            bytes=1,
         ),
         fp32=_Kernels(
             call=250e3,
@@ -181,7 +190,7 @@ _ENGINES: Mapping[str, _Engine] = {
             multiply=5,
             scale=0,
             other=1,
-            weight_bytes=4,
+            bytes=4,
         ),
         border=8,
     ),

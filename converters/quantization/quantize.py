@@ -76,7 +76,8 @@ class Method:
     """How int8 is chosen; `recipe` replays a decision instead, on these images' weights.
 
     Where `rule` is None, the precision has its own. `floats` names layers that int8 leaves in
-    float, as `converters.quantization.layers` takes them.
+    float, as `converters.quantization.layers` takes them. Where the noise is `limited`, what
+    rewrites leave of it may have to be bought with operators in float.
     """
 
     rule: str | None = None
@@ -85,6 +86,7 @@ class Method:
     effort: str = DEFAULT_EFFORT
     recipe: Recipe | None = None
     floats: frozenset[str] = frozenset()
+    limited: bool = False
 
     def require(self) -> None:
         """Refuses names that there are not.
@@ -256,6 +258,7 @@ def _find_rewrites(
             names,
             effort.options,
             "correction" not in method.without,
+            method.limited,
         )
     return rewrites
 
@@ -284,6 +287,16 @@ def with_float(
     floats = {format: quantized.recipe.of(format).float_operators for format in quantized.lowered}
     floats |= dict.fromkeys(formats, known.intersection(operators))
     return _arranged(quantized, quantized.recipe.with_float(floats), formats)
+
+
+def by_format(quantized: Quantized, others: Mapping[str, Quantized]) -> Quantized:
+    """The same with each of these formats as it is in another, by operators in float alone."""
+    if all(other is quantized for other in others.values()):
+        return quantized
+    own = {format: others.get(format, quantized) for format in quantized.lowered}
+    floats = {format: made.recipe.of(format).float_operators for format, made in own.items()}
+    lowered = {format: made.of(format) for format, made in own.items()}
+    return replace(quantized, recipe=quantized.recipe.with_float(floats), lowered=lowered)
 
 
 def _arranged(quantized: Quantized, recipe: Recipe, formats: Collection[str]) -> Quantized:

@@ -30,6 +30,8 @@ from converters.scheme.document import Rewrites
 # prices from .10 to .20 for EfficientNet-B0: up to .12 block2a is scaled, for 7 % of the time, and
 # from .145 on block6d is not cut, which costs .3 dB.
 _AMPLITUDE_OF_TIME = 0.14
+# Where noise is limited, what is left of it is bought with operators in float, which take longer.
+_AMPLITUDE_BESIDE_FLOAT = 0.07
 _LEAST_TIME = 0.004
 # Rewrites leave more of the noise than this: a site that is not worth its time beside so little
 # is not tried.
@@ -46,18 +48,18 @@ class _Way:
     """A rewrite of a site by some values, and the noise that it takes away.
 
     `spared` is a share of the logits' energy, as is `alone`, what is left where the site's own
-    tensor alone is held; `time` is a share of the network's.
+    tensor alone is held; `price` is what its time is worth of the noise's amplitude.
     """
 
     name: str
     values: Floats
     spared: float
     alone: float
-    time: float
+    price: float
 
     def cost(self, noise: float) -> float:
         """In amplitude: of what it leaves of so much noise, and of its time."""
-        return _amplitude(noise - self.spared) + _price(self.time)
+        return _amplitude(noise - self.spared) + self.price
 
 
 def _amplitude(noise: float) -> float:
@@ -65,9 +67,10 @@ def _amplitude(noise: float) -> float:
     return math.sqrt(max(noise, 0.0))
 
 
-def _price(time: float) -> float:
+def _price(time: float, limited: bool) -> float:
     """What a rewrite has to take away of the amplitude for a share of the network's time."""
-    return _AMPLITUDE_OF_TIME * max(time, _LEAST_TIME)
+    amplitude = _AMPLITUDE_BESIDE_FLOAT if limited else _AMPLITUDE_OF_TIME
+    return amplitude * max(time, _LEAST_TIME)
 
 
 def rewrite_where_worth(
@@ -78,6 +81,7 @@ def rewrite_where_worth(
     names: Sequence[str] = tuple(REWRITES),
     options: int | None = None,
     corrected: bool = True,
+    limited: bool = False,
 ) -> Rewrites:
     """The rewrites that take away the most noise, as long as each is worth its time.
 
@@ -89,6 +93,7 @@ def rewrite_where_worth(
         names: Of `REWRITES`, which to try; a site is rewritten in one way alone.
         options: The first how many of a rewrite's to try; None for all.
         corrected: Whether biases will make up for what rounding shifts.
+        limited: Whether what is left of the noise may have to be bought with operators in float.
     """
     sites = _sites(graph, names, options)
     if not sites:
@@ -100,24 +105,22 @@ def rewrite_where_worth(
     before = {site: plain.noise(_around(graph, site, (site,))) for site in sites}
     lifting = _Lifting.of(graph, plain, sites if _LIFTED in names else ())
     del plain  # Its sessions hold the weights of a network several times.
-    times = {
-        (site, name): _added_time(graph, site, name)
+    prices = {
+        (site, name): _price(_added_time(graph, site, name), limited)
         for site, ways in sites.items()
         for name in dict.fromkeys(name for name, _ in ways)
     }
-    least = {site: min(times[site, name] for name, _ in ways) for site, ways in sites.items()}
+    least = {site: min(prices[site, name] for name, _ in ways) for site, ways in sites.items()}
     rest = _LEAST_LEFT * left
     promising = {
-        site
-        for site in sites
-        if _amplitude(rest) + _price(least[site]) < _amplitude(rest + before[site])
+        site for site in sites if _amplitude(rest) + least[site] < _amplitude(rest + before[site])
     }
     promising.update(lifting.promising())
     tried = {site: ways for site, ways in sites.items() if site in promising}
     found: dict[str, list[_Way]] = {site: [] for site in tried}
     for site, name, values, noise, alone in _tried(graph, tried, statistics, bench, lifting.before):
         spared = before[site] - noise
-        found[site].append(_Way(name, values, spared, alone, times[site, name]))
+        found[site].append(_Way(name, values, spared, alone, prices[site, name]))
     made: _Made = {}
     for site, way in _worth_their_time(found, left).items():
         made.setdefault(way.name, {})[site] = way.values

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from math import prod
+from math import inf, prod
 from statistics import fmean
 
 import numpy as np
@@ -34,7 +34,9 @@ from edgenet.measure.accuracy import r2
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
 # Each corrects all biases anew.
-_MOST_TRIES = 6
+_MOST_TRIES = 5
+# Of the goal: what is the cheapest of many was likely taken for quieter than it is.
+_AIMED_AT = 0.9
 # Images: to rank parts takes fewer than to tell what is kept.
 _RANKED_ON = 8
 # Spans that add less than this share of all noise are not looked into: .04 dB.
@@ -87,7 +89,7 @@ def return_to_float(
     goal: float,
     formats: Sequence[str],
     report: Report = lambda line: None,
-) -> Mixed:
+) -> Mapping[str, Mixed]:
     """Returns operators to float until the noise is small enough, or too much is in float.
 
     What a choice turns out to leave corrects what its parts are taken for, and the next is made.
@@ -95,36 +97,44 @@ def return_to_float(
     Args:
         quantized: In int8; what `formats` have in float already stays there.
         goal: The noise wanted, as `measure` tells it.
-        formats: In which; the first is judged.
+        formats: Those that hold the same tensors, and have the same in float: they lose the same.
         report: Told of what was tried.
 
     Returns:
-        Of what was tried and is enough the cheapest; where nothing is, the quietest.
+        By format, of what was tried and is enough the cheapest for its engine; where nothing is,
+        the quietest. All formats have it in that format's network.
     """
     format, reference = formats[0], _float_logits(quantized)
     already = quantized.recipe.of(format).float_operators
     share = _share(already, _products(_without_rewrites(quantized)))
     found = Mixed(quantized, _noise(quantized, format, reference), share)
     if found.noise <= goal:
-        return found
+        return dict.fromkeys(formats, found)
     graph = quantized.graph
     extent = f"with {len(already)} operators in float" if already else "in int8 throughout"
     report(f"{kept(found.noise, graph)} {extent}: looking for what to leave in float")
     parts = _Parts.of(quantized, formats)
     parts = parts.corrected(found.noise, parts.nothing)
     tried = {parts.nothing: found}
-    for _ in range(_MOST_TRIES):
-        floats = parts.chosen(goal)
-        if floats in tried:
-            break
-        mixed = with_float(quantized, parts.operators(floats), formats)
-        found = Mixed(mixed, _noise(mixed, format, reference), parts.float_share(floats))
-        report(
-            f"{len(mixed.recipe.of(format).float_operators)} operators in float, "
-            f"{found.float_share:.0%} of the products: {kept(found.noise, graph)}"
-        )
-        parts = parts.corrected(found.noise, floats)
-        tried[floats] = found
+    for format in formats:
+        parts = replace(parts, formats=(format,))
+        for _ in range(_MOST_TRIES):
+            floats = parts.chosen(_AIMED_AT * goal)
+            enough = [parts.time(way) for way, mixed in tried.items() if mixed.noise <= goal]
+            if floats in tried or parts.time(floats) >= min(enough, default=inf):
+                break
+            mixed = with_float(quantized, parts.operators(floats), formats)
+            found = Mixed(mixed, _noise(mixed, format, reference), parts.float_share(floats))
+            report(
+                f"{len(mixed.recipe.of(format).float_operators)} operators in float, "
+                f"{found.float_share:.0%} of the products: {kept(found.noise, graph)}"
+            )
+            parts = parts.corrected(found.noise, floats)
+            tried[floats] = found
+    return {format: _best(tried, goal, replace(parts, formats=(format,))) for format in formats}
+
+
+def _best(tried: Mapping[Way, Mixed], goal: float, parts: _Parts) -> Mixed:
     enough = [floats for floats, mixed in tried.items() if mixed.noise <= goal]
     if enough:
         return tried[min(enough, key=parts.time)]

@@ -60,7 +60,7 @@ def test_a_format_that_rounds_less_has_less_in_float():
     assert [first.precision_of(name) for name in LOWERINGS] == ["int8-mixed", "int8-mixed", "int8"]
     assert first.quantized is not None
     assert first.quantized.of("openvino") is made.of("openvino")
-    assert first.quantized.recipe.float_operators_in == {"openvino": frozenset()}
+    assert first.quantized.recipe.of("openvino").float_operators == frozenset()
     assert f"int8 keeps {decibels(linear):.1f} dB in openvino" in "\n".join(lines)
 
 

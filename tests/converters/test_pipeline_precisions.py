@@ -13,6 +13,7 @@ import pytest
 from converters.formats import formats_of
 from converters.ladder import noise_allowed
 from converters.pipeline import convert
+from converters.quantization import quantize
 from converters.quantization.search import decibels
 from converters.scheme.recipe import Recipe
 from converters.verify import PrecisionError
@@ -140,6 +141,23 @@ def test_int8_is_kept_where_its_noise_is_allowed_without_labels(
     assert "int8 keeps" in said
 
 
+@pytest.mark.parametrize("more", [{}, {"max_drop": 50.0}])
+def test_where_noise_is_limited_rewrites_are_cheap_beside_float(
+    tiny_models, texture_folder, tmp_path, monkeypatch, more
+):
+    told: list[bool] = []
+
+    def spied(*arguments: Any) -> Any:
+        told.append(arguments[-1])
+        return honest(*arguments)
+
+    honest = quantize.rewrite_where_worth
+    monkeypatch.setattr(quantize, "rewrite_where_worth", spied)
+    options = {"formats": ("onnx",), **more}
+    quick(tiny_models["b"], tmp_path / "bundle", "int8", texture_folder, **options)
+    assert told == ["max_drop" in more]
+
+
 def test_some_operators_return_to_float_where_it_is_not(
     tiny_models, texture_folder, tmp_path, monkeypatch
 ):
@@ -151,10 +169,11 @@ def test_some_operators_return_to_float_where_it_is_not(
         max_drop=0.1,
     )
     assert bundle.manifest.precision == "int8-mixed"
-    assert bundle.manifest.recipe["float_operators"]
+    recipe = Recipe.from_json(bundle.manifest.recipe)
     for artifact in bundle.manifest.artifacts:
         assert artifact.precision == "int8-mixed"
         assert artifact.verified.sqnr_db > 25
+        assert recipe.of(artifact.format).float_operators
     with load(bundle) as session:
         assert session.info.precision == "int8-mixed"
 

@@ -16,7 +16,7 @@ from converters.formats.cost import (
     in_int8,
     rounds_pixels,
 )
-from converters.graph import Linear, is_silu
+from converters.graph import Graph, Linear, is_silu
 from converters.passes import simplify
 from converters.quantization.lifting import candidates as liftable
 from converters.quantization.lifting import lifted
@@ -69,6 +69,21 @@ def test_silu_is_faster_in_int8_where_that_has_a_table_alone():
         assert in_int8(graph, silu, "tflite") < in_float(graph, silu, "tflite")
         assert in_int8(graph, silu, "onnx") > in_float(graph, silu, "onnx")
         assert in_int8(graph, silu, "openvino") == in_float(graph, silu, "openvino")
+
+
+def test_large_maps_in_float_are_far_from_where_xnnpack_computes_silu():
+    near, far = (
+        simplify(Chain(size, size).normalize().convolution(64).activation("silu").head())
+        for size in (64, 65)
+    )
+
+    def per_value(graph: Graph, format: str) -> float:
+        (silu,) = filter(is_silu, graph.operators)
+        return in_float(graph, silu, format) / prod(graph.shapes[silu.output])
+
+    assert per_value(far, "tflite") > 2 * per_value(near, "tflite")
+    for format in ("onnx", "openvino"):
+        assert per_value(far, format) <= per_value(near, format)
 
 
 def test_times_by_hand():

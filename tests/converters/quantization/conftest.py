@@ -11,5 +11,6 @@ from converters.quantization import rewrite_search
 def time_at_a_discount():
     """So small a network's time is mostly calls, and no rewrite would be worth one more of them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(rewrite_search, "_AMPLITUDE_OF_TIME", 0.04)
+        for price in ("_AMPLITUDE_OF_TIME", "_AMPLITUDE_BESIDE_FLOAT"):
+            monkeypatch.setattr(rewrite_search, price, 0.04)
         yield

@@ -16,6 +16,7 @@ from converters.quantization.quantize import (
     STEPS,
     Method,
     Quantized,
+    by_format,
     quantize,
     with_float,
 )
@@ -226,6 +227,18 @@ def test_a_format_can_have_others_in_float(made):
     assert whole.of("tflite") is found.of("tflite")
     again = with_float(whole, (), ["tflite", "onnx"])
     assert again.recipe == made.recipe
+
+
+def test_each_format_can_be_as_another_network_has_it(made):
+    first, *_, last = (op.name for op in made.graph.operators if isinstance(op, Linear))
+    others = {"tflite": with_float(made, {first}), "openvino": with_float(made, {last})}
+    found = by_format(made, others)
+    assert found.recipe.of("tflite").float_operators == {first}
+    assert found.recipe.of("onnx").float_operators == frozenset()
+    assert found.recipe.of("openvino").float_operators == {last}
+    for format in FORMATS:
+        assert found.of(format) is others.get(format, made).of(format)
+    assert by_format(made, dict.fromkeys(FORMATS, made)) is made
 
 
 def test_formats_that_are_not_asked_for_are_not_lowered(graph):

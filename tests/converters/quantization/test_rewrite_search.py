@@ -32,7 +32,8 @@ from tests.converters.quantization.networks import batches, loud_network, silu_n
 
 # Of `silu_network`: one where every kind of rewrite is worth its time, and one where none is.
 LOPSIDED, QUIET = 28, 2
-FULL_PRICE = rewrite_search._AMPLITUDE_OF_TIME
+PRICES = ("_AMPLITUDE_OF_TIME", "_AMPLITUDE_BESIDE_FLOAT")
+FULL_PRICES = {name: getattr(rewrite_search, name) for name in PRICES}
 
 
 def halves(count: int, **options: int) -> tuple[Sequence[Image], Sequence[Image]]:
@@ -90,7 +91,8 @@ def test_networks_without_a_place_are_left_alone():
 
 @pytest.fixture
 def full_price(monkeypatch):
-    monkeypatch.setattr(rewrite_search, "_AMPLITUDE_OF_TIME", FULL_PRICE)
+    for name, price in FULL_PRICES.items():
+        monkeypatch.setattr(rewrite_search, name, price)
 
 
 def test_what_is_quiet_is_not_worth_time(full_price):
@@ -98,13 +100,19 @@ def test_what_is_quiet_is_not_worth_time(full_price):
 
 
 def way(spared: float, time: float) -> _Way:
-    return _Way("silu", np.ones(1, np.float32), spared, 0.0, time)
+    return _Way("silu", np.ones(1, np.float32), spared, 0.0, _price(time, limited=False))
 
 
 def test_the_same_share_of_less_noise_is_worth_less_time(full_price):
     loud, quiet = way(0.01, 0.02), way(0.0001, 0.02)
     assert _worth_their_time({"site": [loud]}, 0.04) == {"site": loud}
     assert _worth_their_time({"site": [quiet]}, 0.0004) == {}
+
+
+def test_beside_what_float_takes_a_rewrites_time_is_cheap(full_price):
+    assert 0 < _price(0.1, limited=True) < _price(0.1, limited=False)
+    bought = _Way("silu", np.ones(1, np.float32), 0.004, 0.0, _price(0.15, limited=True))
+    assert _worth_their_time({"small": [bought]}, 0.0345) == {"small": bought}
 
 
 def test_what_is_not_worth_its_time_alone_may_be_beside_another(full_price):
@@ -140,7 +148,7 @@ def test_no_other_choice_at_any_site_would_cost_less(sites, noise):
     def cost(chosen: Mapping[str, _Way | None]) -> float:
         made = [way for way in chosen.values() if way is not None]
         left = noise - math.fsum(way.spared for way in made)
-        return _amplitude(left) + sum(_price(way.time) for way in made)
+        return _amplitude(left) + sum(way.price for way in made)
 
     chosen = _worth_their_time(found, noise)
     for site, ways in found.items():

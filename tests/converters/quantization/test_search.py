@@ -12,9 +12,12 @@ from converters.formats import LOWERINGS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
+from converters.quantization.chain import Way
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import (
     _MOST_FLOAT,
+    _MOST_TRIES,
+    Mixed,
     _Parts,
     _shares,
     decibels,
@@ -42,8 +45,10 @@ def test_noise_in_decibels():
 
 def test_what_is_quiet_enough_stays_in_int8(made):
     found = return_to_float(made, measure(made, "onnx") * 1.01, FORMATS)
-    assert found.quantized is made
-    assert found.float_share == 0
+    assert list(found) == list(FORMATS)
+    for mixed in found.values():
+        assert mixed.quantized is made
+        assert mixed.float_share == 0
 
 
 @pytest.mark.parametrize("formats", [("tflite", "onnx"), ("openvino",)])
@@ -52,12 +57,14 @@ def test_the_goal_is_met_with_a_part_in_float(made, better_db, formats):
     goal = measure(made, formats[0]) * 10 ** (-better_db / 10)
     lines: list[str] = []
     found = return_to_float(made, goal, formats, lines.append)
-    assert found.noise <= goal
-    assert found.noise == measure(found.quantized, formats[-1])
-    assert 0 < found.float_share <= 0.4
-    for format in made.lowered:
-        assert bool(found.quantized.recipe.of(format).float_operators) == (format in formats)
-    assert f"{decibels(found.noise):.1f} dB" in lines[-1]
+    assert list(found) == list(formats)
+    for mixed in found.values():
+        assert mixed.noise <= goal
+        assert mixed.noise == measure(mixed.quantized, formats[-1])
+        assert 0 < mixed.float_share <= 0.4
+        for format in made.lowered:
+            assert bool(mixed.quantized.recipe.of(format).float_operators) == (format in formats)
+        assert f"{decibels(mixed.noise):.1f} dB" in "\n".join(lines)
 
 
 def test_of_what_is_enough_the_cheapest_is_kept(made, monkeypatch):
@@ -70,17 +77,53 @@ def test_of_what_is_enough_the_cheapest_is_kept(made, monkeypatch):
         return honest(parts, measured * (8 if len(tried) == 1 else 1), floats)
 
     monkeypatch.setattr(_Parts, "corrected", corrected)
-    found = return_to_float(made, goal, FORMATS)
-    parts = _Parts.of(made, FORMATS)
+    found = return_to_float(made, goal, ("onnx",))["onnx"]
+    parts = _Parts.of(made, ("onnx",))
     enough = sorted((floats for floats in tried if tried[floats] <= goal), key=parts.time)
     assert len(enough) > 1
     assert found.noise == tried[enough[0]]
     assert found.float_share == parts.float_share(enough[0])
 
 
+def test_each_format_gets_the_cheapest_for_its_own_engine(made):
+    goal = measure(made, "onnx") / 4
+    lines: list[str] = []
+    found = return_to_float(made, goal, ("tflite", "onnx"), lines.append)
+    apart = {format: replace(_Parts.of(made, FORMATS), formats=[format]) for format in found}
+    for format, mixed in found.items():
+        assert mixed.noise <= goal
+        for other in found.values():
+            assert _time(apart[format], mixed) <= _time(apart[format], other)
+    assert sum("operators in float, " in line for line in lines) <= 2 * _MOST_TRIES
+
+
+def _time(parts: _Parts, mixed: Mixed) -> float:
+    """Of a choice, which is of whole segments."""
+    floats = mixed.quantized.recipe.float_operators
+    chosen = [{op.name for op in segment.operators} <= floats for segment in parts.segments]
+    return parts.time(tuple(chosen))
+
+
+def test_a_choice_that_takes_longer_than_what_is_enough_is_not_made(made, monkeypatch):
+    """Each choice costs seconds, and its time is known before."""
+    goal, honest = measure(made, "onnx") / 4, _Parts.chosen
+    asked: list[Way] = []
+
+    def chosen(parts: _Parts, wanted: float) -> Way:
+        # All but the first are dearer.
+        asked.append(honest(parts, wanted / 2 if asked else wanted))
+        return asked[-1]
+
+    monkeypatch.setattr(_Parts, "chosen", chosen)
+    lines: list[str] = []
+    found = return_to_float(made, goal, ("onnx",), lines.append)["onnx"]
+    assert found.noise <= goal
+    assert len(asked) > sum("operators in float, " in line for line in lines)
+
+
 def test_a_stricter_goal_takes_no_less_in_float(made):
     goals = [measure(made, "onnx") * 10 ** (-better / 10) for better in (1, 4, 8)]
-    shares = [return_to_float(made, goal, FORMATS).float_share for goal in goals]
+    shares = [return_to_float(made, goal, ("onnx",))["onnx"].float_share for goal in goals]
     assert shares == sorted(shares)
 
 
@@ -96,9 +139,10 @@ def test_what_is_in_float_already_stays_there(made, better_db):
     before = with_float(made, [*whole, part])
     noise = measure(before, "onnx")
     lines: list[str] = []
-    found = return_to_float(before, noise * 10 ** (-better_db / 10), FORMATS, lines.append)
+    goal = noise * 10 ** (-better_db / 10)
+    found = return_to_float(before, goal, FORMATS, lines.append)["tflite"]
     kept = found.quantized.recipe.float_operators
-    assert found.noise <= noise * 10 ** (-better_db / 10)
+    assert found.noise <= goal
     assert {*whole, part} <= kept
     products = {op.name: op.macs(made.graph.shapes[op.output]) for op in made.graph.operators}
     share = sum(products.get(name, 0) for name in kept) / sum(products.values())
@@ -111,7 +155,7 @@ def test_what_is_in_float_already_stays_there(made, better_db):
 
 def test_where_too_much_is_in_float_already_no_more_is(made):
     before = with_float(made, {op.name for op in made.graph.operators[:-3]})
-    found = return_to_float(before, 0.0, FORMATS)
+    found = return_to_float(before, 0.0, FORMATS)["onnx"]
     assert found.quantized is before
     assert found.float_share > _MOST_FLOAT
 
@@ -119,7 +163,7 @@ def test_where_too_much_is_in_float_already_no_more_is(made):
 @pytest.mark.parametrize("seed", [0, 2])
 def test_what_cannot_be_met_within_the_limit_is_not_said_to_be(seed):
     made = quantized(deep_network(seed))
-    found = return_to_float(made, 0.0, FORMATS)
+    found = return_to_float(made, 0.0, FORMATS)["onnx"]
     assert 0 < found.noise <= measure(made, "onnx")
     assert found.float_share <= 0.4
 
@@ -144,7 +188,7 @@ def test_more_operators_in_float_make_less_noise(network):
 
 @pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
 def test_the_files_hear_less_noise_too(made, tmp_path, format):
-    found = return_to_float(made, measure(made, "onnx") / 10, FORMATS).quantized
+    found = return_to_float(made, measure(made, "onnx") / 10, FORMATS)[format].quantized
     images = pixels(32, SIZE, SIZE, seed=8)
     expected = float_answers(made.graph, images)[LOGITS]
     kept = [
