@@ -33,7 +33,6 @@ from converters.quantization.quantize import (
     ROUNDINGS,
     STEPS,
     Method,
-    Quantized,
     quantize,
 )
 from converters.quantization.ranges import DEFAULT_RULE, RULES
@@ -114,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="of a variant without published ones")
     parser.add_argument("--calibration", metavar="DIR", required=True)
     parser.add_argument("--evaluate", metavar="DIR", help="labelled photos, for agreement and drop")
-    parser.add_argument("--crop-fraction", type=float, metavar="F", help="of evaluation photos")
+    parser.add_argument(
+        "--crop-fraction", type=float, metavar="F", help="of photos (default: the variant's)"
+    )
     parser.add_argument("--images", type=bounded(int, 1), metavar="N", help="evaluate on N photos")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
@@ -128,14 +129,13 @@ def _job(args: argparse.Namespace) -> Job:
     if args.evaluate is not None:
         classes = graph.shapes[graph.answer][1]
         evaluation = judging(args.evaluate, CLASSIFICATION, source.labels, classes)
-    spec = input_spec(graph, source.crop_fraction, source.interpolation)
+    crop_fraction = source.crop_fraction if args.crop_fraction is None else args.crop_fraction
+    spec = input_spec(graph, crop_fraction, source.interpolation)
     held = [image[None] for batch in chosen.batches(spec, _BATCH) for image in batch.images]
     judges = {"calibration photos that set nothing": _photos(graph, spec, unseen)}
     if evaluation is not None:
         if args.images is not None:
             evaluation = evaluation.sample(args.images)
-        if args.crop_fraction is not None:
-            spec = replace(spec, crop_fraction=args.crop_fraction)
         judges["evaluation photos"] = _photos(graph, spec, evaluation)
     return Job(graph, spec, held, judges)
 
@@ -160,18 +160,15 @@ def _photos(graph: Graph, spec: InputSpec, folder: ImageFolder) -> Photos:
 
 
 def _results(job: Job) -> Iterator[Result]:
-    whole: tuple[Quantized, float] | None = None
     for idea, method in methods().items():
         start = perf_counter()
         made = quantize(job.graph, job.images(method.effort), method)
         seconds = perf_counter() - start
-        whole = whole or (made, seconds)
         yield _judged(job, idea, Rung("int8", made), seconds)
-    assert whole is not None, "the whole method is the first of all"
     start = perf_counter()
     rung = next(
         rungs(
-            whole[0],
+            quantize(job.graph, job.images(), Method(limited=True)),
             Goal.of_drop(DEFAULT_DROP),
             others=("int8-mixed", "w8", "fp16"),
             strict=False,
@@ -179,7 +176,7 @@ def _results(job: Job) -> Iterator[Result]:
             report=lambda line: print(line, file=sys.stderr),
         )
     )
-    seconds = whole[1] + perf_counter() - start
+    seconds = perf_counter() - start
     yield _judged(job, f"{rung.precision}, for a drop of {DEFAULT_DROP:g}", rung, seconds)
 
 

@@ -100,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", metavar="FILE", help="of a variant without published ones")
     parser.add_argument("--calibration", metavar="DIR", required=True)
     parser.add_argument("--evaluate", metavar="DIR", required=True)
-    parser.add_argument("--crop-fraction", type=float, metavar="F", help="of evaluation photos")
+    parser.add_argument(
+        "--crop-fraction", type=float, metavar="F", help="of photos (default: the variant's)"
+    )
     parser.add_argument("--images", type=bounded(int, 1), metavar="N", help="evaluate on N photos")
     parser.add_argument("--effort", choices=EFFORTS, default=DEFAULT_EFFORT)
     parser.add_argument("--seeds", type=bounded(int, 1), default=1, metavar="N", help="rescalings")
@@ -112,13 +114,13 @@ def _job(args: argparse.Namespace) -> Job:
     folder = ImageFolder.open(args.evaluate)
     source = load_source(args.model, weights=args.weights)
     graph = freeze(source.model)
-    own = input_spec(graph, source.crop_fraction, source.interpolation)
-    calibration, _ = folder_sets(args.calibration, own, EFFORTS[args.effort].images, None)
+    crop_fraction = source.crop_fraction if args.crop_fraction is None else args.crop_fraction
+    spec = input_spec(graph, crop_fraction, source.interpolation)
+    calibration, _ = folder_sets(args.calibration, spec, EFFORTS[args.effort].images, None)
     held = list(calibration.images.all())
-    crop_fraction = own.crop_fraction if args.crop_fraction is None else args.crop_fraction
     return Job(
         graph,
-        input_spec(graph, crop_fraction, source.interpolation),
+        spec,
         Images(lambda: iter(held), len(held)),
         folder if args.images is None else folder.sample(args.images),
         args.effort,
