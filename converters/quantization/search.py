@@ -119,7 +119,7 @@ def return_to_float(
     for format in formats:
         parts = replace(parts, formats=(format,))
         for _ in range(_MOST_TRIES):
-            floats = parts.chosen(_AIMED_AT * goal)
+            floats = parts.chosen(_AIMED_AT * goal, goal)
             enough = [parts.time(way) for way, mixed in tried.items() if mixed.noise <= goal]
             if floats in tried or parts.time(floats) >= min(enough, default=inf):
                 break
@@ -181,14 +181,17 @@ class _Parts:
         """Nothing returned: in float is what is there already, segments as a whole."""
         return tuple(not any(self._movable(segment)) for segment in self.segments)
 
-    def chosen(self, goal: float) -> Way:
-        """Which are in float: the cheapest choice that meets `goal`; if none does, the quietest.
+    def chosen(self, *goals: float) -> Way:
+        """Which are in float: the cheapest choice that meets the first goal that one meets.
 
-        Neither has more products in float than is worth it.
+        If none does, it is the quietest. None has more products in float than is worth it.
         """
         most = _MOST_FLOAT - self._share_already
-        met = cheapest(self._times, [self._noises, self._float_shares], [goal, most])
-        return met or cheapest(self._noises, [self._float_shares], [most]) or self.nothing
+        for goal in goals:
+            met = cheapest(self._times, [self._noises, self._float_shares], [goal, most])
+            if met:
+                return met
+        return cheapest(self._noises, [self._float_shares], [most]) or self.nothing
 
     def operators(self, floats: Way) -> frozenset[str]:
         """The names of the operators of the segments in float, and of those that are already."""

@@ -109,9 +109,9 @@ def test_a_choice_that_takes_longer_than_what_is_enough_is_not_made(made, monkey
     goal, honest = measure(made, "onnx") / 4, _Parts.chosen
     asked: list[Way] = []
 
-    def chosen(parts: _Parts, wanted: float) -> Way:
+    def chosen(parts: _Parts, *wanted: float) -> Way:
         # All but the first are dearer.
-        asked.append(honest(parts, wanted / 2 if asked else wanted))
+        asked.append(honest(parts, *(one / 2 if asked else one for one in wanted)))
         return asked[-1]
 
     monkeypatch.setattr(_Parts, "chosen", chosen)
@@ -289,6 +289,13 @@ def test_the_cheapest_choice_that_is_enough_is_taken(goal):
     chosen = parts.chosen(goal)
     assert chosen in enough
     assert parts.time(chosen) == pytest.approx(min(map(parts.time, enough)))
+
+
+def test_the_first_goal_that_a_choice_meets_is_met():
+    parts = by_hand()
+    assert parts.chosen(3000, 4000) == parts.chosen(3000)
+    assert parts.chosen(0, 4000) == parts.chosen(4000)
+    assert parts.chosen(0, 0) == parts.chosen(0)
 
 
 def test_where_none_is_enough_the_quietest_is_taken():
