@@ -214,7 +214,7 @@ def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) ->
             "format": candidate.session.info.format,
             "threads": candidate.session.info.threads,
             "batch": candidate.session.info.batch,
-            **asdict(compare(bases[candidate.setting], sampled)),
+            **extras.listed(compare(bases[candidate.setting], sampled)),
         }
         for candidate, sampled in zip(candidates, samples, strict=True)
         if candidate.path != candidates[0].path

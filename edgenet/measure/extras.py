@@ -9,6 +9,7 @@ from typing import Any
 from edgenet.errors import EdgenetError
 from edgenet.measure import throughput
 from edgenet.measure.candidates import Candidate
+from edgenet.measure.comparison import Comparison
 from edgenet.measure.end_to_end import measure as end_to_end
 from edgenet.measure.profiling import peak, run
 from edgenet.measure.profiling.operators import Profile
@@ -16,6 +17,12 @@ from edgenet.measure.profiling.operators import Profile
 Document = dict[str, Any]
 Told = Callable[[str, int, int, str], None]
 """Told what is done, how far it is, of how much, and in which unit."""
+
+
+def listed(measured: Comparison | throughput.Streams) -> Document:
+    """As the document has it, where an interval is a list: JSON knows no tuple."""
+    found = asdict(measured)
+    return {**found, "interval": found["interval"] and list(found["interval"])}
 
 
 def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
@@ -65,7 +72,7 @@ def add_streams(
 
     found = throughput.measure(files, [each.input(image) for each in files], count, after_round)
     document["streams"] = [
-        {"bundle": path, "format": format, "batch": batch, **asdict(streams)}
+        {"bundle": path, "format": format, "batch": batch, **listed(streams)}
         for (path, format, batch), streams in zip(single, found, strict=True)
     ]
 

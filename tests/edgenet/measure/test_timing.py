@@ -14,12 +14,15 @@ from edgenet.errors import UsageError
 QUICK = {"runs": 2, "min_time": 0.0}
 
 
-def test_the_function_measures_what_the_command_prints(capsys, tiny_bundle):
-    document = edgenet.bench(tiny_bundle, threads=1, **QUICK)
-    asked = ["bench", str(tiny_bundle), "--threads", "1", "--runs", "2", "--min-time", "0"]
-    assert main([*asked, "--json"]) == 0
+def test_the_function_measures_what_the_command_prints(capsys, tiny_bundle, tiny_float_bundle):
+    paths, options = (tiny_bundle, tiny_float_bundle), {"threads": 1, "streams": 1}
+    document = edgenet.bench(*paths, **options, runs=10, min_time=0)
+    asked = ["bench", *map(str, paths), "--threads", "1", "--streams", "1"]
+    assert main([*asked, "--runs", "10", "--min-time", "0", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert list(document) == list(printed)
+    assert document == json.loads(json.dumps(document))
+    assert None not in [each["interval"] for each in document["comparisons"]]
     for result, other in zip(document["results"], printed["results"], strict=True):
         assert list(result) == list(other)
         for same in ("bundle", "format", "threads", "batch", "bytes", "verified"):
