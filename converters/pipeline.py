@@ -144,10 +144,10 @@ def convert(
     method = Method(
         rule=range_rule,
         rounding=rounding or DEFAULT_ROUNDING,
-        without=frozenset(several(without)),
+        without=frozenset(several(without or ())),
         effort=effort or DEFAULT_EFFORT,
         recipe=None if recipe is None else read_recipe(recipe),
-        floats=frozenset(several(keep_float)),
+        floats=frozenset(several(keep_float or ())),
     )
     # Before images are read: how many depends on it.
     method.require()
