@@ -36,7 +36,8 @@ class Listing:
 def read(root: Path) -> Listing:
     """Reads the `labels.csv` of a folder.
 
-    Its columns are `file` and either `class_index` or, for a regression, one for each value.
+    Its columns are `file` and either `class_index` or, for a regression, one for each value. One
+    without a name, such as the index that pandas writes, is passed over.
 
     Raises:
         UsageError: It cannot be followed; the message names the line.
@@ -64,7 +65,7 @@ def read(root: Path) -> Listing:
 
 def _columns(path: Path, header: list[str]) -> tuple[str, ...]:
     """What the values are called; none where there are classes."""
-    others = [name for name in header if name != _FILE]
+    others = [name for name in header if name not in (_FILE, "")]
     if _FILE not in header or not others or len({*header}) < len(header):
         raise UsageError(
             f'{path} must begin with the header line "{_FILE},{_CLASS}" or, of a regression, with '

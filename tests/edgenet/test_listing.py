@@ -36,6 +36,12 @@ def test_classes_are_read_whatever_else_a_row_has(folder: Path) -> None:
     assert found == Listing(("b.png", "a.png"), labels=(1, 0))
 
 
+def test_a_column_without_a_name_is_no_value(folder: Path) -> None:
+    """`DataFrame.to_csv` writes the index as one."""
+    found = listed(folder, ",file,age", "0,b.png,31.5", "1,a.png,40")
+    assert found == Listing(("b.png", "a.png"), values=((31.5,), (40.0,)), columns=("age",))
+
+
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(*[st.floats(-1e30, 1e30)] * 2), min_size=3, max_size=3))
 def test_values_are_the_numbers_that_were_written(
