@@ -309,19 +309,27 @@ def summary(manifest: Manifest) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle: its folder and its manifest."""
+    """An open bundle: its folder, as which it also serves, and its manifest."""
 
     path: Path
     manifest: Manifest
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
         """Reads the manifest; files are checked when they are asked for.
 
+        Args:
+            path: The folder; a bundle that is open already is returned as it is.
+
         Raises:
             UsageError: There is no such folder.
             BundleError: The folder holds no manifest, or a damaged one.
         """
+        if isinstance(path, Bundle):
+            return path
         folder = Path(path)
         if not folder.is_dir():
             raise UsageError(_no_folder(folder))

@@ -17,7 +17,7 @@ from edgenet.measure import check as documents
 from edgenet.measure.defaults import CROPS
 from edgenet.measure.evaluation import Images, crops_of, folder_of
 from edgenet.measure.limits import Limits
-from edgenet.measure.opening import open_formats, open_reference, reference_bytes, reference_giver
+from edgenet.measure.opening import open_formats, open_reference, reference_bytes
 from edgenet.measure.parity import compare, default_limits
 from edgenet.names import several
 from edgenet.report.progress import Progress
@@ -47,7 +47,7 @@ class Checked:
 
 
 def check(
-    bundle: str | os.PathLike[str] | Bundle,
+    bundle: str | os.PathLike[str],
     *,
     evaluate: str | os.PathLike[str] | None = None,
     images: int | None = None,
@@ -71,7 +71,7 @@ def check(
     """Compares a bundle with its fp32 reference, and says whether it lost too much.
 
     Args:
-        bundle: The folder that `convert` wrote, or one already open.
+        bundle: The folder that `convert` wrote, or an open `Bundle`.
         evaluate: A folder of images, of class folders, or with a labels.csv; None takes crops of
             scikit-image's photographs.
         images: How many of them; None takes all of the folder, or 256 crops.
@@ -83,7 +83,7 @@ def check(
         delegate_options: Its library's own.
         allow_fallback: Whether the CPU may help.
         threads: Of the engine.
-        reference: Another bundle that holds the fp32 model.
+        reference: Another bundle, that holds the fp32 model.
         max_drop: How many points of top-1 a file may lose; needs labels.
         min_agreement: The share 0..1 of images with fp32's first answer that it must keep.
         min_sqnr: The SQNR over the logits or values, in dB, that it must keep.
@@ -105,7 +105,8 @@ def check(
     _require_sane(asked, images)
     if evaluate is None:
         _require_no_folder(crop_fraction, skip_damaged)
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    opened = Bundle.open(bundle)
+    giver = opened if reference is None else Bundle.open(reference)
     _require_of_task(asked, opened.manifest.task)
     wanted = None if formats is None else several(formats)
     before = None if baseline is None else earlier.read(os.fspath(baseline))
@@ -119,23 +120,26 @@ def check(
         skip = report if skip_damaged else None
         compared = folder_of(opened, spec, os.fspath(evaluate), images, skip)
     _require_labels(asked, compared)
-    other = None if reference is None else os.fspath(reference)
     held = partial(_limits, asked, crops=evaluate is None, baseline=before)
     with ExitStack() as stack:
         sessions = open_formats(
-            *(stack, opened, wanted, device, threads, report),
+            stack,
+            opened,
+            wanted,
+            device,
+            threads,
+            on_missing=report,
             reach=Reach(delegate, delegate_options or {}, allow_fallback),
         )
-        float_model = open_reference(stack, opened, other, threads)
+        float_model = open_reference(stack, giver, threads)
         twins = [_on_cpu(stack, opened, session, threads) for session in sessions]
         update = None
         if progress is not None:
             update = stack.enter_context(progress("checking", compared.count, "images")).update
         parity = compare(float_model, sessions, compared.recorded(), held, update, twins)
     parity.require_r2()
-    size = reference_bytes(reference_giver(opened, other), float_model)
-    path = str(opened.path) if isinstance(bundle, Bundle) else os.fspath(bundle)
-    document = documents.document(path, opened, parity, compared, size)
+    size = reference_bytes(giver, float_model)
+    document = documents.document(os.fspath(bundle), opened, parity, compared, size)
     unsure = documents.judge(document, before, wanted).unsure if before is not None else ()
     return Checked(document, compared, unsure)
 

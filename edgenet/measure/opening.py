@@ -78,16 +78,13 @@ def _rank(error: EdgenetError) -> int:
     return next(rank for rank, kind in enumerate(_TELLING) if isinstance(error, kind))
 
 
-def open_reference(
-    stack: ExitStack, bundle: Bundle, other: str | None = None, threads: int | None = None
-) -> Session:
-    """Opens the fp32 reference of a bundle, on the CPU; the stack closes the session.
+def open_reference(stack: ExitStack, giver: Bundle, threads: int | None = None) -> Session:
+    """Opens the fp32 reference that a bundle gives, on the CPU; the stack closes the session.
 
     Args:
         stack: What owns the session.
-        bundle: The bundle that is measured.
-        other: Another bundle that gives the reference: its reference/, or else its model where that
-            is fp32.
+        giver: The bundle that is measured, or another. It gives its reference/, or else its model
+            where that is fp32.
         threads: As for `edgenet.load`.
 
     Raises:
@@ -95,7 +92,6 @@ def open_reference(
         MissingExtraError: Its engine is not installed; the message names what serves instead.
         EdgenetError: As `edgenet.load`.
     """
-    giver = reference_giver(bundle, other)
     artifact = giver.manifest.reference
     if artifact is None and giver.manifest.precision != "fp32":
         raise UsageError(
@@ -123,11 +119,6 @@ def _another_reference() -> str:
         return ""
     made = f"edgenet convert MODEL --precision fp32 --to {format}"
     return f", or name with --reference BUNDLE what this makes: {made}"
-
-
-def reference_giver(bundle: Bundle, other: str | None = None) -> Bundle:
-    """The bundle that holds the reference: `other`, where one is named."""
-    return Bundle.open(other) if other else bundle
 
 
 def reference_bytes(giver: Bundle, session: Session) -> int:

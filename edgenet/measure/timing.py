@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from edgenet.bundle import Bundle
 from edgenet.errors import UsageError
 from edgenet.measure.bench import measure
 from edgenet.measure.candidates import Request, open_all
@@ -21,7 +20,7 @@ from edgenet.runtime.loading import Reach
 
 
 def bench(
-    *bundles: str | os.PathLike[str] | Bundle,
+    *bundles: str | os.PathLike[str],
     formats: Sequence[str] | None = None,
     device: str = "cpu",
     delegate: str | None = None,
@@ -42,8 +41,8 @@ def bench(
     """Times bundles on this machine, all their files in turns.
 
     Args:
-        bundles: The folders that `convert` wrote, or open ones; the first is what the others are
-            compared with.
+        bundles: The folders that `convert` wrote, or open `Bundle`s; the first is what the others
+            are compared with.
         formats: Of "tflite", "onnx", "openvino"; None takes all that can run.
         device: As for `edgenet.load`, as are the next three.
         delegate: Which one.
@@ -78,7 +77,7 @@ def bench(
         raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
     _require_streams(streams, device)
     request = Request(
-        bundles=tuple(_path(bundle) for bundle in bundles),
+        bundles=tuple(os.fspath(bundle) for bundle in bundles),
         formats=None if formats is None else several(formats),
         device=device,
         reach=Reach(delegate, delegate_options or {}, allow_fallback),
@@ -93,10 +92,6 @@ def bench(
     )
     with ExitStack() as stack:
         return measure(request, open_all(stack, request, report), progress)
-
-
-def _path(bundle: str | os.PathLike[str] | Bundle) -> str:
-    return str(bundle.path) if isinstance(bundle, Bundle) else os.fspath(bundle)
 
 
 def _require_streams(streams: int | None, device: str) -> None:

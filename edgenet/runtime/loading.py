@@ -46,7 +46,7 @@ class _Place:
 
 
 def load(
-    bundle: str | os.PathLike[str] | Bundle,
+    bundle: str | os.PathLike[str],
     format: str | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -61,7 +61,7 @@ def load(
     """Opens a bundle's model in an engine.
 
     Args:
-        bundle: The folder, or one already open.
+        bundle: The folder, or an open `Bundle`.
         format: "tflite", "onnx" or "openvino"; None takes the first that the folder holds and
             whose engine is installed and reaches the device.
         device: "cpu", "gpu" or "npu": all of the model runs there, or this is an error. "auto"
@@ -89,7 +89,7 @@ def load(
         DeviceError: The device cannot be used, or not for all operators.
         EdgenetError: The engine refuses the file.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    opened = Bundle.open(bundle)
     named = engine is not None or delegate is not None
     candidates = _candidates(opened, format, reference, named)
     reach = Reach(delegate, delegate_options or {}, allow_fallback)

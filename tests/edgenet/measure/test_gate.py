@@ -37,6 +37,12 @@ def test_an_open_bundle_is_taken_and_a_limit_that_is_missed_told(tiny_bundle, te
     assert result["failures"][0].startswith("the SQNR is ")
 
 
+def test_an_open_bundle_gives_the_reference(tiny_bundle, tiny_float_bundle):
+    giver = Bundle.open(tiny_float_bundle)
+    checked = edgenet.check(tiny_bundle, images=2, formats="onnx", reference=giver)
+    assert checked.document["reference"]["bytes"] == giver.artifact("tflite").bytes
+
+
 def test_a_baseline_is_compared_with(tiny_bundle, texture_folder, tmp_path):
     options = {"evaluate": texture_folder, "images": 20, "formats": ["onnx"]}
     before = edgenet.check(tiny_bundle, **options).document

@@ -145,12 +145,6 @@ def test_the_reference_is_fp32(stack, tiny_bundle):
     assert open_reference(stack, Bundle.open(tiny_bundle)).info.precision == "fp32"
 
 
-def test_another_fp32_bundle_can_give_the_reference(stack, tiny_bundle, tiny_float_bundle):
-    bundle = without_reference(Bundle.open(tiny_bundle))
-    session = open_reference(stack, bundle, str(tiny_float_bundle))
-    assert session.info.precision == "fp32"
-
-
 def test_an_fp32_bundle_without_reference_is_its_own(stack, tiny_float_bundle):
     session = open_reference(stack, without_reference(Bundle.open(tiny_float_bundle)))
     assert session.info.precision == "fp32"
@@ -181,10 +175,8 @@ def test_a_reference_that_no_engine_runs_names_one_for_the_engine_that_is_here(s
 
 
 @pytest.mark.usefixtures("no_litert")
-def test_an_fp32_bundle_for_the_engine_that_is_here_gives_the_reference(
-    stack, tiny_bundle, tiny_float_bundle
-):
-    session = open_reference(stack, Bundle.open(tiny_bundle), str(tiny_float_bundle))
+def test_an_fp32_bundle_for_the_engine_that_is_here_gives_the_reference(stack, tiny_float_bundle):
+    session = open_reference(stack, Bundle.open(tiny_float_bundle))
     assert (session.info.engine, session.info.precision) == ("onnxruntime", "fp32")
 
 
