@@ -174,7 +174,7 @@ def sqnr_db(reference: Floats, logits: Floats) -> float | None:
 
 def energies(values: Floats) -> NDArray[np.float64]:
     """For each image the sum of its squared values."""
-    return _row_energy(values)
+    return np.einsum("ij,ij->i", values, values, dtype=np.float64)
 
 
 def standardized(values: Floats, reference: Floats) -> NDArray[np.float64]:
@@ -276,17 +276,12 @@ def _r2_of_each(reference: Floats, values: Floats) -> NDArray[np.float64]:
 def cosine(reference: Floats, logits: Floats) -> float:
     """The cosine between two rows of logits, averaged over images (0 where a row is all zeros)."""
     dot = np.einsum("ij,ij->i", reference, logits, dtype=np.float64)
-    norms = np.sqrt(_row_energy(reference) * _row_energy(logits))
+    norms = np.sqrt(energies(reference) * energies(logits))
     return float(np.mean(np.divide(dot, norms, out=np.zeros_like(dot), where=norms > 0)))
 
 
-def kl_divergence(reference: Floats, logits: Floats) -> float:
-    """The mean over images of KL(softmax(ref) ‖ softmax(x)) = Σ p · (ln p - ln q), in nats."""
-    return float(np.mean(divergences(reference, logits)))
-
-
 def divergences(reference: Floats, logits: Floats) -> NDArray[np.float64]:
-    """For each image KL(softmax(ref) ‖ softmax(x)) in nats, as in `kl_divergence`."""
+    """For each image KL(softmax(ref) ‖ softmax(x)) = Σ p · (ln p - ln q), in nats."""
     found = np.empty(len(reference), np.float64)
     # In blocks: the doubles that it takes would be eight times as large as all logits.
     for start in range(0, len(reference), _ROWS):
@@ -309,7 +304,3 @@ def log_softmax(logits: Floats) -> NDArray[np.float64]:
 def _energy(values: Floats) -> float:
     # einsum casts in small buffers: a double copy of all logits is never held.
     return float(np.einsum("ij,ij->", values, values, dtype=np.float64))
-
-
-def _row_energy(values: Floats) -> NDArray[np.float64]:
-    return np.einsum("ij,ij->i", values, values, dtype=np.float64)

@@ -74,30 +74,9 @@ class Timing:
     runs: int
 
 
-def interleaved(
-    calls: Sequence[Call],
-    *,
-    runs: int,
-    min_time: float,
-    items: int | Sequence[int] = 1,
-    progress: Callable[[int], None] | None = None,
-) -> list[Timing]:
-    """Times several calls in turns, as `sample` does, and sums each of them up.
-
-    Args:
-        calls: As for `sample`.
-        runs: As for `sample`.
-        min_time: As for `sample`.
-        items: Items (images) that one call handles, for the throughput: one number for all calls,
-            or one for each.
-        progress: As for `sample`.
-
-    Returns:
-        One `Timing` a call, in order.
-    """
-    samples = sample(calls, runs=runs, min_time=min_time, progress=progress)
-    counts = [items] * len(calls) if isinstance(items, int) else items
-    return [summarize(*each) for each in zip(samples, counts, strict=True)]
+def interleaved(calls: Sequence[Call], *, runs: int, min_time: float) -> list[Timing]:
+    """Times several calls in turns, as `sample` does, and sums each of them up, in order."""
+    return [summarize(each) for each in sample(calls, runs=runs, min_time=min_time)]
 
 
 def sample(

@@ -19,6 +19,7 @@ from edgenet.models.savedfile import (
     read_description,
 )
 
+_LONGEST = 160
 _PLAIN = (
     "a model must be whole and made of Keras's own layers; replace custom ones (a Lambda by "
     "Rescaling or Normalization, a function by the name of Keras's activation) and save it again"
@@ -96,9 +97,9 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def first_line(error: Exception, limit: int = 160) -> str:
-    """What an error says, its generalities left out."""
+def first_line(error: Exception) -> str:
+    """What an error says, without its generalities, in 160 characters at most."""
     # Keras buries the cause in the middle of a page that starts with generalities.
     cause = str(error).strip().rpartition("Exception encountered: ")[2]
     line = (cause or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")
-    return line if len(line) <= limit else f"{line[:limit]}…"
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

@@ -115,7 +115,7 @@ def test_a_warm_up_that_never_gets_steady_says_so(monkeypatch):
 
 def test_progress_tells_each_round():
     told: list[int] = []
-    latency.interleaved([lambda: None], runs=3, min_time=0, progress=told.append)
+    latency.sample([lambda: None], runs=3, min_time=0, progress=told.append)
     assert told == [1, 2, 3]
 
 
