@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks._common import bounded, end
 from benchmarks._quantized import answers, input_spec
+from converters.fallback import DEFAULT_DROP, Attempt, Goal, attempts
 from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
-from converters.ladder import DEFAULT_DROP, Goal, Rung, rungs
 from converters.quantization.images import Images
 from converters.quantization.quantize import (
     DEFAULT_EFFORT,
@@ -164,10 +164,10 @@ def _results(job: Job) -> Iterator[Result]:
         start = perf_counter()
         made = quantize(job.graph, job.images(method.effort), method)
         seconds = perf_counter() - start
-        yield _judged(job, idea, Rung("int8", made), seconds)
+        yield _judged(job, idea, Attempt("int8", made), seconds)
     start = perf_counter()
-    rung = next(
-        rungs(
+    attempt = next(
+        attempts(
             quantize(job.graph, job.images(), Method(limited=True)),
             Goal.of_drop(DEFAULT_DROP),
             others=("int8-mixed", "w8", "fp16"),
@@ -177,16 +177,16 @@ def _results(job: Job) -> Iterator[Result]:
         )
     )
     seconds = perf_counter() - start
-    yield _judged(job, f"{rung.precision}, for a drop of {DEFAULT_DROP:g}", rung, seconds)
+    yield _judged(job, f"{attempt.precision}, for a drop of {DEFAULT_DROP:g}", attempt, seconds)
 
 
-def _judged(job: Job, idea: str, rung: Rung, seconds: float) -> Result:
-    made = rung.quantized
+def _judged(job: Job, idea: str, attempt: Attempt, seconds: float) -> Result:
+    made = attempt.quantized
     assert made is not None, "weights alone are tried before half precision"
 
     def found(format: str, photos: Photos) -> Fidelity:
         graph, recipe = made.of(format), made.recipe.of(format)
-        precision = rung.precision_of(format)
+        precision = attempt.precision_of(format)
         logits = answers(graph, recipe, precision, format, job.spec, photos.batches)
         return Fidelity.of(photos.truth, logits, photos.labels)
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from converters.fallback import DEFAULT_DROP, DEFAULT_R2, Attempt, Goal, attempts
 from converters.formats import formats_of
 from converters.frozen import Frozen, frozen_of
 from converters.handed import as_files
-from converters.ladder import DEFAULT_DROP, DEFAULT_R2, Goal, Rung, rungs
 from converters.npu.compiling import prepared
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
@@ -222,17 +222,17 @@ def _tell_of_shared_images(request: Request, frozen: Frozen, report: Report) -> 
 
 
 def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:
-    """Goes down the ladder until a precision keeps what it must.
+    """Tries one precision after the other until one keeps what it must.
 
     Raises:
         AccuracyError: None does.
     """
     failed: PrecisionError | None = None
-    for rung in _rungs(request, frozen, report):
+    for attempt in _attempts(request, frozen, report):
         if failed is not None:
-            report(f"trying {rung.precision}")
+            report(f"trying {attempt.precision}")
         try:
-            write(request, frozen, rung, folder, report)
+            write(request, frozen, attempt, folder, report)
         except PrecisionError as error:
             if request.limited:
                 # At once: what comes next may take a minute to find.
@@ -254,20 +254,20 @@ def _formats(asked: Sequence[str] | None, precision: str, target: Target | None)
     return formats_of(precision) if target is None else target.formats_for(precision)
 
 
-def _rungs(request: Request, frozen: Frozen, report: Report) -> Iterator[Rung]:
-    """What to write: one precision, or with a limit the ladder from int8 down."""
+def _attempts(request: Request, frozen: Frozen, report: Report) -> Iterator[Attempt]:
+    """What to write: one precision, or with a limit int8 and those to fall back on."""
     if request.precision not in CALIBRATED and not request.rounds:
-        yield Rung(request.precision, None)
+        yield Attempt(request.precision, None)
         return
     quantized = _quantize(request, frozen, request.precision, report)
     if request.precision not in SEARCHED:
-        yield Rung(request.precision, quantized)
+        yield Attempt(request.precision, quantized)
     elif request.method.recipe is not None or (
         request.precision == "int8" and (not request.limited or _all_integers(request))
     ):
-        yield Rung.of_int8(quantized)
+        yield Attempt.of_int8(quantized)
     else:
-        yield from rungs(
+        yield from attempts(
             quantized,
             _goal(request),
             others=_others(request),
@@ -310,7 +310,7 @@ def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) 
 
 
 def _clear(folder: Path) -> None:
-    """Takes away what a rung that failed has written."""
+    """Removes what a failed attempt has written."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

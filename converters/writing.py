@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from converters.fallback import Attempt
 from converters.formats import lower
 from converters.frozen import Frozen
 from converters.graph import Floats, Graph
-from converters.ladder import Rung
 from converters.npu.compiling import compiled_for
 from converters.quantization.arrangement import reckoned
 from converters.quantization.quantize import Quantized
@@ -38,17 +38,17 @@ from edgenet.measure.limits import NO_LIMITS, Limits
 _RECKONED = 16
 
 
-def write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Report) -> None:
+def write(request: Request, frozen: Frozen, attempt: Attempt, folder: Path, report: Report) -> None:
     """Writes and verifies one precision, with its manifest, and judges it where that is asked.
 
     Raises:
         PrecisionError: It does not keep what it must.
         AccuracyError: A file does not answer as it must for another reason.
     """
-    manifest = _manifest(request, frozen, rung, folder)
-    writer = _Writer(request, frozen, rung, Bundle(folder, manifest), report)
+    manifest = _manifest(request, frozen, attempt, folder)
+    writer = _Writer(request, frozen, attempt, Bundle(folder, manifest), report)
     artifacts = tuple(map(writer.artifact, request.formats))
-    reference = None if rung.precision == "fp32" else writer.reference()
+    reference = None if attempt.precision == "fp32" else writer.reference()
     compiled: tuple[Compiled, ...] = ()
     if request.target is not None and writer.quantized is not None:
         compiled = compiled_for(request.target, folder, artifacts, writer.quantized, report)
@@ -60,42 +60,42 @@ def write(request: Request, frozen: Frozen, rung: Rung, folder: Path, report: Re
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
-def _manifest(request: Request, frozen: Frozen, rung: Rung, folder: Path) -> Manifest:
+def _manifest(request: Request, frozen: Frozen, attempt: Attempt, folder: Path) -> Manifest:
     """What can be said before there are files."""
     return Manifest(
         source=frozen.source.description,
-        precision=rung.precision,
+        precision=attempt.precision,
         input=frozen.input,
         outputs=tuple(OutputSpec(name, frozen.graph.shapes[name]) for name in frozen.graph.outputs),
         labels=_write_labels(frozen.source, folder),
-        recipe=_recipe(rung),
-        calibration=_calibration(frozen, rung),
+        recipe=_recipe(attempt),
+        calibration=_calibration(frozen, attempt),
         artifacts=(),
         reference=None,
         versions=versions(),
-        target=None if request.target is None else request.target.to_json(rung.precision),
+        target=None if request.target is None else request.target.to_json(attempt.precision),
     )
 
 
 @dataclass(frozen=True)
 class _Writer:
-    """Lowers a rung's network format by format, and has each file verified."""
+    """Lowers the network of an attempt format by format, and has each file verified."""
 
     request: Request
     frozen: Frozen
-    rung: Rung
+    attempt: Attempt
     bundle: Bundle
     report: Report
 
     @cached_property
     def quantized(self) -> Quantized | None:
         """The network for as many images a run as are asked for."""
-        made = self.rung.quantized
+        made = self.attempt.quantized
         return None if made is None else made.with_batch(self.request.batch)
 
     def artifact(self, format: str) -> Artifact:
         """A file of the bundle."""
-        precision, folder = self.rung.precision_of(format), self.bundle.path
+        precision, folder = self.attempt.precision_of(format), self.bundle.path
         self._tell(format, precision)
         if self.quantized is None:
             files = lower(self.frozen.graph, format, precision, None, folder)
@@ -103,7 +103,7 @@ class _Writer:
         graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
         lowering = self.request.lowerings.get(format)
         files = lower(graph, format, precision, recipe, folder, lowering)
-        wanted, limits = self._by_arithmetic.get(format), self.rung.limits
+        wanted, limits = self._by_arithmetic.get(format), self.attempt.limits
         return self._verified(format, precision, files, wanted, limits)
 
     def reference(self) -> Artifact:
@@ -134,8 +134,8 @@ class _Writer:
     @cached_property
     def _by_arithmetic(self) -> Mapping[str, Floats]:
         """What int8 has to answer to the first images that verify, by format."""
-        made = self.rung.quantized
-        if made is None or self.rung.precision not in SEARCHED:
+        made = self.attempt.quantized
+        if made is None or self.attempt.precision not in SEARCHED:
             return {}
         images = list(islice(self.frozen.verification.batches(1), _RECKONED))
         # Formats that are alike lower one graph.
@@ -150,18 +150,18 @@ class _Writer:
         return found
 
 
-def _recipe(rung: Rung) -> Mapping[str, Any] | None:
-    if rung.quantized is not None:
-        return rung.quantized.recipe.to_json()
-    fixed = UNCALIBRATED.get(rung.precision)
+def _recipe(attempt: Attempt) -> Mapping[str, Any] | None:
+    if attempt.quantized is not None:
+        return attempt.quantized.recipe.to_json()
+    fixed = UNCALIBRATED.get(attempt.precision)
     return None if fixed is None else fixed.to_json()
 
 
-def _calibration(frozen: Frozen, rung: Rung) -> Mapping[str, Any] | None:
-    if rung.quantized is None:
+def _calibration(frozen: Frozen, attempt: Attempt) -> Mapping[str, Any] | None:
+    if attempt.quantized is None:
         return None
-    seen = {**frozen.calibration.description, "images": rung.quantized.images}
-    return seen | ({"outliers": rung.quantized.outliers} if rung.quantized.outliers else {})
+    seen = {**frozen.calibration.description, "images": attempt.quantized.images}
+    return seen | ({"outliers": attempt.quantized.outliers} if attempt.quantized.outliers else {})
 
 
 def _write_labels(source: Source, folder: Path) -> FileRecord | None:

@@ -331,7 +331,7 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
         UsageError,
         "--max-drop -0.5: it is a number of points, 0 or more",
     ),
-    "strict without a ladder": (
+    "strict without a limit": (
         {"precision": "fp16", "max_drop": 1.0, "evaluate": "labelled", "strict": True},
         UsageError,
         "nothing for --strict to decide in fp16: take --int8, or leave it off",

@@ -10,8 +10,8 @@ import numpy as np
 import openvino
 import pytest
 
+from converters.fallback import noise_allowed
 from converters.formats import formats_of
-from converters.ladder import noise_allowed
 from converters.pipeline import convert
 from converters.quantization import quantize
 from converters.quantization.search import decibels
@@ -122,7 +122,7 @@ def test_a_format_without_the_precision_is_refused_before_the_work(
     assert not (tmp_path / "b").exists()
 
 
-def ladder(tiny_models, texture_folder, tmp_path, drop: float, **more: Any) -> tuple[Bundle, str]:
+def limited(tiny_models, texture_folder, tmp_path, drop: float, **more: Any) -> tuple[Bundle, str]:
     """What int8 becomes where so many points may be lost, and what was told of it."""
     lines: list[str] = []
     bundle = quick(
@@ -135,7 +135,7 @@ def ladder(tiny_models, texture_folder, tmp_path, drop: float, **more: Any) -> t
 def test_int8_is_kept_where_its_noise_is_allowed_without_labels(
     tiny_models, texture_folder, tmp_path
 ):
-    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 50.0)
+    bundle, said = limited(tiny_models, texture_folder, tmp_path, 50.0)
     assert bundle.manifest.precision == "int8"
     assert "float_operators" not in bundle.manifest.recipe
     assert "int8 keeps" in said
@@ -201,7 +201,7 @@ def test_where_little_may_be_lost_the_weights_alone_are_int8(
     tiny_models, texture_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("converters.quantization.search._MOST_FLOAT", 0.0)
-    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.25)
+    bundle, said = limited(tiny_models, texture_folder, tmp_path, 0.25)
     assert bundle.manifest.precision == "w8"
     assert bundle.manifest.recipe["activations"]["bits"] == 32
     assert "int8-mixed stays at" in said
@@ -210,14 +210,14 @@ def test_where_little_may_be_lost_the_weights_alone_are_int8(
 
 
 def test_where_nothing_may_be_lost_nothing_is_int8(tiny_models, texture_folder, tmp_path):
-    bundle, said = ladder(tiny_models, texture_folder, tmp_path, 0.0)
+    bundle, said = limited(tiny_models, texture_folder, tmp_path, 0.0)
     assert bundle.manifest.precision == "fp16"
     assert "w8 in onnx: the SQNR is" in said
     assert "required\ntrying fp16" in said
 
 
 def test_a_target_gets_what_it_runs(tiny_models, texture_folder, tmp_path):
-    bundle, said = ladder(
+    bundle, said = limited(
         tiny_models, texture_folder, tmp_path, 0.1, formats=None, target="intel-npu"
     )
     assert bundle.manifest.precision == "fp16"
@@ -232,13 +232,13 @@ def test_an_engine_that_errs_is_no_reason_for_another_precision(
     """As if int8's arithmetic kept far more than the engine does."""
     monkeypatch.setattr("converters.verify._OTHERWISE_DB", -60.0)
     with pytest.raises(AccuracyError, match=r"^on this CPU .* kernels err here"):
-        ladder(tiny_models, texture_folder, tmp_path, 50.0)
+        limited(tiny_models, texture_folder, tmp_path, 50.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_strictly_it_is_int8_or_nothing(tiny_models, texture_folder, tmp_path):
     with pytest.raises(AccuracyError, match=r"int8 keeps .* wanted for a drop of 0 points"):
-        ladder(tiny_models, texture_folder, tmp_path, 0.0, strict=True)
+        limited(tiny_models, texture_folder, tmp_path, 0.0, strict=True)
     assert list(tmp_path.iterdir()) == []
 
 

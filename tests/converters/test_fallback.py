@@ -1,4 +1,4 @@
-"""The ladder tries int8, then what loses less, and stops at the first that is good enough."""
+"""int8 is tried first, then what loses less; the first that is good enough ends the search."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from converters.fallback import DEFAULT_DROP, Attempt, Goal, attempts, noise_allowed
 from converters.formats import LOWERINGS
-from converters.ladder import DEFAULT_DROP, Goal, Rung, noise_allowed, rungs
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import decibels, measure
 from edgenet.errors import AccuracyError
@@ -20,10 +20,12 @@ def made():
     return quantized(deep_network())
 
 
-def ladder(made: Quantized, drop: float, lines: list[str], **options: object) -> Iterator[Rung]:
+def fallback(
+    made: Quantized, drop: float, lines: list[str], **options: object
+) -> Iterator[Attempt]:
     chosen = {"others": ("int8-mixed", "w8", "fp16"), "strict": False, **options}
     goal = Goal.of_drop(drop)
-    return rungs(made, goal, weights_alone=lambda: made, report=lines.append, **chosen)
+    return attempts(made, goal, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
 def loudest(made: Quantized) -> float:
@@ -45,7 +47,7 @@ def test_half_the_drop_allows_half_the_noises_amplitude():
 
 def test_int8_is_kept_where_it_is_quiet_enough(made):
     lines: list[str] = []
-    first = next(ladder(made, drop_for(loudest(made) * 1.1), lines))
+    first = next(fallback(made, drop_for(loudest(made) * 1.1), lines))
     assert (first.precision, first.quantized) == ("int8", made)
     assert len(lines) == 1
     assert f"int8 keeps {decibels(measure(made, 'onnx')):.1f} dB" in lines[0]
@@ -56,7 +58,7 @@ def test_a_format_that_rounds_less_has_less_in_float():
     linear, every = measure(made, "openvino"), measure(made, "onnx")
     assert linear < every
     lines: list[str] = []
-    (first, *_) = ladder(made, drop_for((linear + every) / 2), lines)
+    (first, *_) = fallback(made, drop_for((linear + every) / 2), lines)
     assert [first.precision_of(name) for name in LOWERINGS] == ["int8-mixed", "int8-mixed", "int8"]
     assert first.quantized is not None
     assert first.quantized.of("openvino") is made.of("openvino")
@@ -67,7 +69,7 @@ def test_a_format_that_rounds_less_has_less_in_float():
 def test_some_operators_return_to_float_where_it_is_not(made):
     lines: list[str] = []
     noise = measure(made, "onnx") / 2
-    first = next(ladder(made, drop_for(noise), lines))
+    first = next(fallback(made, drop_for(noise), lines))
     assert first.precision == "int8-mixed"
     assert first.quantized is not None
     assert first.quantized.recipe.float_operators
@@ -80,11 +82,11 @@ def test_what_is_in_float_already_is_where_it_begins(made):
     first = made.graph.operators[1].name
     before = with_float(made, [first])
     lines: list[str] = []
-    quiet = next(ladder(before, drop_for(loudest(before) * 1.1), lines))
+    quiet = next(fallback(before, drop_for(loudest(before) * 1.1), lines))
     assert (quiet.precision, quiet.quantized) == ("int8-mixed", before)
     assert lines[0].startswith(f"int8-mixed keeps {decibels(measure(before, 'onnx')):.1f} dB")
     noise = measure(before, "onnx") / 2
-    more = next(ladder(before, drop_for(noise), []))
+    more = next(fallback(before, drop_for(noise), []))
     assert more.precision == "int8-mixed"
     assert more.quantized is not None
     assert first in more.quantized.recipe.float_operators
@@ -94,19 +96,19 @@ def test_what_is_in_float_already_is_where_it_begins(made):
 
 def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
     allowed = loudest(made) * 1.1
-    found = list(ladder(made, drop_for(allowed), []))
-    assert [rung.precision for rung in found] == ["int8", "int8-mixed", "w8", "fp16"]
+    found = list(fallback(made, drop_for(allowed), []))
+    assert [attempt.precision for attempt in found] == ["int8", "int8-mixed", "w8", "fp16"]
     assert found[2].quantized is made
     assert found[3].quantized is None
-    assert [rung.limits == NO_LIMITS for rung in found] == [True, True, False, True]
+    assert [attempt.limits == NO_LIMITS for attempt in found] == [True, True, False, True]
     assert found[2].limits.min_sqnr == pytest.approx(decibels(allowed))
 
 
 def test_where_int8_was_quiet_enough_only_a_tighter_goal_is_tried_and_told(made):
     lines: list[str] = []
     allowed = loudest(made) * 1.1
-    rungs = ladder(made, drop_for(allowed), lines)
-    assert [next(rungs).precision for _ in range(2)] == ["int8", "int8-mixed"]
+    attempts = fallback(made, drop_for(allowed), lines)
+    assert [next(attempts).precision for _ in range(2)] == ["int8", "int8-mixed"]
     first, *others = lines
     assert f"of the {decibels(allowed):.1f} dB wanted" in first
     kept = [line for line in others if " keeps " in line]
@@ -116,14 +118,14 @@ def test_where_int8_was_quiet_enough_only_a_tighter_goal_is_tried_and_told(made)
 
 def test_what_the_target_does_not_run_is_passed_over(made):
     lines: list[str] = []
-    found = [rung.precision for rung in ladder(made, 0.0, lines, others=("fp16",))]
+    found = [attempt.precision for attempt in fallback(made, 0.0, lines, others=("fp16",))]
     assert found == ["fp16"]
     assert lines == []
 
 
 def test_what_cannot_be_reached_is_said_and_passed_over(made):
     lines: list[str] = []
-    found = [rung.precision for rung in ladder(made, 0.0, lines)]
+    found = [attempt.precision for attempt in fallback(made, 0.0, lines)]
     assert found == ["w8", "fp16"]
     assert any(line.startswith("int8-mixed stays at") for line in lines)
 
@@ -133,7 +135,7 @@ def test_bf16_comes_before_weights_alone_where_the_cpu_has_it(made):
 
     has = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     others = ("int8-mixed", "bf16", "w8", "fp16")
-    found = [rung.precision for rung in ladder(made, 0.0, [], others=others)]
+    found = [attempt.precision for attempt in fallback(made, 0.0, [], others=others)]
     assert found == [*(["bf16"] if has else []), "w8", "fp16"]
 
 
@@ -145,15 +147,15 @@ def test_strictly_it_is_int8_or_nothing(made):
         f"{found + 3:.1f} dB.*--max-drop"
     )
     with pytest.raises(AccuracyError, match=said):
-        list(ladder(made, loud, [], strict=True))
-    assert [rung.precision for rung in ladder(made, quiet, [], strict=True)] == ["int8"]
+        list(fallback(made, loud, [], strict=True))
+    assert [attempt.precision for attempt in fallback(made, quiet, [], strict=True)] == ["int8"]
 
 
 def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
     def unwanted() -> Quantized:
         raise AssertionError("w8 was made for nothing")
 
-    found = rungs(
+    found = attempts(
         *(made, Goal.of_drop(drop_for(loudest(made) * 1.1))),
         others=("int8-mixed", "w8", "fp16"),
         strict=False,

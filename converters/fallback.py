@@ -1,8 +1,8 @@
-"""The ladder: int8 first, and what comes instead where it costs more accuracy than is allowed.
+"""int8 first, and the precisions to fall back on where it costs more accuracy than is allowed.
 
-Without labels the drop is not known, but what causes it is: the noise of the logits, measured on
-calibration images that set nothing. With them every rung is judged on its drop as well. A
-regression's R² needs no labels.
+Without labels the drop is not known, but its cause is: the noise of the logits, measured on
+calibration images that set no ranges. With labels every attempt is judged on its drop as well. A
+regression's R² needs none.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ _TIGHTENED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Rung:
-    """A precision to try, with its network where it is calibrated.
+class Attempt:
+    """A precision to try, with its network where that is quantized.
 
-    `limits` are what its files have to keep of Keras's answers, where nothing told it before.
+    `limits` bind its files where no measurement has vouched for the precision before they are
+    written.
     """
 
     precision: str
@@ -40,12 +41,12 @@ class Rung:
     limits: Limits = NO_LIMITS
 
     @classmethod
-    def of_int8(cls, quantized: Quantized) -> Rung:
-        """A network in int8, by what it is with some operators in float."""
+    def of_int8(cls, quantized: Quantized) -> Attempt:
+        """A network in int8, or in int8-mixed where a format has operators in float."""
         return cls("int8-mixed" if quantized.mixed else "int8", quantized)
 
     def precision_of(self, format: str) -> str:
-        """Of a format's file: of a mixed network, one that needs nothing in float is int8."""
+        """A format's precision: int8 where a mixed network has no operator in float there."""
         if self.precision == "int8-mixed" and self.quantized is not None:
             return "int8-mixed" if self.quantized.recipe.of(format).float_operators else "int8"
         return self.precision
@@ -85,7 +86,7 @@ def noise_allowed(max_drop: float) -> float:
     return wanted
 
 
-def rungs(
+def attempts(
     quantized: Quantized,
     goal: Goal,
     *,
@@ -93,7 +94,7 @@ def rungs(
     strict: bool,
     weights_alone: Callable[[], Quantized],
     report: Report,
-) -> Iterator[Rung]:
+) -> Iterator[Attempt]:
     """The precisions to try, in order; the next is worked out when the one before has failed.
 
     Every format that is lowered has to keep to the noise, and none has more in float for what
@@ -121,7 +122,7 @@ def rungs(
     )
     quiet = max(found) <= allowed
     if quiet:
-        first = Rung.of_int8(quantized)
+        first = Attempt.of_int8(quantized)
         report(f"{first.precision} keeps {told} of the {wanted}")
         yield first
     elif strict:
@@ -139,14 +140,14 @@ def rungs(
         if mixed is None:
             break
         if mixed is not quantized:
-            yield Rung("int8-mixed", mixed)
+            yield Attempt("int8-mixed", mixed)
     if "bf16" in others and _has_bf16():
-        yield Rung("bf16", None, goal.limits(graph))
+        yield Attempt("bf16", None, goal.limits(graph))
     if "w8" in others:
-        yield Rung("w8", weights_alone(), goal.limits(graph))
+        yield Attempt("w8", weights_alone(), goal.limits(graph))
     # Nothing that is smaller than float loses less.
     if "fp16" in others:
-        yield Rung("fp16", None)
+        yield Attempt("fp16", None)
 
 
 def _mixed(
