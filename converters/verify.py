@@ -50,7 +50,7 @@ def verify(
     files: tuple[FileRecord, ...],
     images: Iterable[Pixels],
     answers: Floats,
-    reckoned: Floats | None = None,
+    simulated: Floats | None = None,
     limits: Limits = NO_LIMITS,
     report: Report = lambda line: None,
 ) -> Artifact:
@@ -63,7 +63,7 @@ def verify(
         files: What an engine needs of the bundle, the one to open first.
         images: Batches of the model's size.
         answers: What Keras answers, images × classes or images × values.
-        reckoned: What int8 has to answer to the first of the images, by its arithmetic.
+        simulated: The logits that int8 should give for the first of the images, up to ties.
         limits: What the file has to keep beside what every file of its precision must; its SQNR is
             of what tells images apart (`converters.quantization.simulate.noise`).
         report: Told where rounding has left next to nothing of what tells images apart.
@@ -90,8 +90,8 @@ def verify(
     kept = decibels(noise(found, answers, regresses))
     if missed := limits.failures(replace(fidelity, sqnr_db=kept)):
         raise PrecisionError(f"{precision} in {format}: {missed[0]}")
-    if reckoned is not None:
-        _require_arithmetic(artifact, engine, answers, found, reckoned)
+    if simulated is not None:
+        _require_arithmetic(artifact, engine, answers, found, simulated)
     if kept < _USELESS_DB:
         option = "--min-r2" if regresses else "--max-drop"
         returned = f"with {option} operators return to float"
@@ -104,10 +104,10 @@ def verify(
 
 
 def _require_arithmetic(
-    artifact: Artifact, engine: str, answers: Floats, found: Floats, reckoned: Floats
+    artifact: Artifact, engine: str, answers: Floats, found: Floats, simulated: Floats
 ) -> None:
-    """Refuses a file that its engine computes otherwise than int8 is defined."""
-    kept, wanted = (_db_of_most(answers[: len(reckoned)], those) for those in (found, reckoned))
+    """Refuses a file whose engine does not compute int8 as it is defined."""
+    kept, wanted = (_db_of_most(answers[: len(simulated)], those) for those in (found, simulated))
     if kept >= min(wanted - _OTHERWISE_DB, _SILENT_DB):
         return
     raise AccuracyError(

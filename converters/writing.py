@@ -14,7 +14,7 @@ from converters.formats import lower
 from converters.frozen import Frozen
 from converters.graph import Floats, Graph
 from converters.npu.compiling import compiled_for
-from converters.quantization.arrangement import reckoned
+from converters.quantization.arrangement import simulated_logits
 from converters.quantization.quantize import Quantized
 from converters.report import Report
 from converters.request import Request
@@ -34,8 +34,8 @@ from edgenet.bundle import (
 )
 from edgenet.measure.limits import NO_LIMITS, Limits
 
-# Images on which an engine's int8 is compared with its arithmetic.
-_RECKONED = 16
+# Images on which an engine's int8 is compared with its simulation.
+_SIMULATED_ON = 16
 
 
 def write(request: Request, frozen: Frozen, attempt: Attempt, folder: Path, report: Report) -> None:
@@ -103,8 +103,8 @@ class _Writer:
         graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
         lowering = self.request.lowerings.get(format)
         files = lower(graph, format, precision, recipe, folder, lowering)
-        wanted, limits = self._by_arithmetic.get(format), self.attempt.limits
-        return self._verified(format, precision, files, wanted, limits)
+        simulated, limits = self._simulated.get(format), self.attempt.limits
+        return self._verified(format, precision, files, simulated, limits)
 
     def reference(self) -> Artifact:
         """The float model, in the first of the formats."""
@@ -122,22 +122,30 @@ class _Writer:
         format: str,
         precision: str,
         files: Sequence[Path],
-        wanted: Floats | None = None,
+        simulated: Floats | None = None,
         limits: Limits = NO_LIMITS,
     ) -> Artifact:
         records = tuple(record_of(self.bundle.path, file) for file in files)
         images, answers = self.frozen.verification.batches(self.request.batch), self.frozen.answers
         return verify(
-            *(self.bundle, format, precision, records, images, answers, wanted, limits, self.report)
+            self.bundle,
+            format,
+            precision,
+            records,
+            images,
+            answers,
+            simulated=simulated,
+            limits=limits,
+            report=self.report,
         )
 
     @cached_property
-    def _by_arithmetic(self) -> Mapping[str, Floats]:
-        """What int8 has to answer to the first images that verify, by format."""
+    def _simulated(self) -> Mapping[str, Floats]:
+        """By format, the logits that int8 should give for the first of the verification images."""
         made = self.attempt.quantized
         if made is None or self.attempt.precision not in SEARCHED:
             return {}
-        images = list(islice(self.frozen.verification.batches(1), _RECKONED))
+        images = list(islice(self.frozen.verification.batches(1), _SIMULATED_ON))
         # Formats that are alike lower one graph.
         answers: dict[Graph, Floats] = {}
         found: dict[str, Floats] = {}
@@ -145,7 +153,7 @@ class _Writer:
             if format not in self.request.lowerings:
                 graph = made.of(format)
                 if graph not in answers:
-                    answers[graph] = reckoned(graph, made.recipe.of(format), format, images)
+                    answers[graph] = simulated_logits(graph, made.recipe.of(format), format, images)
                 found[format] = answers[graph]
         return found
 

@@ -31,8 +31,8 @@ def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str,
     return {name: held for name, held in quantizations.items() if name in names}
 
 
-def reckoned(graph: Graph, recipe: Recipe, format: str, images: Iterable[Image]) -> Floats:
-    """The logits that an engine has to arrive at, up to ties: (images, classes).
+def simulated_logits(graph: Graph, recipe: Recipe, format: str, images: Iterable[Image]) -> Floats:
+    """The logits that an engine should compute, up to ties: (images, classes).
 
     Args:
         graph: What the format lowers: in its arrangement, for a batch of 1.

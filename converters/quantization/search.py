@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from converters.formats import ARRANGEMENTS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import Floats, Graph, Operator
-from converters.quantization.arrangement import ARRANGED, held_tensors, reckoned
+from converters.quantization.arrangement import ARRANGED, held_tensors, simulated_logits
 from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
@@ -68,7 +68,7 @@ def _float_logits(quantized: Quantized) -> Floats:
 
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered, recipe = quantized.of(format), quantized.recipe.of(format)
-    found = reckoned(lowered, recipe, format, quantized.aside)
+    found = simulated_logits(lowered, recipe, format, quantized.aside)
     if not quantized.graph.regresses:
         return noise(found, reference)
     share = r2(reference, found)

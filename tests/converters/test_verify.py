@@ -88,9 +88,9 @@ def test_a_tie_that_one_image_amplifies_is_no_error_of_an_engine(tiny_bundle, im
     bundle = Bundle.open(tiny_bundle)
     with load(bundle, reference=True) as reference, load(bundle, "onnx") as session:
         logits, own = reference.run(images), session.run(images)
-    reckoned = own[:8].copy()
-    logits[3] = reckoned[3] = own[3] + 10
-    assert verified(bundle, images, logits, reckoned)
+    simulated = own[:8].copy()
+    logits[3] = simulated[3] = own[3] + 10
+    assert verified(bundle, images, logits, simulated)
 
 
 def test_what_loses_the_answers_is_told(tiny_bundle, images):
@@ -117,10 +117,10 @@ def test_the_order_of_sums_is_no_error_of_an_engine(tiny_float_bundle, images):
         own = session.run(images)
     logits = own + np.float32(1e-3) * np.sign(own)
     assert 50 < sqnr_db(logits, own) < 80
-    reckoned = (logits + np.float32(1e-6))[:8]
+    simulated = (logits + np.float32(1e-6))[:8]
     artifact = bundle.artifact("onnx")
     named = ("onnx", "int8-mixed", artifact.files)
-    assert verify(bundle, *named, [images], logits, reckoned)
+    assert verify(bundle, *named, [images], logits, simulated)
 
 
 def test_the_judge_refuses_more_drop_than_allowed(tiny_bundle, texture_folder):
