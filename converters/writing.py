@@ -97,12 +97,10 @@ class _Writer:
         """A file of the bundle."""
         precision, folder = self.attempt.precision_of(format), self.bundle.path
         self._tell(format, precision)
-        if self.quantized is None:
-            files = lower(self.frozen.graph, format, precision, None, folder)
-            return self._verified(format, precision, files)
-        graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
-        lowering = self.request.lowerings.get(format)
-        files = lower(graph, format, precision, recipe, folder, lowering)
+        graph, recipe = self.frozen.graph, None
+        if self.quantized is not None:
+            graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
+        files = lower(graph, format, precision, recipe, folder, self.request.lowerings.get(format))
         simulated, limits = self._simulated.get(format), self.attempt.limits
         return self._verified(format, precision, files, simulated, limits)
 

@@ -93,10 +93,14 @@ def test_what_a_precision_loses_is_told_however_high_its_sqnr(
     assert any(line.startswith(loss) and line.endswith("another precision") for line in told)
 
 
+def capabilities() -> list[str]:
+    found: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return found
+
+
 def test_bf16_is_openvinos_and_of_cpus_that_have_it(tiny_models, tmp_path, texture_folder):
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     target = tmp_path / "bundle"
-    if "BF16" not in capabilities:
+    if "BF16" not in capabilities():
         with pytest.raises(DeviceError, match="has no bf16"):
             quick(tiny_models["b"], target, "bf16", texture_folder)
         assert not target.exists()
@@ -214,6 +218,16 @@ def test_where_nothing_may_be_lost_nothing_is_int8(tiny_models, texture_folder, 
     assert bundle.manifest.precision == "fp16"
     assert "w8 in onnx: the SQNR is" in said
     assert "required\ntrying fp16" in said
+
+
+def test_bf16_is_held_to_the_noise_that_is_allowed(
+    tiny_models, texture_folder, tmp_path, monkeypatch
+):
+    """Where the CPU has it: elsewhere it is not tried."""
+    monkeypatch.setattr("converters.quantization.search._MOST_FLOAT", 0.0)
+    bundle, said = limited(tiny_models, texture_folder, tmp_path, 0.0, formats=("openvino",))
+    assert bundle.manifest.precision == "fp16"
+    assert ("bf16 in openvino: the SQNR is" in said) == ("BF16" in capabilities())
 
 
 def test_a_target_gets_what_it_runs(tiny_models, texture_folder, tmp_path):
