@@ -14,7 +14,7 @@ from edgenet.errors import UsageError
 from edgenet.images import Pixels
 from edgenet.measure.accuracy import agreement, r2, sqnr_db
 from edgenet.report.cells import counted
-from edgenet.report.progress import Progress
+from edgenet.report.progress import OnProgress, silent
 
 # With every operator in float a file is 21 dB and more from its twin, weights that stay rounded
 # included; networks that learned the same classes have been seen at 9 dB from each other.
@@ -64,7 +64,7 @@ def bisect(
     twin: Network,
     images: Pixels,
     goal: Goal,
-    progress: type[Progress],
+    progress: OnProgress = silent,
     rescaled: bool = False,
 ) -> Findings:
     """Compares an int8 file with its float twin and finds what to return to float.
@@ -74,7 +74,7 @@ def bisect(
         twin: The same network in float.
         images: N × height × width × 3, of the network's size.
         goal: What counts as restored.
-        progress: Shows how far the work is.
+        progress: Called as the work goes on.
         rescaled: Whether channels of the file may be multiples of the twin's, as rewrites for int8
             leave them.
 
@@ -88,13 +88,16 @@ def bisect(
         _require_varied(truth)
     measure = _measure(network, truth, images)
     _require_same_answers(measure(frozenset(network.quantized)))
-    with progress("comparing", len(network.steps), "operators") as meter:
-        forward = compare.forward(network, twin, images, meter.update, rescaled)
-    with progress("running alone", len(network.quantized), "operators") as meter:
-        own = compare.own(network, images, meter.update)
-    with progress("searching", MOST_CANDIDATES, "candidates at most") as meter:
-        restored = search(network, _counted(measure, meter.update), goal)
-        score = measure(frozenset())
+
+    def told(what: str, total: int, unit: str = "operators") -> compare.Told:
+        return lambda done: progress(what, done, total, unit)
+
+    comparing = told("comparing", len(network.steps))
+    forward = compare.forward(network, twin, images, comparing, rescaled)
+    own = compare.own(network, images, told("running alone", len(network.quantized)))
+    searching = told("searching", MOST_CANDIDATES, "candidates at most")
+    restored = search(network, _counted(measure, searching), goal)
+    score = measure(frozenset())
     return Findings(
         rows=tuple(
             Row(

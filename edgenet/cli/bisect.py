@@ -102,12 +102,13 @@ def run(args: argparse.Namespace) -> int:
         from converters.bisection.search import Goal
     except ModuleNotFoundError as error:
         raise MissingExtraError.of_host("bisecting", error) from error
-    from edgenet.report.progress import Progress
+    from edgenet.report.progress import Steps
 
     pair = _opened(args)
     images = _images(args, pair.input)
     goal = Goal(args.goal_agreement, args.goal_sqnr)
-    findings = bisect(pair.network, pair.twin, images, goal, Progress, pair.rescaled)
+    with Steps() as steps:
+        findings = bisect(pair.network, pair.twin, images, goal, steps.update, pair.rescaled)
     if not findings.restored.reached:
         say(
             "even with every operator in float the goal is missed, as weights stay rounded: this "

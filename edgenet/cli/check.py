@@ -104,31 +104,32 @@ def run(args: argparse.Namespace) -> int:
     from edgenet.measure.gate import check
     from edgenet.report import check as report
     from edgenet.report.document import dumps
-    from edgenet.report.progress import Progress
+    from edgenet.report.progress import Steps
 
     reports.require_places(args)
     place = reach.of(args)
-    checked = check(
-        args.bundle,
-        evaluate=args.evaluate,
-        images=args.images,
-        crop_fraction=args.crop_fraction,
-        skip_damaged=args.skip_damaged,
-        formats=args.format,
-        device=args.device,
-        delegate=place.delegate,
-        delegate_options=place.options,
-        allow_fallback=place.allow_fallback,
-        threads=args.threads,
-        reference=args.reference,
-        max_drop=args.max_drop,
-        min_agreement=args.min_agreement,
-        min_sqnr=args.min_sqnr,
-        min_r2=args.min_r2,
-        baseline=args.baseline,
-        report=say,
-        progress=Progress,
-    )
+    with Steps() as steps:
+        checked = check(
+            args.bundle,
+            evaluate=args.evaluate,
+            images=args.images,
+            crop_fraction=args.crop_fraction,
+            skip_damaged=args.skip_damaged,
+            formats=args.format,
+            device=args.device,
+            delegate=place.delegate,
+            delegate_options=place.options,
+            allow_fallback=place.allow_fallback,
+            threads=args.threads,
+            reference=args.reference,
+            max_drop=args.max_drop,
+            min_agreement=args.min_agreement,
+            min_sqnr=args.min_sqnr,
+            min_r2=args.min_r2,
+            baseline=args.baseline,
+            report=say,
+            progress=steps.update,
+        )
     document = checked.document
     # Whatever becomes of the files, what was measured is told.
     print(dumps(document) if args.json else report.text(document))

@@ -16,7 +16,6 @@ from edgenet.measure import extras, latency, sweep
 from edgenet.measure.bootstrap import Intervals, intervals
 from edgenet.measure.candidates import Candidate, Request, names, turns
 from edgenet.measure.comparison import compare
-from edgenet.measure.extras import Told
 from edgenet.measure.footprint import Footprint
 from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
@@ -24,6 +23,7 @@ from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import describe
 from edgenet.measure.speeds import split_times
 from edgenet.report.devices import elsewhere, slow
+from edgenet.report.progress import OnProgress
 from edgenet.runtime.devices import processors
 from edgenet.runtime.loading import Reach
 
@@ -33,7 +33,7 @@ _Weighed = tuple[Footprint, list[str]]
 _BINS = 40
 
 
-def measure(request: Request, candidates: Sequence[Candidate], progress: Told) -> Document:
+def measure(request: Request, candidates: Sequence[Candidate], progress: OnProgress) -> Document:
     """Times the candidates in turns and gives the document of `bench --json`.
 
     Raises:
@@ -77,7 +77,7 @@ def _beside(results: Sequence[Document], what: str) -> Iterator[None]:
 
 
 def _sample(
-    request: Request, candidates: Sequence[Candidate], progress: Told
+    request: Request, candidates: Sequence[Candidate], progress: OnProgress
 ) -> tuple[list[Samples], Interference]:
     calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
     order = turns(candidates)
@@ -99,7 +99,7 @@ def _sample(
 
 
 def _footprints(
-    request: Request, candidates: Sequence[Candidate], progress: Told
+    request: Request, candidates: Sequence[Candidate], progress: OnProgress
 ) -> list[_Weighed]:
     prints = []
     for done, candidate in enumerate(candidates):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,10 +13,9 @@ from edgenet.measure.comparison import Comparison
 from edgenet.measure.end_to_end import measure as end_to_end
 from edgenet.measure.profiling import peak, run
 from edgenet.measure.profiling.operators import Profile
+from edgenet.report.progress import OnProgress
 
 Document = dict[str, Any]
-Told = Callable[[str, int, int, str], None]
-"""Told what is done, how far it is, of how much, and in which unit."""
 
 
 def listed(measured: Comparison | throughput.Streams) -> Document:
@@ -49,7 +48,7 @@ def add_streams(
     count: int,
     image: str | None,
     candidates: Sequence[Candidate],
-    progress: Told,
+    progress: OnProgress,
 ) -> None:
     """Adds the speed in streams, once a file and batch: each stream has one thread in any case.
 
@@ -77,7 +76,7 @@ def add_streams(
     ]
 
 
-def add_profiles(document: Document, candidates: Sequence[Candidate], progress: Told) -> None:
+def add_profiles(document: Document, candidates: Sequence[Candidate], progress: OnProgress) -> None:
     """Adds the machine's peaks, and to each result its profile or why there is none."""
     isa = document["machine"]["isa"]
     threads = sorted({candidate.session.info.threads for candidate in candidates})

@@ -20,7 +20,7 @@ from edgenet.measure.limits import Limits
 from edgenet.measure.opening import open_formats, open_reference, reference_bytes
 from edgenet.measure.parity import compare, default_limits
 from edgenet.names import several
-from edgenet.report.progress import Progress
+from edgenet.report.progress import OnProgress, silent
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.loading import Reach
 
@@ -66,7 +66,7 @@ def check(
     min_r2: float | None = None,
     baseline: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] = lambda line: None,
-    progress: type[Progress] | None = None,
+    progress: OnProgress = silent,
 ) -> Checked:
     """Compares a bundle with its fp32 reference, and says whether it lost too much.
 
@@ -90,7 +90,7 @@ def check(
         min_r2: Of a regression: the R² by fp32's values that the value kept worst must have.
         baseline: A file with an earlier document, to be no worse than.
         report: Told of what is left out, line by line.
-        progress: Shows how far the work is; None does not.
+        progress: Called after each batch of images, as for `edgenet.bench`.
 
     Returns:
         What was found; a limit that is None has the default of the file's precision.
@@ -133,9 +133,10 @@ def check(
         )
         float_model = open_reference(stack, giver, threads)
         twins = [_on_cpu(stack, opened, session, threads) for session in sessions]
-        update = None
-        if progress is not None:
-            update = stack.enter_context(progress("checking", compared.count, "images")).update
+
+        def update(done: int) -> None:
+            progress("checking", done, compared.count, "images")
+
         parity = compare(float_model, sessions, compared.recorded(), held, update, twins)
     parity.require_r2()
     size = reference_bytes(giver, float_model)

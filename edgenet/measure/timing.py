@@ -12,9 +12,9 @@ from edgenet.errors import UsageError
 from edgenet.measure.bench import measure
 from edgenet.measure.candidates import Request, open_all
 from edgenet.measure.defaults import MIN_TIME, RUNS
-from edgenet.measure.extras import Told
 from edgenet.measure.latency import PERCENTILES, runs_for
 from edgenet.names import several
+from edgenet.report.progress import OnProgress, silent
 from edgenet.runtime.devices import most_threads
 from edgenet.runtime.loading import Reach
 
@@ -36,7 +36,7 @@ def bench(
     min_time: float = MIN_TIME,
     percentile: int | None = None,
     report: Callable[[str], None] = lambda line: None,
-    progress: Told = lambda what, done, total, unit: None,
+    progress: OnProgress = silent,
 ) -> dict[str, Any]:
     """Times bundles on this machine, all their files in turns.
 
@@ -58,7 +58,8 @@ def bench(
         min_time: The shortest time spent on each, in seconds.
         percentile: 50, 90, 95 or 99, which the runs must suffice for.
         report: Told of what is left out, line by line.
-        progress: Told how far each piece of the work is: what, steps done and in all, and of what.
+        progress: Called as each piece of the work goes on, with what it is, the steps done, the
+            steps in all, and what a step is.
 
     Returns:
         What was measured, as `edgenet bench --json` prints it; see

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from time import monotonic
 from typing import TextIO
 
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_REDRAWS = 0.1
+
+OnProgress = Callable[[str, int, int, str], None]
+"""Called with what is being done, the steps done, the steps in all, and what a step is."""
+
+
+def silent(what: str, done: int, total: int, unit: str) -> None:
+    """Shows no progress."""
 
 
 class Progress:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -25,15 +23,6 @@ ISLAND = {
 }
 
 
-class Silent:
-    def update(self, done: int) -> None:
-        """Nobody watches."""
-
-
-def silent(*_: Any) -> Any:
-    return nullcontext(Silent())
-
-
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_spoiled_tensor_is_found_and_mended(frozen, textures, format):
     lite = frozen["lite"]
@@ -43,7 +32,7 @@ def test_a_spoiled_tensor_is_found_and_mended(frozen, textures, format):
     ranges = {**lite.recipe.ranges, SPOILED: (40 * low, 40 * high)}
     spoiled, _ = lite.pair(format, "tflite", replace(lite.recipe, ranges=ranges))
 
-    found = bisect(spoiled, twin, textures, Goal(0.0, reachable), silent)
+    found = bisect(spoiled, twin, textures, Goal(0.0, reachable))
 
     assert found.score.sqnr_db < reachable
     assert found.restored.reached
@@ -59,9 +48,9 @@ def test_what_stands_before_the_spoiled_tensor_is_as_it_was(frozen, textures):
     low, high = lite.recipe.ranges[SPOILED]
     ranges = {**lite.recipe.ranges, SPOILED: (40 * low, 40 * high)}
     goal = Goal(0.0, 0.0)
-    sound = bisect(*lite.pair("tflite", "tflite"), textures, goal, silent)
+    sound = bisect(*lite.pair("tflite", "tflite"), textures, goal)
     spoiled = bisect(
-        *lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges)), textures, goal, silent
+        *lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges)), textures, goal
     )
     place = [row.step.layer for row in sound.rows].index("block3a_project_conv")
     ratios = [[row.sqnr_db for row in found.rows] for found in (sound, spoiled)]
@@ -72,9 +61,9 @@ def test_what_stands_before_the_spoiled_tensor_is_as_it_was(frozen, textures):
 @pytest.mark.parametrize("format", FORMATS)
 def test_products_that_leave_16_bits_are_told(frozen, textures, tmp_path, format):
     lite = frozen["lite"]
-    sound = bisect(*lite.pair(format, "tflite"), textures, Goal(0.0, 0.0), silent)
+    sound = bisect(*lite.pair(format, "tflite"), textures, Goal(0.0, 0.0))
     wide = lite.overflowing(tmp_path).pair(format, "tflite")
-    found = bisect(*wide, textures, Goal(0.0, 0.0), silent)
+    found = bisect(*wide, textures, Goal(0.0, 0.0))
     assert not any(row.overflows for row in sound.rows)
     told = {row.step.layer for row in found.rows if row.overflows}
     # LiteRT adds in 32 bits, and so do all engines' depthwise kernels.
@@ -86,13 +75,13 @@ def test_a_float_file_is_refused(frozen, textures):
     float_file = frozen["lite"].file("tflite", "fp32")
     network = opened("tflite", float_file)
     with pytest.raises(UsageError, match="nothing in the file computes in int8"):
-        bisect(network, network, textures, Goal(), silent)
+        bisect(network, network, textures, Goal())
 
 
 def test_an_int8_reference_is_refused(frozen, textures):
     network, _ = frozen["lite"].pair("tflite", "tflite")
     with pytest.raises(UsageError, match="--reference"):
-        bisect(network, network, textures, Goal(), silent)
+        bisect(network, network, textures, Goal())
 
 
 def test_another_networks_reference_is_refused(frozen, textures, tmp_path):
@@ -101,7 +90,7 @@ def test_another_networks_reference_is_refused(frozen, textures, tmp_path):
     other = replace(small, graph=replace(small.graph, input_shape=(1, 96, 96, 3)), folder=tmp_path)
     twin = opened("tflite", other.file("tflite", "fp32"))
     with pytest.raises(UsageError, match="takes 96×96 images"):
-        bisect(network, twin, textures, Goal(), silent)
+        bisect(network, twin, textures, Goal())
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -110,7 +99,7 @@ def test_a_network_of_the_same_size_and_classes_is_refused(frozen, textures, fam
     twin = opened("tflite", frozen[other].file("tflite", "fp32"))
     network = opened(format, frozen[family].file(format, "int8"), twin)
     with pytest.raises(UsageError, match=r"the reference is another network.*--reference"):
-        bisect(network, twin, textures, Goal(), silent)
+        bisect(network, twin, textures, Goal())
 
 
 def test_a_file_whose_answers_are_lost_is_no_other_network(frozen, textures):
@@ -118,6 +107,6 @@ def test_a_file_whose_answers_are_lost_is_no_other_network(frozen, textures):
     low, high = lite.recipe.ranges[SPOILED]
     ranges = {**lite.recipe.ranges, SPOILED: (4000 * low, 4000 * high)}
     broken, twin = lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges))
-    found = bisect(broken, twin, textures, Goal(0.9, 20.0), silent)
+    found = bisect(broken, twin, textures, Goal(0.9, 20.0))
     assert found.score.sqnr_db < 3
     assert found.restored.reached

@@ -17,7 +17,6 @@ from converters.bisection.opening import Pair, open_files
 from converters.bisection.search import Goal
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
-from tests.converters.bisection.test_bisect import silent
 from tests.networks import SIZE, Textures
 
 MAKERS = ("qdq", "reshaped", "converted", "dynamic")
@@ -152,7 +151,7 @@ def test_a_file_takes_pixels_that_are_no_levels(tmp_path, textures):
     pair = open_files(tmp_path / "int8.tflite", str(tmp_path / "float.tflite"), None)
     expected = np.asarray(model(textures))
     assert logits(pair.twin, textures) == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    found = bisect(pair.network, pair.twin, textures, Goal(0.0, 60.0), silent)
+    found = bisect(pair.network, pair.twin, textures, Goal(0.0, 60.0))
     assert found.restored.reached
 
 
@@ -186,7 +185,7 @@ def test_its_answers_are_restored(request, textures, maker):
     pair: Pair = request.getfixturevalue(maker)
     truth = logits(pair.twin, textures)
     goal = Goal(0.0, sqnr_db(truth, logits(pair.network, textures)) + 2)
-    found = bisect(pair.network, pair.twin, textures, goal, silent)
+    found = bisect(pair.network, pair.twin, textures, goal)
     assert found.restored.reached
     assert 0 < len(found.restored.steps) < len(pair.network.quantized)
     compared = [row for row in found.rows if row.sqnr_db is not None]
@@ -194,7 +193,7 @@ def test_its_answers_are_restored(request, textures, maker):
 
 
 def test_products_that_leave_16_bits_are_told(qdq, textures):
-    found = bisect(qdq.network, qdq.twin, textures, Goal(0.0, 0.0), silent)
+    found = bisect(qdq.network, qdq.twin, textures, Goal(0.0, 0.0))
     told = [row.step.layer for row in found.rows if row.overflows]
     assert 3 < len(told) == len({*told} - {layer for layer in told if "dwconv" in layer})
 
@@ -214,7 +213,7 @@ def test_every_operator_of_a_plain_conversion_is_compared_by_its_keras_layer(
     import keras
 
     model = keras.saving.load_model(tiny_models["b"], compile=False)
-    found = bisect(dynamic.network, dynamic.twin, textures, Goal(0.0, 0.0), silent)
+    found = bisect(dynamic.network, dynamic.twin, textures, Goal(0.0, 0.0))
     assert {row.step.layer for row in found.rows} <= {layer.name for layer in model.layers}
     assert found.rows[-1].step.kind == "SOFTMAX"
     assert None not in [row.sqnr_db for row in found.rows]

@@ -17,7 +17,6 @@ from converters.bisection.compare import forward, logits, own
 from converters.bisection.opening import Pair, open_files
 from converters.bisection.search import Goal
 from edgenet.measure.accuracy import sqnr_db
-from tests.converters.bisection.test_bisect import silent
 from tests.converters.bisection.test_foreign import quantize_statically
 from tests.converters.bisection.test_networks import decibels, nothing
 from tests.converters.graphs import run_onnx
@@ -141,7 +140,7 @@ def test_the_quantizer_behind_a_step_with_a_float_bias_is_found(
     coarsened(tmp_path / "int8.onnx", step.tensor)
 
     pair = opened_pair(tmp_path / "int8.onnx", source)
-    found = bisect(pair.network, pair.twin, textures, Goal(0.0, reachable), silent)
+    found = bisect(pair.network, pair.twin, textures, Goal(0.0, reachable))
 
     shipped = run_onnx(tmp_path / "int8.onnx", textures, ("logits",))["logits"]
     assert found.score.sqnr_db == sqnr_db(logits(pair.twin, textures), shipped) < reachable

@@ -30,9 +30,11 @@ def test_the_function_finds_what_the_command_prints(capsys, tiny_bundle, texture
 
 
 def test_an_open_bundle_is_taken_and_a_limit_that_is_missed_told(tiny_bundle, texture_folder):
-    bundle = Bundle.open(tiny_bundle)
-    checked = edgenet.check(bundle, evaluate=texture_folder, images=20, formats="onnx", min_sqnr=90)
+    bundle, seen = Bundle.open(tiny_bundle), list[tuple[str, int, int, str]]()
+    options = {"evaluate": texture_folder, "images": 20, "formats": "onnx", "min_sqnr": 90}
+    checked = edgenet.check(bundle, progress=lambda *step: seen.append(step), **options)
     assert not checked.passed
+    assert seen == [("checking", done, 20, "images") for done in (16, 20)]
     (result,) = checked.document["results"]
     assert result["failures"][0].startswith("the SQNR is ")
 
