@@ -151,7 +151,7 @@ class Linear(Operator):
         )
 
     def reading(self, gain: Floats) -> Linear:
-        """The same operator where its input's channels come multiplied by a gain, (in,)."""
+        """The same operator for an input whose channels are multiplied by a gain, (in,)."""
         # In all kinds of weights, depthwise ones too, the last axis but one is the channel read.
         # Weights of several inputs leave their levels by it.
         weights = (self.weights / gain[:, None]).astype(np.float32)
@@ -236,7 +236,7 @@ class LeakyRelu(Activation):
 
 @dataclass(frozen=True, eq=False)
 class Pairwise(Operator):
-    """What is made of two tensors value by value; of each size they have the same, or one has 1."""
+    """Elementwise, of two tensors: their sizes are equal, or one is 1 and is broadcast."""
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return tuple(max(sizes) for sizes in zip(*inputs, strict=True))
@@ -254,7 +254,7 @@ class Multiply(Pairwise):
 
 @dataclass(frozen=True, eq=False)
 class Capped(Multiply):
-    """A map times a gate where that is not above `most`, else `most`, which is above zero.
+    """min(map · gate, most), where `most` is above zero.
 
     See `converters.quantization.piecewise`, as for `Excess`.
     """
@@ -264,7 +264,7 @@ class Capped(Multiply):
 
 @dataclass(frozen=True, eq=False)
 class Excess(Operator):
-    """What a map has above a threshold, which is above zero: max(x - threshold, 0)."""
+    """max(x - threshold, 0), of a map and a threshold above zero."""
 
     threshold: float
 
@@ -321,9 +321,9 @@ class Concatenate(Operator):
 
 
 Moving = Pad | Reshape | GlobalMaximum
-"""Operators that hand on values of their input, and zeros: in int8 their levels are the input's."""
+"""Operators that only pass on values of their input, or zeros: they share its quantization."""
 Pointwise = Add | Activation | Affine
-"""Operators that make each value of the same one of their inputs."""
+"""Operators that compute each value from those at the same place of their inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -377,9 +377,10 @@ class Graph:
 
     @cached_property
     def unrounded(self) -> frozenset[str]:
-        """The answer, and back to its last products what it alone is made of value by value.
+        """The tensors at the end of the network that every format leaves in float.
 
-        They are floats, not levels.
+        These are the answer and, back to the last convolutions or dense layers, all that only the
+        answer is computed from, elementwise.
         """
         found, left = set[str](), [self.answer]
         while left:
@@ -395,7 +396,7 @@ class Graph:
         return alone and self.is_vector(tensor) and isinstance(made, Linear | Pointwise)
 
     def ends_in_float(self, operator: Operator) -> bool:
-        """Whether an operator makes the answer of what is in float, behind the last products."""
+        """Whether an operator is in float as it follows the last convolution or dense layer."""
         return not isinstance(operator, Linear) and operator.output in self.unrounded
 
     def is_vector(self, tensor: str) -> bool:

@@ -109,7 +109,7 @@ def convert(
         task: "classification", or "regression" where the model's outputs are values, not classes.
         range_rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's.
         rounding: A name of `converters.quantization.quantize.ROUNDINGS`; None takes
-            "least-squares".
+            "least-squares", which is GPTQ.
         without: Steps to leave out, of `converters.quantization.quantize.STEPS`.
         effort: A name of `converters.quantization.quantize.EFFORTS`; None takes "thorough".
         recipe: A file with the recipe of an earlier bundle, or its manifest, to replay.

@@ -44,8 +44,8 @@ _HELD = {"--range-rule", "--rounding", "--keep-float"}
 class Request:
     """What `convert` is asked for; the fields are `convert`'s arguments.
 
-    `given` are those options that not every precision has a use for and that the caller gave, be
-    it their default.
+    `given` has those of the options that only some precisions use and that the caller gave, even
+    where it is the default's value.
     """
 
     model: str | os.PathLike[str]

@@ -51,8 +51,8 @@ class FileRecord:
 class Verification:
     """How an artifact compared with the Keras model on `images` images at conversion.
 
-    They are of those that were given to calibrate on: such as set nothing and, where these are few,
-    others too.
+    The images are among those given for calibration: ones that set no range and, where these are
+    few, others too.
 
     `agreement` is the share of images with the same top-1 class (None of a regression), `sqnr_db`
     the signal-to-quantization-noise ratio of the logits or values in dB (None where the two are

@@ -147,13 +147,13 @@ class Network(ABC):
     def _answering(self, vectors: Mapping[str, tuple[Any | None, int]]) -> tuple[int, int, bool]:
         """The step that makes the output called logits or values, or else the first.
 
-        Returns:
-            Its number, how many classes or values it has, and whether they are values, as one alone
-            always is.
-
         Args:
             vectors: The outputs of one row an image, in order: the node that makes each, and its
                 size.
+
+        Returns:
+            Its number, how many classes or values it has, and whether they are values, as one alone
+            always is.
 
         Raises:
             UsageError: There is none, or it is no step's.

@@ -1,4 +1,4 @@
-"""What an arrangement of `converters.formats` makes of a graph, rounds, and answers then."""
+"""By arrangement (`converters.formats`): what is lowered, what is quantized, and the logits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ARRANGED: Mapping[str, Callable[[Graph], Graph]] = {
     EVERY_TENSOR: unlifted,
     LINEAR_INPUTS: merged,
 }
-"""By arrangement, the graph that it lowers instead of one with all rewrites."""
+"""By arrangement, what turns the graph with all rewrites into the one that is lowered."""
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:
-    """What passes through levels in an arrangement, and how; logits leave every format in float."""
+    """The quantized tensors of an arrangement; logits leave every format in float."""
     quantizations = recipe.quantizations(graph)
     integer = [op for op in graph.operators if op.name not in recipe.float_operators]
     read = [op for op in integer if arrangement == EVERY_TENSOR or isinstance(op, Linear)]

@@ -1,4 +1,4 @@
-"""The best way to set a chain of switches, within limits on what else the way spends."""
+"""The cheapest setting of a chain of switches within limits on resources that it spends."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 # Whether each switch is on.
 Way = tuple[bool, ...]
-# Of each switch, whether it is on and whether the next one is: what that takes. (switches, 2, 2);
-# what follows the last switch is on.
+# What a way costs or spends at each switch, (switches, 2, 2): by whether the switch is on, and
+# whether the next one is; what follows the last one counts as on.
 Tolls = NDArray[np.float64]
-# What is begun, one way a row.
+# The beginnings of ways, one a row.
 _Ways = NDArray[np.bool_]
 
-# The tolls of one, where a switch is on, where it and the next are, where just one of them is.
+# A toll of one: where a switch is on; where it and the next are; where exactly one of the two is.
 ON = np.array([[0, 0], [1, 1]])
 BOTH = np.array([[0, 0], [0, 1]])
 CROSSING = np.array([[0, 1], [1, 0]])
@@ -26,7 +26,7 @@ _STEPS = 100
 
 
 def total(tolls: Tolls, way: Way) -> float:
-    """What a way takes."""
+    """The sum of a way's tolls."""
     ends = zip(tolls, pairwise((*way, True)), strict=True)
     return float(sum(toll[int(one), int(other)] for toll, (one, other) in ends))
 
@@ -35,12 +35,12 @@ def cheapest(cost: Tolls, spent: Sequence[Tolls], limits: Sequence[float]) -> Wa
     """The way that costs the least of those that spend no more than the limits.
 
     A shortest path with resource constraints, by labels (Irnich and Desaulniers 2005): of the
-    beginnings that end alike and have spent the same, up to a hundredth of the limits, the
-    cheapest goes on. What a way spends is added up exactly, so none is ever taken for cheaper.
+    beginnings that end alike and have spent the same, to a hundredth of the limits, only the
+    cheapest is continued. What a way spends is summed exactly, so no limit is ever exceeded.
 
     Args:
-        cost: May be less than nothing.
-        spent: None of it less than nothing.
+        cost: To be minimized; may be negative.
+        spent: Resources, none of them negative.
         limits: One for each of `spent`.
 
     Returns:
@@ -64,14 +64,14 @@ def cheapest(cost: Tolls, spent: Sequence[Tolls], limits: Sequence[float]) -> Wa
 def _continued(
     begun: _Ways, sums: Tolls, toll: Tolls, following: Sequence[bool]
 ) -> tuple[_Ways, Tolls]:
-    """Each way that is begun, with each setting of the next switch, and what it then takes."""
+    """Each beginning with each setting of the next switch, and its sums so far."""
     ways = [np.pad(begun, ((0, 0), (0, 1)), constant_values=on) for on in following]
     added = [sums + toll[begun[:, -1].astype(int), int(on)] for on in following]
     return np.concatenate(ways), np.concatenate(added)
 
 
 def _kept(sums: Tolls, ends: NDArray[np.bool_], limits: Tolls) -> NDArray[np.intp]:
-    """The positions of what goes on: within the limits, the cheapest of its like."""
+    """The positions of the beginnings to continue: within the limits, the cheapest of its kind."""
     within = np.flatnonzero((sums[:, 1:] <= limits).all(axis=1))
     shares = sums[within, 1:] / np.maximum(limits, np.finfo(float).tiny)
     alike = np.column_stack([ends[within], (shares * _STEPS).astype(int)])

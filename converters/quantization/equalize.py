@@ -1,9 +1,10 @@
-"""Equalization of streams: channels that linear operators alone make and read, each at its scale.
+"""Cross-layer equalization of streams: tensors that linear operators alone make and read.
 
-A factor for each channel, multiplied into what makes it and divided out of what reads it, changes
-no answer (Nagel et al. 2019, arXiv:1906.04721, section 4.1); int8 with one scale a tensor loses
-whatever channel is small beside the largest. The residual streams of every EfficientNet are such
-paths. SiLU, ReLU6 and sigmoid end one; ReLU, leaky or not, lets positive factors through.
+A factor for each channel, multiplied into the weights that make it and divided out of those that
+read it, changes no answer (Nagel et al. 2019, arXiv:1906.04721, section 4.1); with one int8 scale a
+tensor, a channel that is small beside the largest is lost. The residual streams of every
+EfficientNet can be equalized. SiLU, ReLU6 and sigmoid end a stream; ReLU, leaky or not, lets
+positive factors through.
 """
 
 from __future__ import annotations

@@ -22,10 +22,10 @@ _KEPT = 2**27
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images for a network, in batches of 1; `all` starts anew at each call.
+    """Images for a network, in batches of 1; each call of `all` reads them from the start.
 
-    `scenes` has a number for each, the same for those that show the same; None where no two are
-    known to.
+    `scenes` has a number for each image, equal for images of the same scene, such as crops of one
+    photo; None where no two are known to be.
     """
 
     all: Callable[[], Iterator[Image]]
@@ -33,7 +33,7 @@ class Images:
     scenes: Sequence[int] | None = None
 
     def kept(self) -> Images:
-        """The same, read once where all of them take little memory."""
+        """The same images, kept in memory after the first reading where they take little."""
         kept: list[Image] | None = None
 
         def images() -> Iterator[Image]:
@@ -70,10 +70,12 @@ class Images:
         return Images(images, self.count - len(left), scenes)
 
     def split(self, held: int, aside: bool = True) -> Split:
-        """Holds so many of them or up to twice as many, evenly spaced.
+        """Splits the images by what they are for.
 
-        Some are set aside to measure on, and what shows the same sets nothing either; where they
-        are few, or `aside` is False, all set ranges.
+        Args:
+            held: How many to keep in memory, evenly spaced; up to twice as many may be.
+            aside: Whether to set some aside to measure on. Then no other image of their scenes sets
+                ranges. Where there are few images, none is set aside.
         """
         step = max(self.count // held, 1)
         chosen = range(0, self.count, step)
@@ -112,9 +114,15 @@ def _set_aside(chosen: range, scenes: Sequence[int]) -> tuple[frozenset[int], fr
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A `few` of the `others` for what takes many passes; those `aside` set nothing.
+    """Calibration images by what they are for.
 
-    `scenes` are those of the few.
+    Attributes:
+        few: In memory, for what takes many passes.
+        scenes: The scene of each of the few.
+        aside: In memory, to measure on: they set no range, gain or bias. The few where none could
+            be set aside.
+        others: All that set ranges, the few among them; read once.
+        count: How many `others` are.
     """
 
     few: Sequence[Image]
@@ -124,9 +132,9 @@ class Split:
     count: int
 
     def apart(self) -> tuple[Sequence[Image], Sequence[Image]]:
-        """The few in two halves, no scene in both; where there is one scene, all in both.
+        """The few in two halves without a common scene; all of them twice where there is one scene.
 
-        What is fitted to some scenes looks better than it is where it is judged on the same.
+        A fit looks better than it is when it is judged on the scenes that it was made on.
         """
         places = {scene: place for place, scene in enumerate(dict.fromkeys(self.scenes))}
         halves: tuple[list[Image], list[Image]] = ([], [])

@@ -1,10 +1,10 @@
-"""Lifted channels: what scaled SiLU is where an engine scales channels for nothing.
+"""Lifted channels: equalization of the input of depthwise convolutions, where it costs no time.
 
-A depthwise convolution multiplies each channel by weights of its own, so what it reads can have
-a scale for each channel: the map is multiplied by gains (channels,) behind SiLU, and the gains go
-into the scales of the weights, whose levels stay what they are. OpenVINO makes such a product part
-of the convolution before it. Engines that would take a pass for it read the map as it was: one
-float network has both, and each arrangement takes its own.
+A depthwise convolution multiplies each channel by weights of its own, so its input can have a scale
+for each channel: behind SiLU the map is multiplied by gains, (channels,), which are divided out of
+the scales of the weights; their levels stay what they are. OpenVINO fuses that product into the
+convolution before it. For engines that would need a pass over the map, the gains are left out: the
+float network has both forms, and each arrangement lowers its own.
 """
 
 from __future__ import annotations

@@ -47,13 +47,13 @@ _PIECES = "piecewise"
 
 @dataclass(frozen=True)
 class Effort:
-    """What the time goes into.
+    """How much is tried, and on how many images.
 
     Attributes:
-        images: To calibrate on where the user does not say how many.
+        images: How many calibrate, unless the user says so.
         held: How many of them are kept in memory, for what reads them many times.
         rewrites: Names of `converters.quantization.rewrite.REWRITES`, to try.
-        options: Of each rewrite, the first how many; None for all.
+        options: How many options of each rewrite to try, the first ones; None for all.
     """
 
     images: int
@@ -73,11 +73,17 @@ DEFAULT_EFFORT = "thorough"
 
 @dataclass(frozen=True)
 class Method:
-    """How int8 is chosen; `recipe` replays a decision instead, on these images' weights.
+    """How the quantization is chosen.
 
-    Where `rule` is None, the precision has its own. `floats` names layers that int8 leaves in
-    float, as `converters.quantization.layers` takes them. Where the noise is `limited`, what
-    rewrites leave of it may have to be bought with operators in float.
+    Attributes:
+        rule: A name of `converters.quantization.ranges.RULES`; None takes the precision's own.
+        rounding: A name of `ROUNDINGS`.
+        without: Names of `STEPS`, to leave out.
+        effort: A name of `EFFORTS`.
+        recipe: An earlier decision, to replay instead of making one; weights are rounded anew.
+        floats: Layers that int8 leaves in float, as `converters.quantization.layers` names them.
+        limited: Whether the noise has a limit, so that operators in float, which take time, may
+            have to make up for what rewrites leave of it.
     """
 
     rule: str | None = None
@@ -111,12 +117,18 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """The float graph after its rewrites, the recipe, and the graph that each format lowers.
+    """A network and its quantization.
 
-    In `lowered`, by format, weights are ready for int8 and biases make up for what the format's
-    arrangement shifts, as `few` images tell. `rounded` is the graph before that. So many `images`
-    have been seen, and so many `outliers` left out; none of `aside` set anything: they are to
-    measure on.
+    Attributes:
+        graph: In float, after the rewrites.
+        rounded: The same with its weights on the levels of int8.
+        recipe: The decision.
+        lowered: By format, the graph that it lowers: `rounded`, in the format's arrangement, with
+            biases that make up for the means that quantization shifts there.
+        few: The images that tell those means.
+        aside: Images that set nothing, to measure on.
+        images: How many images were seen.
+        outliers: How many were left out.
     """
 
     graph: Graph

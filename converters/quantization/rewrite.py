@@ -24,12 +24,18 @@ Option = Callable[[TensorStatistics], Floats]
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A change made at single tensors, its sites, each with positive values of its own.
+    """A change of the float graph at single tensors, its sites, by positive values for each.
 
-    `count` tells how many values a site takes; `options` make them of the statistics of its tensor,
-    and are to be tried; lifting takes what was tried for scaled SiLU. `held` names what holds the
-    site's values in levels afterwards. Where all of `within` a site computes in float, `restored`
-    undoes the change.
+    Attributes:
+        candidates: The tensors that can be a site.
+        apply: Makes the change, by the values of each site.
+        options: Ways to choose a site's values, to be tried. Lifting has none of its own: it takes
+            the gains that were tried for scaled SiLU.
+        count: How many values a site takes.
+        held: The tensors that hold a site's values after the change.
+        within: The operators around a site; where all of them compute in float, the change is
+            undone.
+        restored: Undoes the change at some sites.
     """
 
     candidates: Callable[[Graph], tuple[str, ...]]

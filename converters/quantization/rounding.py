@@ -29,7 +29,7 @@ _TRIANGLE = 128
 
 
 def round_weights(operator: Linear, moments: Moments, paired: bool) -> Linear:
-    """The operator with weights on the grid of its `scales` and with the bias that goes with them.
+    """The operator with its weights rounded to whole multiples of scales, and its bias corrected.
 
     Args:
         operator: A convolution or dense layer in float.
@@ -43,7 +43,7 @@ def round_weights(operator: Linear, moments: Moments, paired: bool) -> Linear:
     by_group = np.broadcast_to(
         scales.reshape(-1, weights.shape[2]), (len(weights), weights.shape[2])
     )
-    rounded = _least_squares(weights, moments, by_group.astype(np.float64), beside)
+    rounded = _gptq(weights, moments, by_group.astype(np.float64), beside)
     shift = np.einsum("gt,gto->go", moments.mean, weights - rounded)
     # The groups of a depthwise convolution are its outputs, others add up to them.
     shift = shift.reshape(-1) if shift.size == operator.bias.size else shift.sum(axis=0)
@@ -70,10 +70,8 @@ def _ungrouped(operator: Linear, weights: Doubles) -> Doubles:
     return weights.reshape(-1, operator.bias.size)[:taps].reshape(operator.weights.shape)
 
 
-def _least_squares(
-    weights: Doubles, moments: Moments, scales: Doubles, beside: NDArray[np.intp]
-) -> Doubles:
-    """Rounds (groups, taps, outputs) tap by tap, the tap of the largest variance first.
+def _gptq(weights: Doubles, moments: Moments, scales: Doubles, beside: NDArray[np.intp]) -> Doubles:
+    """GPTQ of (groups, taps, outputs): tap by tap, the tap of the largest variance first.
 
     `beside` are each tap's `neighbours`.
     """

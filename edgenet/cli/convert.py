@@ -173,7 +173,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--rounding",
         metavar="NAME",
-        help="how weights are rounded: least-squares or nearest (default: least-squares)",
+        help="how weights are rounded: least-squares, as GPTQ does, or nearest (default: "
+        "least-squares)",
     )
     group.add_argument(
         "--without",

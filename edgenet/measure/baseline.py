@@ -199,17 +199,17 @@ def compare(
 ) -> Comparison:
     """Compares each of the baseline's files with ours of the same format on the same device.
 
+    Where both runs saw the same images, a loss beyond the tolerance (`SHARE`, `DECIBELS`) must also
+    be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
+    image, the tolerance alone decides. A file that was not checked again has regressed, too, and so
+    has one of which a figure can no longer be measured. Both runs are judged by the later one's
+    labels, for a change of labels is none of the file.
+
     Args:
         document: The later run.
         baseline: The earlier one.
         formats: Those that the later run was asked for: the baseline's others are passed over; None
             where it was asked for all.
-
-    Where both runs saw the same images, a loss beyond the tolerance (`SHARE`, `DECIBELS`) must also
-    be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
-    image, the tolerance alone decides. A file that was not checked again has regressed, too, and so
-    has one of which a figure can no longer be measured. Both runs are right by the later one's
-    labels, for a change of labels is none of the file.
     """
     obstacle = _obstacle(document, baseline)
     ours = {_key(result): result for result in document["results"]}
