@@ -5,7 +5,7 @@ Layout::
     BUNDLE/manifest.json
     BUNDLE/model.tflite · model.onnx · model.xml + model.bin
     BUNDLE/labels.txt                    one class name a line, where the names are known
-    BUNDLE/reference/model.tflite        the fp32 twin, so that `check` needs no TensorFlow
+    BUNDLE/reference/model.tflite        the fp32 model, so that `check` needs no TensorFlow
     BUNDLE/compiled/SM8650.onnx          what a vendor's compiler made of the model, for a target
 
 A bundle appears whole or not at all: `edgenet.staging` writes it beside its place and renames it.

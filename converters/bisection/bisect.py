@@ -16,18 +16,18 @@ from edgenet.measure.accuracy import agreement, r2, sqnr_db
 from edgenet.report.cells import counted
 from edgenet.report.progress import OnProgress, silent
 
-# With every operator in float a file is 21 dB and more from its twin, weights that stay rounded
-# included; networks that learned the same classes have been seen at 9 dB from each other.
+# With every operator in float a file is 21 dB and more from its reference, though some weights stay
+# rounded; networks that learned the same classes have been seen at 9 dB from each other.
 _SAME_NETWORK_DB = 12.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """A step with its SQNR in dB against the float twin, infinite where equal to the bit.
+    """A step with its SQNR in dB against the float reference, infinite where equal to the bit.
 
-    `sqnr_db` is None for a tensor that the twin lacks, `own_sqnr_db` (the step alone in int8, on
-    float inputs) for a step that computes in float. `overflows` where products of its weights leave
-    16 bits, which x86 without VNNI cuts off; see `converters.scheme.pairs`.
+    `sqnr_db` is None for a tensor that the reference lacks, `own_sqnr_db` (the step alone in int8,
+    on float inputs) for a step that computes in float. `overflows` where products of its weights
+    leave 16 bits, which x86 without VNNI cuts off; see `converters.scheme.pairs`.
     """
 
     step: Step
@@ -61,29 +61,29 @@ class Findings:
 
 def bisect(
     network: Network,
-    twin: Network,
+    reference: Network,
     images: Pixels,
     goal: Goal,
     progress: OnProgress = silent,
     rescaled: bool = False,
 ) -> Findings:
-    """Compares an int8 file with its float twin and finds what to return to float.
+    """Compares an int8 file with its float reference and finds what to return to float.
 
     Args:
         network: The int8 file.
-        twin: The same network in float.
+        reference: The same network in float.
         images: N × height × width × 3, of the network's size.
         goal: What counts as restored.
         progress: Called as the work goes on.
-        rescaled: Whether channels of the file may be multiples of the twin's, as rewrites for int8
-            leave them.
+        rescaled: Whether channels of the file may be multiples of the reference's, as rewrites for
+            int8 leave them.
 
     Raises:
         UsageError: Nothing in the file is int8, the two are different networks, or a regression has
             no R² on these images.
     """
-    _require_pair(network, twin)
-    truth = compare.logits(twin, images)
+    _require_pair(network, reference)
+    truth = compare.logits(reference, images)
     if network.regresses:
         _require_varied(truth)
     measure = _measure(network, truth, images)
@@ -93,7 +93,7 @@ def bisect(
         return lambda done: progress(what, done, total, unit)
 
     comparing = told("comparing", len(network.steps))
-    forward = compare.forward(network, twin, images, comparing, rescaled)
+    forward = compare.forward(network, reference, images, comparing, rescaled)
     own = compare.own(network, images, told("running alone", len(network.quantized)))
     searching = told("searching", MOST_CANDIDATES, "candidates at most")
     restored = search(network, _counted(measure, searching), goal)
@@ -123,12 +123,12 @@ def _overflows(network: Network, number: int) -> bool:
     return levels is not None and overflow(levels)
 
 
-def _require_pair(network: Network, twin: Network) -> None:
+def _require_pair(network: Network, reference: Network) -> None:
     if not network.quantized:
         raise UsageError("nothing in the file computes in int8: bisect takes a quantized network")
-    if twin.quantized:
+    if reference.quantized:
         raise UsageError("the reference computes in int8 too: name the float file with --reference")
-    asked, found = (*network.feed.size, network.classes), (*twin.feed.size, twin.classes)
+    asked, found = (*network.feed.size, network.classes), (*reference.feed.size, reference.classes)
     if asked != found:
         raise UsageError(
             "the reference is another network: it takes {}×{} images and knows {} classes, the "
@@ -147,7 +147,7 @@ def _require_varied(values: Floats) -> None:
 
 
 def _require_same_answers(most: Score) -> None:
-    """Refuses a twin that the file is far from even with every operator in float."""
+    """Refuses a reference that the file is far from even with every operator in float."""
     # Not "<": what is no number is no answer either.
     if not most.sqnr_db >= _SAME_NETWORK_DB:
         raise UsageError(

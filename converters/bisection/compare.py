@@ -1,4 +1,4 @@
-"""SQNR of every tensor between a file and its float twin, streamed over images."""
+"""SQNR of every tensor between a file and its float reference, streamed over images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Energies:
 
 @dataclass
 class ScaledEnergies:
-    """The same where a channel of the file's may be a multiple of the twin's: it is divided out.
+    """The same where channels may be multiples of the reference's: the factors are divided out.
 
     Rewrites that equalize a network for int8 multiply channels on purpose. The factor is the slope
     of the least squares; sums are by channel, (channels,), the last axis.
@@ -71,26 +71,26 @@ class ScaledEnergies:
 
 
 def forward(
-    network: Network, twin: Network, images: Pixels, told: Told, rescaled: bool = False
+    network: Network, reference: Network, images: Pixels, told: Told, rescaled: bool = False
 ) -> dict[int, float]:
-    """The SQNR in dB of each step's tensor, as the file ships, against the twin's of that name.
+    """The SQNR in dB of each step's tensor, as the file ships, by the reference's of that name.
 
     Args:
         network: The int8 file.
-        twin: The float file; a tensor that it lacks is left out.
+        reference: The float file; a tensor that it lacks is left out.
         images: N × height × width × 3.
         told: Told the number of steps done.
-        rescaled: Whether channels of the file may be multiples of the twin's.
+        rescaled: Whether channels of the file may be multiples of the reference's.
     """
-    sizes = {step.tensor: step.elements for step in twin.steps}
+    sizes = {step.tensor: step.elements for step in reference.steps}
     pairs = {
-        number: twin.index[step.tensor]
+        number: reference.index[step.tensor]
         for number, step in enumerate(network.steps)
         if sizes.get(step.tensor) == step.elements
     }
     found: dict[int, float] = {}
     for group in _groups(network, sorted(pairs)):
-        theirs = twin.probe([pairs[number] for number in group]).run(images)
+        theirs = reference.probe([pairs[number] for number in group]).run(images)
         ours = network.probe(group).run(images)
         kind = ScaledEnergies if rescaled else Energies
         ratios = _ratios([kind() for _ in group], zip(theirs, ours, strict=True))

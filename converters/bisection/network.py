@@ -47,7 +47,7 @@ class Step:
         name: Its own, within the file.
         layer: The Keras layer that it came from, as far as names tell.
         kind: What its format calls it, as in CONV_2D.
-        tensor: What it makes, by the name that the float twin has for it too.
+        tensor: What it makes, by the name that the float reference has for it too.
         elements: The size of that tensor.
         macs: Multiply-accumulate operations.
         quantized: It computes in int8, or in float on what was rounded for it: it can be returned
@@ -184,15 +184,17 @@ def channels_last(values: Floats) -> Floats:
     return values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
 
 
-def twin_constants(twin: Network | None, tensor: str, rounded: Sequence[Floats]) -> list[Floats]:
-    """The constants of a step in float: the twin's where they are what was rounded, else `rounded`.
+def float_constants(
+    reference: Network | None, tensor: str, rounded: Sequence[Floats]
+) -> list[Floats]:
+    """A step's constants in float: the reference's if `rounded` are those rounded, else `rounded`.
 
     Args:
-        twin: The float network, in any format; layouts may differ.
+        reference: The float network, in any format; layouts may differ.
         tensor: What the step makes.
         rounded: The step's constants, dequantized: weights first, then the bias.
     """
-    found = twin.constants(tensor) if twin is not None else ()
+    found = reference.constants(tensor) if reference is not None else ()
     if len(found) != len(rounded):
         return list(rounded)
     weights = _matching(found[0], rounded[0]) if rounded else None
@@ -203,25 +205,25 @@ def twin_constants(twin: Network | None, tensor: str, rounded: Sequence[Floats])
     return [weights, *(np.resize(theirs, ours.shape) for theirs, ours in pairs)]
 
 
-def aligned(steps: Sequence[Step], answer: int, twin: Network | None) -> tuple[Step, ...]:
-    """The steps by the twin's names: the logits, layers that their names don't tell, grouped maps.
+def aligned(steps: Sequence[Step], answer: int, reference: Network | None) -> tuple[Step, ...]:
+    """The steps by the names of the reference: logits, layers that names don't tell, grouped maps.
 
-    A map held in groups of pixels is the twin's map, and costs what that does: what the convolution
-    multiplies by zero is no work of the network's.
+    A map held in groups of pixels is the reference's map, and costs what that does: what the
+    convolution multiplies by zero is no work of the network's.
 
     Args:
         steps: A file's.
         answer: The one that makes the logits.
-        twin: The float network; None leaves the steps as they are.
+        reference: The float network; None leaves the steps as they are.
     """
-    if twin is None:
+    if reference is None:
         return tuple(steps)
-    logits = twin.steps[twin.answer].tensor
+    logits = reference.steps[reference.answer].tensor
     named = [
-        replace(step, tensor=logits) if number == answer else _ungrouped(step, twin)
+        replace(step, tensor=logits) if number == answer else _ungrouped(step, reference)
         for number, step in enumerate(steps)
     ]
-    layers = {step.tensor: step.layer for step in twin.steps}
+    layers = {step.tensor: step.layer for step in reference.steps}
     return tuple(
         step if own.layer != own.tensor else replace(step, layer=layers.get(step.tensor, own.layer))
         for step, own in zip(named, steps, strict=True)
@@ -245,11 +247,11 @@ def _same(theirs: Floats, rounded: Floats) -> bool:
     return ratio is None or ratio >= _SAME_WEIGHTS_DB
 
 
-def _ungrouped(step: Step, twin: Network) -> Step:
+def _ungrouped(step: Step, reference: Network) -> Step:
     tensor = step.tensor.removesuffix(GROUPS)
-    if tensor == step.tensor or tensor not in twin.index:
+    if tensor == step.tensor or tensor not in reference.index:
         return step
-    return replace(step, tensor=tensor, macs=twin.steps[twin.index[tensor]].macs)
+    return replace(step, tensor=tensor, macs=reference.steps[reference.index[tensor]].macs)
 
 
 def _matching(theirs: Floats, rounded: Floats) -> Floats | None:

@@ -21,7 +21,7 @@ from converters.bisection.network import (
     Step,
     aligned,
     channels_last,
-    twin_constants,
+    float_constants,
 )
 from converters.bisection.onnx_edit import Edit, Tap
 from converters.bisection.onnx_reading import read
@@ -45,12 +45,15 @@ class OnnxNetwork(Network):
     """An .onnx file; int8 is between QuantizeLinear and DequantizeLinear."""
 
     def __init__(
-        self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
+        self,
+        path: Path,
+        reference: Network | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._model = read(path)
         _require_runnable(path)
         self._wiring = Wiring(self._model.graph)
-        self._twin = twin
+        self._reference = reference
         infos = _infos(self._model)
         taken = next(i for i in self._model.graph.input if i.name not in self._wiring.constants)
         self._nodes = [
@@ -72,7 +75,7 @@ class OnnxNetwork(Network):
                 if len(dims) == 2
             }
         )
-        self.steps = aligned(steps, self.answer, twin)
+        self.steps = aligned(steps, self.answer, reference)
         self.feed = Feed.of(_dims(taken), _dtype(taken.type.tensor_type.elem_type), preprocessing)
 
     def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
@@ -130,22 +133,22 @@ class OnnxNetwork(Network):
         return edit
 
     def _bounds(self, node: Any, tensor: str) -> Bounds:
-        function = "linear" if self._twin is None else self._twin.function(tensor)
+        function = "linear" if self._reference is None else self._reference.function(tensor)
         return _BOUNDS[function] if function in _BOUNDS else self._wiring.bounds(node)
 
     def _float_constants(self, node: Any, tensor: str) -> dict[str, Floats]:
         names = self._wiring.weights(node)
         rounded = [self._wiring.dequantized(name) for name in names]
-        return dict(zip(names, twin_constants(self._twin, tensor, rounded), strict=True))
+        return dict(zip(names, float_constants(self._reference, tensor, rounded), strict=True))
 
     def _layer(self, node: Any) -> str:
         constants = [name for name in node.input if self._wiring.is_constant(name)]
         return layer_of(self._tensor(node), constants)
 
     def _tensor(self, node: Any) -> str:
-        """What the node makes, by its own name or that behind its quantizer, as the twin has it."""
+        """What the node makes, named as itself or its quantizer, as the reference has it."""
         name, behind = node.output[0], self._wiring.behind(node.output[0])
-        known = (name,) if self._twin is None else self._twin.index
+        known = (name,) if self._reference is None else self._reference.index
         return next((n for n in (name, behind) if n and n.removesuffix(GROUPS) in known), name)
 
     def _step(self, node: Any, layer: str, shapes: dict[str, list[int]]) -> Step:

@@ -37,7 +37,7 @@ _MODULES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """An int8 network, its float twin, and how photos are brought to their size.
+    """An int8 network, its float reference, and how photos are brought to their size.
 
     `rescaled` says that rewrites have multiplied channels of the int8 network, `passed_over` holds
     the formats of int8 files that come first in the bundle but lack a package here. `bundle` is the
@@ -46,7 +46,7 @@ class Pair:
 
     format: str
     network: Network
-    twin: Network
+    reference: Network
     input: InputSpec
     rescaled: bool = False
     bundle: Bundle | None = None
@@ -74,13 +74,13 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
             f"the {NAMES[artifact.format]} file of {bundle.path} is {artifact.precision}: bisect "
             "takes int8 (edgenet convert --int8 makes it)"
         )
-    twin = _twin(bundle, reference, None)
-    network = _opened(artifact.format, bundle.model_path(artifact), twin, None)
+    float_network = _reference(bundle, reference, None)
+    network = _opened(artifact.format, bundle.model_path(artifact), float_network, None)
     recipe = bundle.manifest.recipe or {}
     return Pair(
         artifact.format,
         network,
-        twin,
+        float_network,
         bundle.manifest.input,
         rescaled=bool(recipe.get("rewrites")),
         bundle=bundle,
@@ -89,7 +89,7 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
 
 
 def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pair:
-    """Opens an int8 file and its float twin, each of any maker.
+    """Opens an int8 file and its float reference, each of any maker.
 
     Args:
         path: A .tflite or .onnx file.
@@ -103,10 +103,12 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
     """
     format = _format(path)
     if reference is None:
-        raise UsageError(f"{path} needs its float twin: name that file with --reference FLOAT_FILE")
+        raise UsageError(
+            f"{path} needs its float reference: name that file with --reference FLOAT_FILE"
+        )
     preprocessing = None if preprocess is None else Preprocessing.named(preprocess)
-    twin = _twin(None, reference, preprocessing)
-    network = _opened(format, path, twin, preprocessing)
+    float_network = _reference(None, reference, preprocessing)
+    network = _opened(format, path, float_network, preprocessing)
     height, width = network.feed.size
     spec = InputSpec(
         name="image",
@@ -117,7 +119,7 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
         crop_fraction=1.0,
         interpolation="bilinear",
     )
-    return Pair(format, network, twin, spec)
+    return Pair(format, network, float_network, spec)
 
 
 def _int8_artifact(bundle: Bundle) -> Artifact:
@@ -136,7 +138,7 @@ def _missing(format: str) -> list[str]:
     return [name for name in _MODULES[format] if find_spec(name) is None]
 
 
-def _twin(
+def _reference(
     bundle: Bundle | None, reference: str | None, preprocessing: Preprocessing | None
 ) -> Network:
     if reference is not None and not Path(reference).is_dir():
@@ -171,14 +173,14 @@ def _format(path: Path) -> str:
 
 
 def _opened(
-    format: str, path: Path, twin: Network | None, preprocessing: Preprocessing | None
+    format: str, path: Path, reference: Network | None, preprocessing: Preprocessing | None
 ) -> Network:
     missing = _missing(format)
     if missing:
         purpose = f"bisecting {NAMES[format]} files ({path}, by {' and '.join(missing)})"
         raise _lacking(purpose, format, missing)
     module, name = NETWORKS[format]
-    network: Network = getattr(import_module(module), name)(path, twin, preprocessing)
+    network: Network = getattr(import_module(module), name)(path, reference, preprocessing)
     return network
 
 

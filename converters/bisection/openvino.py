@@ -27,7 +27,7 @@ from converters.bisection.network import (
     Step,
     aligned,
     channels_last,
-    twin_constants,
+    float_constants,
 )
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
@@ -87,7 +87,7 @@ class _Part:
             return levels.transpose(2, 3, 1, 0)
         return levels.T if self.root.get_attributes()["transpose_b"] else levels
 
-    def twin(self) -> Any:
+    def duplicate(self) -> Any:
         """The root and its bias a second time, on the same inputs."""
         kind = self.root.get_type_name()
         attributes = dict(self.root.get_attributes())
@@ -109,9 +109,12 @@ class OpenvinoNetwork(Network):
     """An .xml file with its .bin beside it."""
 
     def __init__(
-        self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
+        self,
+        path: Path,
+        reference: Network | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
-        self._model, self._twin = _read(path), twin
+        self._model, self._reference = _read(path), reference
         self._parts = list(_parts(self._model))
         self._place = {part.end.friendly_name: n for n, part in enumerate(self._parts)}
         vectors = [output for output in self._model.outputs if len(output.shape) == 2]
@@ -122,7 +125,7 @@ class OpenvinoNetwork(Network):
                 for name in vector.names
             }
         )
-        self.steps = aligned(list(map(_step, self._parts)), self.answer, twin)
+        self.steps = aligned(list(map(_step, self._parts)), self.answer, reference)
         taken = self._model.inputs[0]
         shape = list(taken.shape) if taken.partial_shape.is_static else []
         self.feed = Feed.of(shape, taken.element_type.to_dtype(), preprocessing)
@@ -136,7 +139,7 @@ class OpenvinoNetwork(Network):
     def alone(self, taps: Sequence[int]) -> Probe:
         model, parts = self._copy()
         # The second copies are made first: they keep the weights that the others lose.
-        pairs = [(parts[tap].biased, parts[tap].twin()) for tap in taps]
+        pairs = [(parts[tap].biased, parts[tap].duplicate()) for tap in taps]
         for number in self.quantized:
             parts[number].release(*self._float_constants(number))
         return _OpenvinoProbe(model, [node for pair in pairs for node in pair], self.feed)
@@ -161,7 +164,7 @@ class OpenvinoNetwork(Network):
 
     def _float_constants(self, number: int) -> list[Floats]:
         step, part = self.steps[number], self._parts[number]
-        return twin_constants(self._twin, step.tensor, part.constants)
+        return float_constants(self._reference, step.tensor, part.constants)
 
     def _kind(self, node: Any) -> str:
         return str(node.get_type_name())

@@ -25,7 +25,7 @@ MOST_CANDIDATES = 160
 
 @dataclass(frozen=True)
 class Score:
-    """How near the answers are to the twin's.
+    """How near the answers are to the reference's.
 
     `agreement` is 0..1, or the R² of a regression's values; the SQNR in dB, infinite where equal.
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from converters.bisection.feed import Feed
 from converters.bisection.names import layer_of, without_export_number
-from converters.bisection.network import Network, Probe, Step, aligned, twin_constants
+from converters.bisection.network import Network, Probe, Step, aligned, float_constants
 from converters.bisection.tflite_edit import (
     LEVELS,
     Edit,
@@ -45,13 +45,16 @@ class TfliteNetwork(Network):
     """A .tflite file of one subgraph."""
 
     def __init__(
-        self, path: Path, twin: Network | None = None, preprocessing: Preprocessing | None = None
+        self,
+        path: Path,
+        reference: Network | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self._model = _read(path)
         merge_scales(self._model)
         self._graph = self._model.subgraphs[0]
         self._ends = ends_of_products(self._model)
-        self._twin = twin
+        self._reference = reference
         self._makers = {int(made.outputs[0]): made for made in self._graph.operators}
         self._operators = [
             operator for operator in self._graph.operators if self._is_step(operator)
@@ -69,7 +72,7 @@ class TfliteNetwork(Network):
             }
         )
         steps = list(map(self._step, self._operators, layers))
-        self.steps = aligned(steps, self.answer, twin)
+        self.steps = aligned(steps, self.answer, reference)
         self.feed = self._feed(preprocessing)
 
     def probe(self, taps: Sequence[int], returned: Collection[int] = ()) -> Probe:
@@ -112,7 +115,7 @@ class TfliteNetwork(Network):
 
     def _float_constants(self, number: int) -> list[Floats]:
         rounded = self._dequantized_constants(self._operators[number])
-        return twin_constants(self._twin, self.steps[number].tensor, rounded)
+        return float_constants(self._reference, self.steps[number].tensor, rounded)
 
     def _dequantized_constants(self, operator: Any) -> list[Floats]:
         return [

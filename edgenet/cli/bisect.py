@@ -82,7 +82,7 @@ def _add_goal(goal: argparse._ArgumentGroup) -> None:
         type=float,
         default=0.99,
         metavar="A",
-        help="share 0..1 of images with the float twin's top-1; of a regression, R² of its values "
+        help="share 0..1 of images with the float file's top-1; of a regression, R² of its values "
         "(default: %(default)s)",
     )
     goal.add_argument(
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     images = _images(args, pair.input)
     goal = Goal(args.goal_agreement, args.goal_sqnr)
     with Steps() as steps:
-        findings = bisect(pair.network, pair.twin, images, goal, steps.update, pair.rescaled)
+        findings = bisect(pair.network, pair.reference, images, goal, steps.update, pair.rescaled)
     if not findings.restored.reached:
         say(
             "even with every operator in float the goal is missed, as weights stay rounded: this "

@@ -132,12 +132,12 @@ def check(
             reach=Reach(delegate, delegate_options or {}, allow_fallback),
         )
         float_model = open_reference(stack, giver, threads)
-        twins = [_on_cpu(stack, opened, session, threads) for session in sessions]
+        on_cpu = [_on_cpu(stack, opened, session, threads) for session in sessions]
 
         def update(done: int) -> None:
             progress("checking", done, compared.count, "images")
 
-        parity = compare(float_model, sessions, compared.recorded(), held, update, twins)
+        parity = compare(float_model, sessions, compared.recorded(), held, update, on_cpu)
     parity.require_r2()
     size = reference_bytes(giver, float_model)
     document = documents.document(os.fspath(bundle), opened, parity, compared, size)

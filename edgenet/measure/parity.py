@@ -175,7 +175,7 @@ def compare(
     batches: Iterable[Batch],
     limits: Callable[[SessionInfo], Limits] | None = None,
     progress: Callable[[int], None] | None = None,
-    twins: Sequence[Session | None] = (),
+    on_cpu: Sequence[Session | None] = (),
 ) -> Parity:
     """Runs the reference and every session over the images once and compares their logits.
 
@@ -187,7 +187,7 @@ def compare(
         batches: The prepared images, with labels or without.
         limits: What a file must keep; None takes `default_limits`.
         progress: Told the number of images done after each batch.
-        twins: For each of `sessions` the same file on the CPU, or None; none at all by default.
+        on_cpu: For each of `sessions` the same file on the CPU, or None; none at all by default.
 
     Raises:
         UsageError: The reference is of another network, or a label is not among the classes.
@@ -196,8 +196,8 @@ def compare(
     held = limits or default_limits
     for session in sessions:
         _require_alike(reference.info, session.info)
-    pairs = [twin for twin in twins if twin is not None]
-    (first, *answers), truth = collect((reference, *sessions, *pairs), batches, progress)
+    others = [session for session in on_cpu if session is not None]
+    (first, *answers), truth = collect((reference, *sessions, *others), batches, progress)
     if first.void:
         raise AccuracyError(f"nothing to compare with: the fp32 reference has {first.failures[0]}")
     worst_value = None
@@ -205,7 +205,7 @@ def compare(
         files = [accuracy.finite(those.logits) for those in answers[: len(sessions)]]
         worst_value = accuracy.kept_worst(first.logits, files)
     beside = iter(answers[len(sessions) :])
-    on_cpu = [next(beside) if twin else None for twin in twins] or [None] * len(sessions)
+    of_cpu = [next(beside) if session else None for session in on_cpu] or [None] * len(sessions)
     return Parity(
         images=len(first.logits),
         labels=truth.labels,
@@ -220,7 +220,7 @@ def compare(
         reference_per_image=_per_image(reference.info.task, first.logits),
         results=tuple(
             _result(session.info, answer, first.logits, truth, held(session.info), cpu, worst_value)
-            for session, answer, cpu in zip(sessions, answers[: len(sessions)], on_cpu, strict=True)
+            for session, answer, cpu in zip(sessions, answers[: len(sessions)], of_cpu, strict=True)
         ),
         cross_agreement=()
         if reference.info.task == REGRESSION

@@ -1,4 +1,4 @@
-"""Tiny networks, int8 with their float twins, in every format."""
+"""Tiny networks, int8 with their float references, in every format."""
 
 from __future__ import annotations
 
@@ -52,17 +52,19 @@ class Frozen:
         ]
         return replace(self, graph=self.graph.with_operators(wide), folder=folder)
 
-    def pair(self, format: str, twin: str, recipe: Recipe | None = None) -> tuple[Network, Network]:
-        """The int8 network of a format, and its float twin in a format."""
-        theirs = opened(twin, self.file(twin, "fp32"))
+    def pair(
+        self, format: str, reference: str, recipe: Recipe | None = None
+    ) -> tuple[Network, Network]:
+        """The int8 network of a format, and its float reference in a format."""
+        theirs = opened(reference, self.file(reference, "fp32"))
         return opened(format, self.file(format, "int8", recipe), theirs), theirs
 
 
-def opened(format: str, path: Path, twin: Network | None = None) -> Network:
+def opened(format: str, path: Path, reference: Network | None = None) -> Network:
     from importlib import import_module
 
     module, name = NETWORKS[format]
-    network: Network = getattr(import_module(module), name)(path, twin)
+    network: Network = getattr(import_module(module), name)(path, reference)
     return network
 
 

@@ -26,13 +26,13 @@ ISLAND = {
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_spoiled_tensor_is_found_and_mended(frozen, textures, format):
     lite = frozen["lite"]
-    sound, twin = lite.pair(format, "tflite")
-    reachable = sqnr_db(logits(twin, textures), logits(sound, textures)) - 1
+    sound, reference = lite.pair(format, "tflite")
+    reachable = sqnr_db(logits(reference, textures), logits(sound, textures)) - 1
     low, high = lite.recipe.ranges[SPOILED]
     ranges = {**lite.recipe.ranges, SPOILED: (40 * low, 40 * high)}
     spoiled, _ = lite.pair(format, "tflite", replace(lite.recipe, ranges=ranges))
 
-    found = bisect(spoiled, twin, textures, Goal(0.0, reachable))
+    found = bisect(spoiled, reference, textures, Goal(0.0, reachable))
 
     assert found.score.sqnr_db < reachable
     assert found.restored.reached
@@ -88,25 +88,25 @@ def test_another_networks_reference_is_refused(frozen, textures, tmp_path):
     network, _ = frozen["lite"].pair("tflite", "tflite")
     small = frozen["lite"]
     other = replace(small, graph=replace(small.graph, input_shape=(1, 96, 96, 3)), folder=tmp_path)
-    twin = opened("tflite", other.file("tflite", "fp32"))
+    reference = opened("tflite", other.file("tflite", "fp32"))
     with pytest.raises(UsageError, match="takes 96×96 images"):
-        bisect(network, twin, textures, Goal())
+        bisect(network, reference, textures, Goal())
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(("family", "other"), [("b", "lite"), ("lite", "b")])
 def test_a_network_of_the_same_size_and_classes_is_refused(frozen, textures, family, other, format):
-    twin = opened("tflite", frozen[other].file("tflite", "fp32"))
-    network = opened(format, frozen[family].file(format, "int8"), twin)
+    reference = opened("tflite", frozen[other].file("tflite", "fp32"))
+    network = opened(format, frozen[family].file(format, "int8"), reference)
     with pytest.raises(UsageError, match=r"the reference is another network.*--reference"):
-        bisect(network, twin, textures, Goal())
+        bisect(network, reference, textures, Goal())
 
 
 def test_a_file_whose_answers_are_lost_is_no_other_network(frozen, textures):
     lite = frozen["lite"]
     low, high = lite.recipe.ranges[SPOILED]
     ranges = {**lite.recipe.ranges, SPOILED: (4000 * low, 4000 * high)}
-    broken, twin = lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges))
-    found = bisect(broken, twin, textures, Goal(0.9, 20.0))
+    broken, reference = lite.pair("tflite", "tflite", replace(lite.recipe, ranges=ranges))
+    found = bisect(broken, reference, textures, Goal(0.9, 20.0))
     assert found.score.sqnr_db < 3
     assert found.restored.reached

@@ -66,11 +66,13 @@ def ending(textures, tmp_path_factory) -> Callable[[str], Frozen]:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", ENDS)
-def test_it_answers_as_its_file_does_and_all_in_float_as_its_twin(ending, textures, name, format):
+def test_it_answers_as_its_file_does_and_all_in_float_as_its_reference(
+    ending, textures, name, format
+):
     frozen = ending(name)
     shipped = ENGINES[format](frozen.file(format, "int8"), textures, ("logits",))["logits"]
-    for twin in FORMATS:
-        network, theirs = frozen.pair(format, twin)
+    for reference in FORMATS:
+        network, theirs = frozen.pair(format, reference)
         assert network.classes == theirs.classes == shipped.shape[1]
         assert decibels(shipped, logits(network, textures)) > 60
         truth = logits(theirs, textures)

@@ -56,7 +56,7 @@ def test_a_half_precision_input_is_normalized_too():
 
 @pytest.mark.parametrize(("name", "quantization"), [(None, (1.0, 127)), ("tf", (1.0, 0))])
 def test_a_uint8_input_takes_pixels_as_they_are(name, quantization):
-    """Where only the float twin wants them prepared too."""
+    """Where only the float reference wants them prepared too."""
     preprocessing = None if name is None else Preprocessing.named(name)
     feed = Feed.of([1, 4, 6, 3], np.uint8, preprocessing, quantization)
     ((batch, _),) = feed.batches(images(1))

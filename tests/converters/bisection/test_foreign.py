@@ -150,15 +150,15 @@ def test_a_file_takes_pixels_that_are_no_levels(tmp_path, textures):
     (tmp_path / "int8.tflite").write_bytes(converter.convert())
     pair = open_files(tmp_path / "int8.tflite", str(tmp_path / "float.tflite"), None)
     expected = np.asarray(model(textures))
-    assert logits(pair.twin, textures) == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    found = bisect(pair.network, pair.twin, textures, Goal(0.0, 60.0))
+    assert logits(pair.reference, textures) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    found = bisect(pair.network, pair.reference, textures, Goal(0.0, 60.0))
     assert found.restored.reached
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-def test_all_in_float_it_is_its_twin(request, textures, maker):
+def test_all_in_float_it_is_its_reference(request, textures, maker):
     pair: Pair = request.getfixturevalue(maker)
-    truth = logits(pair.twin, textures)
+    truth = logits(pair.reference, textures)
     before = sqnr_db(truth, logits(pair.network, textures))
     after = sqnr_db(truth, logits(pair.network, textures, pair.network.quantized))
     assert before < 40
@@ -183,9 +183,9 @@ def test_its_layers_are_keras_layers(request, tiny_models, maker):
 @pytest.mark.parametrize("maker", MAKERS)
 def test_its_answers_are_restored(request, textures, maker):
     pair: Pair = request.getfixturevalue(maker)
-    truth = logits(pair.twin, textures)
+    truth = logits(pair.reference, textures)
     goal = Goal(0.0, sqnr_db(truth, logits(pair.network, textures)) + 2)
-    found = bisect(pair.network, pair.twin, textures, goal)
+    found = bisect(pair.network, pair.reference, textures, goal)
     assert found.restored.reached
     assert 0 < len(found.restored.steps) < len(pair.network.quantized)
     compared = [row for row in found.rows if row.sqnr_db is not None]
@@ -193,7 +193,7 @@ def test_its_answers_are_restored(request, textures, maker):
 
 
 def test_products_that_leave_16_bits_are_told(qdq, textures):
-    found = bisect(qdq.network, qdq.twin, textures, Goal(0.0, 0.0))
+    found = bisect(qdq.network, qdq.reference, textures, Goal(0.0, 0.0))
     told = [row.step.layer for row in found.rows if row.overflows]
     assert 3 < len(told) == len({*told} - {layer for layer in told if "dwconv" in layer})
 
@@ -201,7 +201,7 @@ def test_products_that_leave_16_bits_are_told(qdq, textures):
 @pytest.mark.parametrize("maker", ["reshaped", "dynamic"])
 def test_arithmetic_on_shapes_is_no_operator(request, maker):
     pair: Pair = request.getfixturevalue(maker)
-    for network in (pair.network, pair.twin):
+    for network in (pair.network, pair.reference):
         kinds = {step.kind.upper() for step in network.steps}
         assert "RESHAPE" in kinds
         assert not kinds & {"SHAPE", "STRIDED_SLICE", "PACK", "GATHER", "UNSQUEEZE", "CONCAT"}
@@ -213,7 +213,7 @@ def test_every_operator_of_a_plain_conversion_is_compared_by_its_keras_layer(
     import keras
 
     model = keras.saving.load_model(tiny_models["b"], compile=False)
-    found = bisect(dynamic.network, dynamic.twin, textures, Goal(0.0, 0.0))
+    found = bisect(dynamic.network, dynamic.reference, textures, Goal(0.0, 0.0))
     assert {row.step.layer for row in found.rows} <= {layer.name for layer in model.layers}
     assert found.rows[-1].step.kind == "SOFTMAX"
     assert None not in [row.sqnr_db for row in found.rows]

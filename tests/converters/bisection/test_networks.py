@@ -1,4 +1,4 @@
-"""A file taken apart is still that file, and all of it returned to float is its twin."""
+"""A file taken apart is still that file, and all of it returned to float is its reference."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ class TestEveryFormat:
         shipped = ENGINES[format](frozen[family].file(format, "int8"), textures, ("logits",))
         assert decibels(shipped["logits"], logits(network, textures)) > 60
 
-    @pytest.mark.parametrize("twin", FORMATS)
-    def test_all_in_float_it_answers_as_its_twin(self, frozen, textures, family, format, twin):
-        network, theirs = frozen[family].pair(format, twin)
+    @pytest.mark.parametrize("reference", FORMATS)
+    def test_all_in_float_it_answers_as_its_reference(
+        self, frozen, textures, family, format, reference
+    ):
+        network, theirs = frozen[family].pair(format, reference)
         truth = logits(theirs, textures)
         assert decibels(truth, logits(network, textures)) < 40
-        # OpenVINO's twin has no row of mean pixels, so that ONNX's keeps the levels of its own.
-        levels_left = (family, format, twin) == ("b", "onnx", "openvino")
+        # OpenVINO's file has no row of mean pixels, so that ONNX's keeps the levels of its own.
+        levels_left = (family, format, reference) == ("b", "onnx", "openvino")
         assert decibels(truth, logits(network, textures, network.quantized)) > (
             70 if levels_left else 80
         )
@@ -59,7 +61,7 @@ class TestEveryFormat:
         assert set(alone) == set(network.quantized)
         last = network.answer
         assert alone[last] > along[last] + 1
-        # What the first of them gets is what the twin gets.
+        # What the first of them gets is what the reference gets.
         first = next(number for number in network.quantized if number in along)
         assert alone[first] == pytest.approx(along[first], abs=3)
 
@@ -95,7 +97,7 @@ def test_a_batch_that_is_not_full_is_filled_and_cut(frozen, textures, format, tm
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_rewritten_weights_are_kept(frozen, textures, format):
-    """Doubled weights are not the twin's: put in float, the file must stay what it is."""
+    """Doubled weights are not the reference's: put in float, the file must stay what it is."""
     plain = frozen["b"]
     doubled = [
         op.scaled(np.full(op.bias.size, 2, np.float32), np.zeros(op.bias.size, np.float32))
@@ -118,14 +120,14 @@ def test_pieces_of_a_map_end_in_float_where_their_levels_did(frozen, textures, f
     graph = cut(whole.graph, dict.fromkeys(sites, np.float32([0.25])))
     recipe = recipe_of(graph, Textures.make(40, seed=3).images)
     assert max(recipe.ranges[site][1] for site in sites) > 0.5
-    twin = opened("tflite", whole.file("tflite", "fp32"))
-    network = opened(format, Frozen(graph, recipe, tmp_path).file(format, "int8"), twin)
+    reference = opened("tflite", whole.file("tflite", "fp32"))
+    network = opened(format, Frozen(graph, recipe, tmp_path).file(format, "int8"), reference)
     assert {s.layer for s in network.steps if s.macs} == {
         op.name for op in whole.graph.operators if op.macs(whole.graph.shapes[op.output])
     }
-    truth = logits(twin, textures)
+    truth = logits(reference, textures)
     assert decibels(truth, logits(network, textures)) < 40
-    # The twin has no weights for pieces, so that those keep their rounding.
+    # The reference has no weights for pieces, so that those keep their rounding.
     assert 30 < decibels(truth, logits(network, textures, network.quantized)) < 80
 
 
@@ -137,11 +139,13 @@ def test_lifted_channels_belong_to_their_layer_and_return_with_it(frozen, textur
     }
     graph = lifting.lifted(whole.graph, gains)
     recipe = recipe_of(graph, Textures.make(40, seed=3).images)
-    twin = opened("tflite", whole.file("tflite", "fp32"))
-    network = opened("openvino", Frozen(graph, recipe, tmp_path).file("openvino", "int8"), twin)
+    reference = opened("tflite", whole.file("tflite", "fp32"))
+    network = opened(
+        "openvino", Frozen(graph, recipe, tmp_path).file("openvino", "int8"), reference
+    )
     scaled = [step for step in network.steps if step.tensor.endswith("/lifted")]
     assert [step.layer for step in scaled] == [site.split("/")[0] for site in gains]
-    truth = logits(twin, textures)
+    truth = logits(reference, textures)
     assert decibels(truth, logits(network, textures)) < 40
     assert decibels(truth, logits(network, textures, network.quantized)) > 30
 
@@ -151,12 +155,12 @@ def test_what_is_float_already_can_not_return(frozen, textures, format):
     mixed = frozen["b"]
     kept = frozenset({"block2a_dwconv", "block2a_activation", "block2a_project_conv"})
     recipe = replace(mixed.recipe, float_operators=kept)
-    twin = opened("tflite", mixed.file("tflite", "fp32"))
-    network = opened(format, mixed.file(format, "int8-mixed", recipe), twin)
+    reference = opened("tflite", mixed.file("tflite", "fp32"))
+    network = opened(format, mixed.file(format, "int8-mixed", recipe), reference)
     layers = {network.steps[number].layer for number in network.quantized}
     assert not layers & kept
     assert "block2b_dwconv" in layers
-    truth = logits(twin, textures)
+    truth = logits(reference, textures)
     assert decibels(truth, logits(network, textures)) < 40
     # The weights in float are stored in half.
     assert decibels(truth, logits(network, textures, network.quantized)) > 60
@@ -168,7 +172,7 @@ def test_products_of_levels_with_floats_return_too(textures, tmp_path):
     chain.convolution(192, function="relu").convolution(kernel=(3, 3), depthwise=True)
     graph = simplify(chain.convolution(64, function="relu").head(12))
     frozen = Frozen(graph, recipe_of(graph, textures), tmp_path)
-    twin = opened("tflite", frozen.file("tflite", "fp32"))
+    reference = opened("tflite", frozen.file("tflite", "fp32"))
     linear = [op for op in graph.operators if isinstance(op, Linear)]
     stem, expand, _, project, dense = (op.name for op in linear)
     everything = replace(
@@ -178,9 +182,9 @@ def test_products_of_levels_with_floats_return_too(textures, tmp_path):
         ("dynamic", {stem, expand, project, dense}),
         ("int8-mixed", {expand, project}),
     ):
-        network = opened("tflite", frozen.file("tflite", precision, everything), twin)
+        network = opened("tflite", frozen.file("tflite", precision, everything), reference)
         assert {network.steps[number].layer for number in network.quantized} == rounded
-        truth = logits(twin, textures)
+        truth = logits(reference, textures)
         before, after = (
             decibels(truth, logits(network, textures, r)) for r in ((), network.quantized)
         )

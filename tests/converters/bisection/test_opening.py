@@ -33,8 +33,8 @@ def test_another_file_is_taken_where_the_first_lacks_a_package(
     tiny_bundle, tiny_float_bundle, without
 ):
     without("ai_edge_litert")
-    twin = str(tiny_float_bundle / "model.onnx")
-    pair = open_bundle(Bundle.open(tiny_bundle), None, twin)
+    reference = str(tiny_float_bundle / "model.onnx")
+    pair = open_bundle(Bundle.open(tiny_bundle), None, reference)
     assert (pair.format, pair.passed_over) == ("onnx", ("tflite",))
 
 
@@ -44,11 +44,11 @@ def test_another_file_is_taken_where_the_first_was_left_behind(
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, bundle)
     (bundle / "model.tflite").unlink()
-    twin = str(tiny_float_bundle / "model.onnx")
-    pair = open_bundle(Bundle.open(bundle), None, twin)
+    reference = str(tiny_float_bundle / "model.onnx")
+    pair = open_bundle(Bundle.open(bundle), None, reference)
     assert (pair.format, pair.passed_over) == ("onnx", ())
     with pytest.raises(BundleError, match=r"model\.tflite"):
-        open_bundle(Bundle.open(bundle), "tflite", twin)
+        open_bundle(Bundle.open(bundle), "tflite", reference)
 
 
 def test_a_bundle_whose_int8_files_were_all_left_behind_names_the_first(tiny_bundle, tmp_path):
@@ -61,22 +61,22 @@ def test_a_bundle_whose_int8_files_were_all_left_behind_names_the_first(tiny_bun
         open_bundle(Bundle.open(bundle), None, None)
 
 
-def test_of_an_fp32_bundle_the_file_for_an_engine_that_is_here_is_the_twin(
+def test_of_an_fp32_bundle_the_file_for_an_engine_that_is_here_is_the_reference(
     tiny_bundle, tiny_float_bundle, without
 ):
     without("ai_edge_litert")
     pair = open_bundle(Bundle.open(tiny_bundle), None, str(tiny_float_bundle))
-    assert isinstance(pair.twin, OnnxNetwork)
+    assert isinstance(pair.reference, OnnxNetwork)
 
 
 def test_of_an_fp32_bundle_a_file_that_was_left_behind_is_passed_over(
     tiny_bundle, tiny_float_bundle, tmp_path
 ):
-    twin = tmp_path / "twin"
-    shutil.copytree(tiny_float_bundle, twin)
-    (twin / "model.tflite").unlink()
-    pair = open_bundle(Bundle.open(tiny_bundle), None, str(twin))
-    assert isinstance(pair.twin, OnnxNetwork)
+    reference = tmp_path / "reference"
+    shutil.copytree(tiny_float_bundle, reference)
+    (reference / "model.tflite").unlink()
+    pair = open_bundle(Bundle.open(tiny_bundle), None, str(reference))
+    assert isinstance(pair.reference, OnnxNetwork)
 
 
 def test_an_fp32_bundle_that_no_engine_here_runs_names_what_is_missing(
@@ -88,7 +88,7 @@ def test_an_fp32_bundle_that_no_engine_here_runs_names_what_is_missing(
         open_bundle(Bundle.open(tiny_bundle), "onnx", str(tiny_float_bundle))
 
 
-def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):
+def test_a_reference_that_lacks_a_package_is_named(tiny_bundle, without):
     without("ai_edge_litert")
     with pytest.raises(MissingExtraError, match=r"reference/model\.tflite.*edgenet\[tflite\]"):
         open_bundle(Bundle.open(tiny_bundle), None, None)
@@ -108,10 +108,10 @@ def test_a_twin_that_lacks_a_package_is_named(tiny_bundle, without):
 def test_the_format_asked_for_is_taken_or_what_it_lacks_named(
     tiny_bundle, tiny_float_bundle, without, format, missing, line
 ):
-    twin = tiny_float_bundle / ("model.tflite" if format == "onnx" else "model.onnx")
+    reference = tiny_float_bundle / ("model.tflite" if format == "onnx" else "model.onnx")
     without(*missing)
     with pytest.raises(MissingExtraError) as caught:
-        open_bundle(Bundle.open(tiny_bundle), format, str(twin))
+        open_bundle(Bundle.open(tiny_bundle), format, str(reference))
     names = {"tflite": "TFLite files", "onnx": "ONNX files", "openvino": "OpenVINO files"}
     assert names[format] in str(caught.value)
     assert " and ".join(sorted(missing, reverse=True)) in str(caught.value)

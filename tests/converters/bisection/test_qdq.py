@@ -114,10 +114,10 @@ def test_untouched_its_answers_are_the_files_to_the_bit(quantized, source, textu
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_product_is_int8_and_all_in_float_is_the_twin(quantized, source, textures, name):
+def test_every_product_is_int8_and_all_in_float_is_the_reference(quantized, source, textures, name):
     pair = opened_pair(quantized(name), source)
     assert all(step.quantized for step in pair.network.steps if step.macs)
-    truth = logits(pair.twin, textures)
+    truth = logits(pair.reference, textures)
     assert decibels(truth, logits(pair.network, textures)) < 40
     assert decibels(truth, logits(pair.network, textures, pair.network.quantized)) > 80
 
@@ -134,16 +134,16 @@ def test_the_quantizer_behind_a_step_with_a_float_bias_is_found(
     source, textures, tmp_path, quantized
 ):
     sound = opened_pair(quantized("biases in float"), source)
-    reachable = sqnr_db(logits(sound.twin, textures), logits(sound.network, textures)) - 1
+    reachable = sqnr_db(logits(sound.reference, textures), logits(sound.network, textures)) - 1
     quantize_statically(source, tmp_path, extra_options=FLOAT_BIASES)
     step = next(s for s in sound.network.steps if s.layer == SPOILED and s.macs)
     coarsened(tmp_path / "int8.onnx", step.tensor)
 
     pair = opened_pair(tmp_path / "int8.onnx", source)
-    found = bisect(pair.network, pair.twin, textures, Goal(0.0, reachable))
+    found = bisect(pair.network, pair.reference, textures, Goal(0.0, reachable))
 
     shipped = run_onnx(tmp_path / "int8.onnx", textures, ("logits",))["logits"]
-    assert found.score.sqnr_db == sqnr_db(logits(pair.twin, textures), shipped) < reachable
+    assert found.score.sqnr_db == sqnr_db(logits(pair.reference, textures), shipped) < reachable
     assert found.restored.reached
     assert SPOILED in found.layers
     worst = min((r for r in found.rows if r.own_sqnr_db is not None), key=lambda r: r.own_sqnr_db)
@@ -168,7 +168,7 @@ def test_a_quantizer_between_float_steps_goes_with_its_reader(source, textures, 
     pair = opened_pair(path, source)
     shipped = run_onnx(path, textures, ("logits",))["logits"]
     assert np.array_equal(logits(pair.network, textures), shipped)
-    truth = logits(pair.twin, textures)
+    truth = logits(pair.reference, textures)
     convolutions = [n for n in pair.network.quantized if n != pair.network.answer]
     assert decibels(truth, logits(pair.network, textures, convolutions)) < 40
     assert decibels(truth, logits(pair.network, textures, pair.network.quantized)) > 80
@@ -189,4 +189,6 @@ def test_a_tensor_that_is_rounded_by_channel_is_compared_as_the_file_has_it(
     taps = zip(*pair.network.probe(steps).run(textures), strict=True)
     for name, maps in zip(names, taps, strict=True):
         assert np.array_equal(np.concatenate(maps), shipped[name].transpose(0, 2, 3, 1))
-    assert min(forward(pair.network, pair.twin, textures, nothing)[step] for step in steps) > 10
+    assert (
+        min(forward(pair.network, pair.reference, textures, nothing)[step] for step in steps) > 10
+    )

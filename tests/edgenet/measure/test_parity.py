@@ -100,9 +100,9 @@ def test_limits_decide_what_passes(reference, onnx):
     assert strict.passed == (strict.results[0].fidelity.sqnr_db is None)
 
 
-def test_a_twin_is_compared_on_the_same_images(reference, onnx):
+def test_the_cpu_is_compared_on_the_same_images(reference, onnx):
     found = parity.compare(
-        reference, [reference, onnx], batches(reference), twins=[None, reference]
+        reference, [reference, onnx], batches(reference), on_cpu=[None, reference]
     )
     alone, beside = found.results
     assert alone.beside_cpu is None
@@ -115,7 +115,7 @@ def test_a_device_far_from_the_cpu_fails(reference, onnx, tiny_bundle):
         return Limits()
 
     with load(tiny_bundle, "tflite", threads=1) as other:
-        found = parity.compare(reference, [onnx], batches(reference), lenient, twins=[other])
+        found = parity.compare(reference, [onnx], batches(reference), lenient, on_cpu=[other])
     (failure,) = found.results[0].failures
     assert failure.startswith("beside the cpu, the SQNR is ")
 

@@ -200,6 +200,6 @@ def test_published_weights_answer_as_on_the_cpu(
             [session],
             photos.batches(bundle.manifest.input, _PHOTOS),
             limits=lambda _: Limits(min_sqnr=_BESIDE_REFERENCE[precision]),
-            twins=[cpu],
+            on_cpu=[cpu],
         )
     assert found.passed, found.results

@@ -192,7 +192,7 @@ def test_published_weights_answer_as_on_the_cpu(published, shared, variant, dele
             [session],
             photos.batches(bundle.manifest.input, _PHOTOS),
             limits=lambda _: Limits(min_sqnr=10.0),
-            twins=[cpu],
+            on_cpu=[cpu],
         )
     assert found.passed, found.results
 
