@@ -36,13 +36,20 @@ _NEAR_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class _Kernels:
-    """What an engine's kernels take, in the time of a product in float.
+    """The times of an engine's kernels, as multiples of that of one product in float.
 
-    `call` is for each operator; `product` and `depthwise` are for each product of a convolution or
-    a dense layer, and of a depthwise convolution; `made` is for each value that they make. What
-    follows is for each value of SiLU, of another function, of a product of two maps, of one by
-    channel, and of what remains. `far` is what SiLU takes more of a map that is not near. Values
-    and weights have so many `bytes`.
+    Attributes:
+        call: Of each operator, whatever its size.
+        product: Of each multiplication in a convolution or dense layer.
+        depthwise: Of each multiplication in a depthwise convolution.
+        made: Of each value that any of these makes.
+        silu: Of each value of SiLU.
+        function: Of each value of another activation.
+        multiply: Of each value of a product of two maps.
+        scale: Of each value of a product by channel.
+        other: Of each value of any other operator.
+        bytes: The size of a value, and of a weight.
+        far: What each value of SiLU takes longer where the map exceeds a core's own cache.
     """
 
     call: float
@@ -85,10 +92,15 @@ class _Kernels:
 
 @dataclass(frozen=True)
 class _Engine:
-    """Its kernels in int8 and in float, and each value that passes between the two.
+    """An engine's kernels in int8 and in float, and the times of what passes between them.
 
-    `pixel` and `pixel_value` are for each pixel of floats that is rounded where it is read, so as
-    to be multiplied in int8, and for each of its values; infinite where no fast kernel does so.
+    Attributes:
+        int8: Its kernels in int8.
+        fp32: Its kernels in float.
+        border: Of each value that is quantized or dequantized.
+        pixel: Of each pixel of floats that is rounded as it is read, to be multiplied in int8;
+            infinite where no fast kernel does so.
+        pixel_value: Of each value of such a pixel.
     """
 
     int8: _Kernels

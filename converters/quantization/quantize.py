@@ -269,8 +269,8 @@ def _find_rewrites(
             rule,
             names,
             effort.options,
-            "correction" not in method.without,
-            method.limited,
+            corrected="correction" not in method.without,
+            limited=method.limited,
         )
     return rewrites
 

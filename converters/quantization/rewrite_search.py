@@ -49,8 +49,8 @@ _SCALED, _LIFTED = "silu", "lifting"
 class _Way:
     """A rewrite of a site by some values, and the noise that it takes away.
 
-    `spared` is a share of the logits' energy, as is `alone`, what is left where the site's own
-    tensor alone is held; `price` is what its time is worth of the noise's amplitude.
+    `spared` is a share of the logits' energy, as is `alone`, the noise that is left where only the
+    site's own tensor is quantized; `price` is the amplitude of noise that its time is worth.
     """
 
     name: str
@@ -82,6 +82,7 @@ def rewrite_where_worth(
     rule: str,
     names: Sequence[str] = tuple(REWRITES),
     options: int | None = None,
+    *,
     corrected: bool = True,
     limited: bool = False,
 ) -> Rewrites:
@@ -89,11 +90,11 @@ def rewrite_where_worth(
 
     Args:
         graph: In float, for a batch of 1.
-        seen: They set ranges and gains; batches of 1, a dozen or more.
-        unseen: They are measured on; as many others, of other scenes.
+        seen: A dozen images or more that set ranges and gains; batches of 1.
+        unseen: As many others, of other scenes, to measure on.
         rule: Of the ranges, a name of `converters.quantization.ranges.RULES`.
         names: Of `REWRITES`, which to try; a site is rewritten in one way alone.
-        options: The first how many of a rewrite's to try; None for all.
+        options: How many of a rewrite's options to try, the first ones; None for all.
         corrected: Whether biases will make up for what rounding shifts.
         limited: Whether what is left of the noise may have to be bought with operators in float.
     """

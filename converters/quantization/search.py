@@ -143,11 +143,16 @@ def _best(tried: Mapping[Way, Mixed], goal: float, parts: _Parts) -> Mixed:
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """A graph's segments; `inner` is the noise of what each holds inside, `border` of its result.
+    """The segments of a graph that may return to float, and what each of them costs.
 
-    Both are shares of the logits' energy, one a segment. `plain` is the graph without rewrites,
-    which are undone in float; `formats` are those that pay for it. The operators of `already` are
-    in float whatever is chosen, and cost nothing more.
+    Attributes:
+        graph: The graph in int8's form.
+        plain: The same without rewrites, which are undone in float.
+        segments: Its segments, in order.
+        inner: The noise of the tensors inside each segment, as a share of the logits' energy.
+        border: The same of each segment's result.
+        formats: Those in whose engines the time counts.
+        already: Operators that are in float whatever is chosen, and cost nothing more.
     """
 
     graph: Graph

@@ -1,8 +1,8 @@
-"""What rounding any tensors alone costs the logits, asked again and again of the same images.
+"""Sensitivity analysis: what quantizing any set of tensors, and nothing else, costs the logits.
 
-A session that can switch the rounding of each tensor on answers for all choices: making one for
-each would take longer than to run it. What lies before the first tensor that is rounded is the same
-every time, so further sessions take the network up on its way, from what is alive there.
+One session, in which the rounding of each tensor can be switched on, serves all sets: to build one
+for each would take longer than to run it. What lies before the first rounded tensor is the same for
+all, so further sessions start inside the network, from the one tensor that is alive there.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class _Stage:
 
 
 class Switchboard:
-    """A float model in which the rounding of every tensor can be switched on, on some images.
+    """A float model in which the rounding of each tensor can be switched on, and its images.
 
-    With `corrected`, what rounding shifts the mean of a channel by is taken back where a bias will:
-    on a map that is read by what is linear in it.
+    With `corrected`, a channel's mean keeps what it was where bias correction will see to that: in
+    a map whose readers are linear in it.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Switchboard:
             )
 
     def noise(self, tensors: Collection[str]) -> float:
-        """The share of the logits' energy that rounding these tensors alone makes of noise."""
+        """The noise of rounding these tensors alone, as a share of the logits' energy."""
         rounded = set(tensors) & set(self.held)
         if not rounded:
             return 0.0

@@ -151,9 +151,9 @@ def test_where_noise_is_limited_rewrites_are_cheap_beside_float(
 ):
     told: list[bool] = []
 
-    def spied(*arguments: Any) -> Any:
-        told.append(arguments[-1])
-        return honest(*arguments)
+    def spied(*arguments: Any, limited: bool, **options: Any) -> Any:
+        told.append(limited)
+        return honest(*arguments, limited=limited, **options)
 
     honest = quantize.rewrite_where_worth
     monkeypatch.setattr(quantize, "rewrite_where_worth", spied)
