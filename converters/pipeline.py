@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from converters.fallback import DEFAULT_DROP, DEFAULT_R2, Attempt, Goal, attempts
 from converters.formats import formats_of
 from converters.frozen import Frozen, frozen_of
-from converters.handed import as_files
+from converters.in_memory import as_files
 from converters.npu.compiling import prepared
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
@@ -36,7 +36,7 @@ from edgenet.names import several
 from edgenet.staging import writing
 
 if TYPE_CHECKING:
-    from converters.handed import Calibration, Model
+    from converters.in_memory import Calibration, Model
 
 
 def convert(

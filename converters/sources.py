@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.frontend.walk import output_names
-from converters.handed import Handed
+from converters.in_memory import InMemory
 from converters.quantization.images import Images
 from converters.quantization.simulate import Image
 from edgenet import photographs
@@ -83,7 +83,7 @@ def load_source(
         if head is not None:
             description["head"] = str(head)
         # What was handed over in memory has been compared with its file.
-        lines = () if isinstance(model, Handed) else tuple(assumed(name))
+        lines = () if isinstance(model, InMemory) else tuple(assumed(name))
         return Source(keras_model, description, 1.0, "tf-bilinear", names, lines)
     if names is None:
         found = imagenet_labels()
@@ -98,7 +98,7 @@ def load_source(
 
 
 def _described(model: str | os.PathLike[str]) -> dict[str, Any]:
-    if isinstance(model, Handed):
+    if isinstance(model, InMemory):
         return dict(model.description)
     path = Path(model)
     return {"file": path.name, "sha256": sha256_of(path)}
@@ -132,7 +132,7 @@ def _named(model: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if not isinstance(model, Handed):
+        if not isinstance(model, InMemory):
             raise
         raise UsageError(str(error).replace(os.fspath(model), f"the model {model}")) from error
 
@@ -212,7 +212,7 @@ def folder_sets(
     if skip is not None:
         rest = _sound(rest, spec, skip)
     few = len(chosen) < count
-    source = folder.description["source"] if isinstance(folder, Handed) else "folder"
+    source = folder.description["source"] if isinstance(folder, InMemory) else "folder"
     description = {
         "source": f"{source}{_CROPPED * few}",
         "images": len(chosen),

@@ -116,7 +116,7 @@ def _ethos_u(name: str) -> Target:
         precisions=("int8",),
         smooth="int8",
         activations="int8",
-        lowerings={"tflite": "converters.npu.levels"},
+        lowerings={"tflite": "converters.npu.integer_tflite"},
         centres_pixels=True,
         integers=True,
         compiler="converters.npu.ethosu",

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from converters.npu.child import require_compiler, run_compiler
+from converters.npu.integer_tflite import integer_part
 from converters.npu.job import Job, Made
-from converters.npu.levels import integer_part
 from edgenet.errors import EdgenetError
 
 _PACKAGE = "ethos-u-vela"

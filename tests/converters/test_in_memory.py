@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converters.handed import as_files
+from converters.in_memory import as_files
 from converters.pipeline import convert
 from edgenet.bundle import Bundle
 from edgenet.errors import EdgenetError, UsageError

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from converters.saved import require_alike
+from converters.round_trip import require_alike
 from edgenet.decoding import decode
 from edgenet.errors import EdgenetError, UsageError
 from edgenet.models.keras_errors import first_line, quiet
@@ -37,8 +37,8 @@ _RAW = "as they are before any normalization"
 
 
 @dataclass(frozen=True)
-class Handed:
-    """Where something lies that was handed over in memory, as any other path.
+class InMemory:
+    """What was handed over in memory, as the file or folder that it was written to: a path.
 
     `name` stands for it in messages, and `description` in the manifest.
     """
@@ -100,7 +100,7 @@ def _model(model: Any, folder: Path) -> Place:
             f"the model {model.name} cannot be saved ({first_line(error)}): {_plain(model)}"
         ) from error
     require_alike(model, path)
-    return Handed(path, model.name, {"model": model.name, "weights_sha256": _digest(weights)})
+    return InMemory(path, model.name, {"model": model.name, "weights_sha256": _digest(weights)})
 
 
 def _plain(model: Any) -> str:
@@ -142,7 +142,7 @@ def _images(calibration: Calibration, folder: Path, most: int) -> Place | None:
         _photo(image, number).save(folder / f"{number:05}.bmp")
     if number < 0:
         raise UsageError("calibration has no image: give 100 or more, or leave it off")
-    return Handed(folder, "calibration", {"source": "memory"})
+    return InMemory(folder, "calibration", {"source": "memory"})
 
 
 def _taken(images: Any, most: int) -> Iterator[Any]:

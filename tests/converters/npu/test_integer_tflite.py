@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from converters.graph import FEATURES, INPUT, LOGITS
-from converters.npu import levels
+from converters.npu import integer_tflite
 from tests.converters.graphs import run_tflite
 from tests.networks import Textures
 
@@ -25,7 +25,7 @@ def made(request: pytest.FixtureRequest, quantized):
 @pytest.mark.parametrize("family", ["b", "lite", "joined"])
 def test_the_compiler_gets_integers_alone(quantized, family):
     made = quantized(family, "int8", True)
-    content = levels.integer_part(made.of("tflite"), "int8", made.recipe)
+    content = integer_tflite.integer_part(made.of("tflite"), "int8", made.recipe)
     graph = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
     kinds = {tensor.type for tensor in graph.tensors}
     types = schema.TensorType
@@ -37,10 +37,10 @@ def test_what_is_compiled_are_the_levels_of_what_was_verified(made, tmp_path: Pa
     """Dequantized, to the bit: so the verified agreement is the compiled network's too."""
     images = Textures.make(4, seed=5).images
     graph = made.of("tflite")
-    (path,) = levels.lower(graph, "int8", made.recipe, tmp_path)
+    (path,) = integer_tflite.lower(graph, "int8", made.recipe, tmp_path)
     wanted = run_tflite(path, images, OUTPUTS)
     interpreter = Interpreter(
-        model_content=levels.integer_part(graph, "int8", made.recipe), num_threads=1
+        model_content=integer_tflite.integer_part(graph, "int8", made.recipe), num_threads=1
     )
     interpreter.allocate_tensors()
     taken = interpreter.get_input_details()[0]["index"]
