@@ -33,6 +33,7 @@ from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, Bundle
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageFolder
 from edgenet.names import several
+from edgenet.runtime.devices import whole
 from edgenet.staging import writing
 
 if TYPE_CHECKING:
@@ -141,6 +142,12 @@ def convert(
         "--strict": strict,
         "--keep-float": keep_float,
     }
+    # numpy's numbers go into no manifest.
+    batch = whole("batch", batch)
+    if input_size is not None:
+        input_size = whole("input_size", input_size)
+    if calibration_images is not None:
+        calibration_images = whole("calibration_images", calibration_images)
     method = Method(
         rule=range_rule,
         rounding=rounding or DEFAULT_ROUNDING,
@@ -164,7 +171,7 @@ def convert(
             evaluate=evaluate,
             max_drop=max_drop,
             min_r2=min_r2,
-            crop_fraction=crop_fraction,
+            crop_fraction=None if crop_fraction is None else float(crop_fraction),
             interpolation=interpolation,
             preprocess=None if preprocess is None else Preprocessing.named(preprocess),
             labels=labels,

@@ -15,7 +15,7 @@ from edgenet.measure.defaults import MIN_TIME, RUNS
 from edgenet.measure.latency import PERCENTILES, runs_for
 from edgenet.names import several
 from edgenet.report.progress import OnProgress, silent
-from edgenet.runtime.devices import most_threads
+from edgenet.runtime.devices import most_threads, whole
 from edgenet.runtime.loading import Reach
 
 
@@ -87,7 +87,7 @@ def bench(
         runs=_runs(runs, percentile),
         min_time=min_time,
         image=None if image is None else os.fspath(image),
-        streams=streams,
+        streams=None if streams is None else whole("streams", streams),
         profile=profile,
         end_to_end=end_to_end,
     )

@@ -146,6 +146,13 @@ def test_without_a_folder_photographs_calibrate(tiny_models, place):
     assert bundle.labels() is None
 
 
+def test_numbers_may_be_numpys(tiny_models, place):
+    options = {"batch": np.int64(2), "crop_fraction": np.float32(0.875)}
+    bundle = quick(tiny_models["lite"], place / "out", formats=("onnx",), **options)
+    assert bundle.manifest.input.shape[0] == 2
+    assert bundle.manifest.input.crop_fraction == 0.875
+
+
 def test_an_untrained_network_converts(place):
     """Its answers are all alike but for the last bits, so that rounding decides the best class."""
     import keras

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import edgenet
@@ -15,7 +16,7 @@ QUICK = {"runs": 2, "min_time": 0.0}
 
 
 def test_the_function_measures_what_the_command_prints(capsys, tiny_bundle, tiny_float_bundle):
-    paths, options = (tiny_bundle, tiny_float_bundle), {"threads": 1, "streams": 1}
+    paths, options = (tiny_bundle, tiny_float_bundle), {"threads": 1, "streams": np.int64(1)}
     document = edgenet.bench(*paths, **options, runs=10, min_time=0)
     asked = ["bench", *map(str, paths), "--threads", "1", "--streams", "1"]
     assert main([*asked, "--runs", "10", "--min-time", "0", "--json"]) == 0
