@@ -74,8 +74,8 @@ class Images:
 
         Args:
             held: How many to keep in memory, evenly spaced; up to twice as many may be.
-            aside: Whether to set some aside to measure on. Then no other image of their scenes sets
-                ranges. Where there are few images, none is set aside.
+            aside: Whether to set some aside to measure on, if there are `SPLIT` images or more. No
+                other image of their scenes sets ranges, unless there are but a handful of scenes.
         """
         step = max(self.count // held, 1)
         chosen = range(0, self.count, step)

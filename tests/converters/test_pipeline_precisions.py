@@ -256,7 +256,7 @@ def test_strictly_it_is_int8_or_nothing(tiny_models, texture_folder, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_with_labels_every_rung_is_judged_and_the_last_failure_leaves_nothing(
+def test_with_labels_every_attempt_is_judged_and_the_last_failure_leaves_nothing(
     tiny_models, texture_folder, tmp_path, monkeypatch
 ):
     """As if each lost more than is allowed: no labels do that to fp16."""

@@ -61,7 +61,7 @@ def test_an_int8_file_is_measured_whatever_it_lost(tiny_bundle, images):
     assert verified(bundle, images, np.ascontiguousarray(logits[:, ::-1])).agreement < 0.5
 
 
-def test_a_file_keeps_the_limits_of_its_rung(tiny_bundle, images):
+def test_a_file_keeps_the_limits_of_its_attempt(tiny_bundle, images):
     bundle = Bundle.open(tiny_bundle)
     with load(bundle, reference=True) as session:
         logits = session.run(images)
