@@ -134,6 +134,8 @@ def _check(request: Request) -> None:
             f"no interpolation is called {request.interpolation!r}: take one of "
             f"{', '.join(INTERPOLATIONS)}"
         )
+    if request.calibration is not None:
+        ImageFolder.open(request.calibration)
     if request.skip_damaged and request.calibration is None and request.evaluate is None:
         raise UsageError(
             "--skip-damaged is for photos of a folder: add --calibration DIR or --evaluate DIR"

@@ -128,6 +128,15 @@ def test_images_that_set_all_ranges_are_none_to_judge_by(texture_folder, tmp_pat
     assert "no such file" in refusal(5, evaluate=texture_folder)
 
 
+@pytest.mark.parametrize("option", ["calibration", "evaluate"])
+def test_a_folder_of_images_is_looked_for_before_the_model_is_loaded(tmp_path, option):
+    lines: list[str] = []
+    options: dict[str, Any] = {option: tmp_path / "nowhere", "report": lines.append}
+    with pytest.raises(UsageError, match=r"no such folder of images: .*nowhere"):
+        convert("lite0", tmp_path / "out", precision="int8", **options)
+    assert lines == []
+
+
 def test_damaged_images_are_skipped_of_a_folder_alone(tmp_path):
     with pytest.raises(UsageError, match=r"^--skip-damaged is for photos of a folder: add --cal"):
         convert("lite0", tmp_path / "out", skip_damaged=True)
