@@ -419,7 +419,7 @@ class Bundle:
 
 def _no_folder(path: Path) -> str:
     if not path.exists():
-        return f"no such bundle: {path} (edgenet convert --int8 -o {path} makes one)"
+        return f"no such bundle: {path} (edgenet convert MODEL -o {path} makes one)"
     # The reference and what was compiled lie a folder deeper.
     homes = (f"{home}/" for home in list(path.parents)[:2] if (home / MANIFEST).is_file())
     return (

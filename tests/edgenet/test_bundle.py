@@ -219,7 +219,9 @@ def test_a_bundle_without_labels_has_none(tmp_path: Path) -> None:
 
 
 def test_no_folder_or_no_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such bundle"):
+    with pytest.raises(
+        UsageError, match=r"no such bundle: .*gone \(edgenet convert MODEL -o .*gone"
+    ):
         Bundle.open(tmp_path / "gone")
     with pytest.raises(UsageError, match="no such bundle"):
         Bundle.open(tmp_path / "gone" / "deeper" / "still")
