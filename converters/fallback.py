@@ -166,7 +166,7 @@ def _mixed(
                 report(f"int8-mixed stays at {told}")
                 return None
             chosen[format] = found.quantized
-            share = f", with {found.float_share:.0%} of the products in float"
+            share = f", with {found.float_share:.0%} of the MACs in float"
             floats = found.quantized.recipe.of(format).float_operators
             report(f"int8-mixed keeps {told}{share}" if floats else f"int8 keeps {told}")
     return by_format(quantized, chosen)

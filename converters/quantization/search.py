@@ -127,7 +127,7 @@ def return_to_float(
             found = Mixed(mixed, _noise(mixed, format, reference), parts.float_share(floats))
             report(
                 f"{len(mixed.recipe.of(format).float_operators)} operators in float, "
-                f"{found.float_share:.0%} of the products: {kept(found.noise, graph)}"
+                f"{found.float_share:.0%} of the MACs: {kept(found.noise, graph)}"
             )
             parts = parts.corrected(found.noise, floats)
             tried[floats] = found

@@ -75,7 +75,7 @@ def test_some_operators_return_to_float_where_it_is_not(made):
     assert first.quantized.recipe.float_operators
     assert measure(first.quantized, "onnx") <= noise
     (told,) = (line for line in lines if line.startswith("int8-mixed keeps") and "onnx" in line)
-    assert told.endswith("of the products in float")
+    assert told.endswith("of the MACs in float")
 
 
 def test_what_is_in_float_already_is_where_it_begins(made):

@@ -36,7 +36,7 @@ def explain(
         ("changes of layout or type", lambda operator: operator.moves)
     ]
     if profile.complete:
-        without = "operators without products (activations, gates, sums, pooling)"
+        without = "operators without MACs (activations, gates, sums, pooling)"
         parts.insert(0, (without, _elementwise))
     if precision.startswith("int8"):
         parts.append(("operators left in float", _left_in_float))
@@ -84,7 +84,7 @@ def _reached(profile: Profile, precision: str, peak: float | None) -> str | None
     kind = "int8" if precision.startswith("int8") else "fp32"
     return (
         f"{reached:.0f} GMAC/s over all: {reached / peak:.0%} of the {peak:.0f} that this machine "
-        f"reaches in a large {kind} product"
+        f"reaches in a large {kind} matrix product"
     )
 
 
