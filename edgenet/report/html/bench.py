@@ -100,6 +100,7 @@ def _frontier(results: list[Document]) -> str:
             ms=result["p50_ms"],
             accuracy=result["verified"]["agreement"],
             bytes=result["bytes"],
+            interval=result["intervals"]["p50_ms"],
         )
         for result in results
         if result["verified"]["agreement"] is not None

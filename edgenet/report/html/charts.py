@@ -22,13 +22,17 @@ _ROWS = 8
 
 @dataclass(frozen=True)
 class Point:
-    """One file on the frontier: its time (None: unknown), its accuracy (1 at most) and its size."""
+    """One file on the frontier: its time (None: unknown), its accuracy (1 at most) and its size.
+
+    `interval` is the 95 % interval of the time, where it was measured.
+    """
 
     label: str
     format: str
     ms: float | None
     accuracy: float
     bytes: int
+    interval: Sequence[float] | None = None
 
     @property
     def height(self) -> float:
@@ -44,7 +48,7 @@ def frontier(points: Sequence[Point], accuracy: str, share: bool = True) -> str:
         accuracy: What the vertical axis shows.
         share: Whether that is a share, shown in per cent.
     """
-    top, height = 26, 250
+    top, height = 34, 250
     bottom = top + height
     timed = [point for point in points if point.ms is not None]
     right = max(_ms(point) for point in timed) * 1.12
@@ -246,7 +250,7 @@ def _y_axis(
         label = f"{100 * tick:g} %" if share else f"{tick:g}"
         parts.append(f'<path d="M{_LEFT} {y:.1f}h{_PLOT}" stroke="{_GRID}"/>')
         parts.append(_text(_LEFT - 5, y + 4, label, "soft", "end"))
-    parts.append(_text(_LEFT + 2, max(12, top - 6), title, "soft"))
+    parts.append(_text(_LEFT + 2, 12, title, "soft"))
     return "".join(parts)
 
 

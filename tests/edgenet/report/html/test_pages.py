@@ -367,3 +367,18 @@ def test_a_sweep_over_batches_is_a_table_and_one_point_a_file():
     frontier, _ = bench.page(document).split("<h2>All results</h2>")
     assert "a, tflite, 2 threads, batch 8" in frontier
     assert "1.33 ± 0.02" in rest.split("<h2>Batches</h2>")[1].split("<h2>")[0]
+
+
+def test_a_time_beside_the_frontier_has_no_more_digits_than_it_is_worth():
+    document = bench_document()
+    result = document["results"][0]
+    result.update(p50_ms=5.12, intervals={**result["intervals"], "p50_ms": [4.1, 6.1]})
+    text = bench.page(document).split("<h2>Accuracy, latency, size</h2>")[1]
+    assert '<td class="right">5 ± 1</td>' in text.split("<h2>")[0]
+
+
+def test_a_file_that_keeps_all_is_not_drawn_over_the_title_of_the_axis():
+    drawn = charts.frontier([charts.Point("a", "tflite", 0.1, 1.0, 20_000_000)], "agreement")
+    top, radius = map(float, re.search(r'cy="([\d.]+)" r="([\d.]+)"', drawn).groups())
+    title = float(re.search(r'y="([\d.]+)"[^>]*>agreement<', drawn)[1])
+    assert top - radius > title
