@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     reach.add_arguments(parser)
     parser.add_argument(
-        "--threads", type=_counts, metavar="N", help="threads of the engine; 1,2 measures both"
+        "--threads",
+        type=_counts,
+        metavar="N",
+        help="threads of the engine (default: one for each physical core); 1,2 measures both",
     )
     parser.add_argument(
         "--batch",

@@ -54,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one or more, separated by commas (default: all that can run)",
     )
     reach.add_arguments(parser)
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of the engine")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of the engine (default: one for each physical core)",
+    )
     parser.add_argument(
         "--reference", metavar="BUNDLE", help="another bundle that holds the fp32 model"
     )

@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument(
-        "--int8", dest="precision", action="store_const", const="int8", help="--precision int8"
+        "--int8",
+        dest="precision",
+        action="store_const",
+        const="int8",
+        help="short for --precision int8",
     )
     precision.add_argument(
         "--precision", choices=PRECISIONS, help="default: what --target takes, else fp32"
@@ -67,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--weights", metavar="FILE", help="weights for a variant")
+    group.add_argument("--weights", metavar="FILE", help="an .h5 file of weights for a variant")
     group.add_argument(
         "--download", action="store_true", help="let keras.applications fetch a variant's weights"
     )
@@ -92,7 +96,10 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "that does not do it itself",
     )
     group.add_argument(
-        "--input-size", type=int, metavar="N", help="for a model that leaves its size open"
+        "--input-size",
+        type=int,
+        metavar="N",
+        help="height and width in pixels, for a model that leaves them open",
     )
     group.add_argument(
         "--batch", type=int, default=1, metavar="N", help="images a run (default: 1)"

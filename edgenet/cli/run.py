@@ -58,7 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     reach.add_arguments(parser)
     parser.add_argument(
-        "--threads", metavar="N", type=int, help="of the engine (default: one for each core)"
+        "--threads",
+        metavar="N",
+        type=int,
+        help="threads of the engine (default: one for each physical core)",
     )
     parser.add_argument(
         "--top", metavar="K", type=int, help=f"classes to name per image (default: {_TOP})"
