@@ -37,7 +37,7 @@ IN_MEMORY = "the image in memory"
 # Where Pillow keeps what tells of it.
 _HEADERS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
-_WRONG_PATH = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_WRONG_PATH = (FileNotFoundError, NotADirectoryError, PermissionError)
 # Pillow's own errors have no number; a place that a damaged file points to may lie before its
 # start, which the system finds invalid.
 _OF_DAMAGE = (None, errno.EINVAL)
@@ -93,7 +93,7 @@ def pillow_reads(name: str) -> Iterator[None]:
     """Makes edgenet's errors of Pillow's, which name the image; no size is warned of.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, or it is a folder.
         ImageError: It is no image, a damaged one, or one of more pixels than Pillow reads.
         EdgenetError: The system did not let it be read to its end, or memory ran out.
     """
@@ -103,6 +103,8 @@ def pillow_reads(name: str) -> Iterator[None]:
     try:
         with _any_size():
             yield
+    except IsADirectoryError as error:
+        raise UsageError(f"{name} is a folder: name the images in it") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:

@@ -146,6 +146,11 @@ def changed(image: Document) -> bool:
     return bool(image["reference"]["index"] != image["ours"]["index"])
 
 
+def worsened(image: Document) -> bool:
+    """Whether the file's answer differs from the reference's and is not what the label says."""
+    return changed(image) and image["ours"]["name"] != image["label"]
+
+
 def answered(answer: Document) -> str:
     """A class and how probable it is; the name alone where there was no answer."""
     if answer["probability"] is None:

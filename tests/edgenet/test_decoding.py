@@ -286,6 +286,11 @@ def test_a_path_through_a_file_is_a_wrong_path(tmp_path: Path) -> None:
         decode(tmp_path / "a.png" / "x.png")
 
 
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder: name the images in it"):
+        decode(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ["TIFF", "GIF"])
 def test_a_file_of_several_frames_is_closed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "frames"

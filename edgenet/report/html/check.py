@@ -194,7 +194,7 @@ def _harm(result: Document) -> str:
 
 def _figure(image: Document, pixels: Pixels) -> str:
     label = f"<br>label: {escape(image['label'])}" if image["label"] is not None else ""
-    tone = _tone(check.changed(image))
+    tone = _tone(check.worsened(image))
     return (
         f'<figure><img alt="{escape(image["image"])}" src="{_data_uri(pixels)}"><figcaption>'
         f"float: {escape(check.answered(image['reference']))}<br>"

@@ -89,3 +89,16 @@ def test_a_doubt_stands_by_the_verdict():
 def test_one_image_is_not_several():
     assert check.title({"images": 1, "images_source": "photos"}) == "1 image of photos"
     assert check.title({"images": 2, "images_source": "photos"}) == "2 images of photos"
+
+
+@pytest.mark.parametrize(
+    ("ours", "label", "worsened"),
+    [("cat", "dog", True), ("cat", None, True), ("cat", "cat", False), ("dog", "cat", False)],
+)
+def test_an_answer_that_the_label_says_is_no_worse(ours, label, worsened):
+    named = {"dog": 0, "cat": 1}
+    answers = {
+        of: {"index": named[name], "name": name}
+        for of, name in {"reference": "dog", "ours": ours}.items()
+    }
+    assert check.worsened({**answers, "label": label}) == worsened
