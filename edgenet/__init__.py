@@ -6,9 +6,17 @@ only when a bundle asks for it.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 __version__ = "0.1.0"
+
+# By themselves ONNX Runtime and OpenVINO keep an identity in the user's home and report to their
+# makers what runs here, OpenVINO from a process that it forks as it is imported. The first has a
+# variable against it, the second does without where its package for that is not installed.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -142,3 +142,20 @@ def test_the_list_of_commands_imports_no_command() -> None:
 def test_a_bundle_loads_its_one_engine(tiny_bundle: Path, format: str, engine: str) -> None:
     statement = f"import edgenet; edgenet.load({str(tiny_bundle)!r}, {format!r})"
     assert loaded_by(statement) == {engine}
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_an_engine_keeps_nothing_in_the_users_home_and_starts_no_process(
+    tiny_bundle: Path, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    out = python(
+        "-c",
+        "import os; forks = []; os.register_at_fork(before=lambda: forks.append(os.getpid()))\n"
+        f"import edgenet; edgenet.load({str(tiny_bundle)!r}, {format!r}).close()\n"
+        "print(len(forks))",
+    )
+    assert out.strip() == "0"
+    assert not [*tmp_path.iterdir()]
