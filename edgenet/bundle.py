@@ -34,6 +34,8 @@ CLASSIFICATION, REGRESSION = TASKS = ("classification", "regression")
 ANSWERS = {CLASSIFICATION: "logits", REGRESSION: "values"}
 """By task, the output that the others are made of, images × classes or images × values."""
 
+_AGAIN = "copy the bundle again, or convert again"
+
 
 @dataclass(frozen=True)
 class FileRecord:
@@ -204,7 +206,7 @@ class Manifest:
             return _checked(_manifest(document))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleError(
-                f"its manifest is damaged ({type(error).__name__}: {error}); convert again"
+                f"its manifest is damaged ({type(error).__name__}: {error}); {_AGAIN}"
             ) from error
 
 
@@ -331,12 +333,15 @@ class Bundle:
         if isinstance(path, Bundle):
             return path
         folder = Path(path)
-        if not folder.is_dir():
-            raise UsageError(_no_folder(folder))
         try:
+            if not folder.is_dir():
+                raise UsageError(_no_folder(folder))
             text = (folder / MANIFEST).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(f"{folder} is not a bundle: no readable {MANIFEST} in it") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise BundleError(
+                f"{folder} is not a bundle: no readable {MANIFEST} in it ({reason})"
+            ) from error
         try:
             return cls(folder, Manifest.from_json(text))
         except BundleError as error:
@@ -385,10 +390,10 @@ class Bundle:
         try:
             found = sha256_of(path)
         except OSError as error:
-            raise BundleError(f"{path} cannot be read ({error.strerror}); convert again") from error
+            raise BundleError(f"{path} cannot be read ({error.strerror}); {_AGAIN}") from error
         if found != record.sha256:
             raise BundleError(
-                f"{path} is not the file that was verified: its sha256 differs; convert again"
+                f"{path} is not the file that was verified: its sha256 differs; {_AGAIN}"
             )
         return path
 

@@ -204,7 +204,7 @@ def test_any_changed_byte_is_refused(
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     bundle = write(tmp_path / "bundle", CONTENT)
     (bundle.path / "labels.txt").unlink()
-    with pytest.raises(BundleError, match=r"labels\.txt cannot be read"):
+    with pytest.raises(BundleError, match=r"labels\.txt cannot be read .*; copy the bundle again"):
         bundle.labels()
 
 
@@ -225,8 +225,17 @@ def test_no_folder_or_no_manifest_is_refused(tmp_path: Path) -> None:
         Bundle.open(tmp_path / "gone")
     with pytest.raises(UsageError, match="no such bundle"):
         Bundle.open(tmp_path / "gone" / "deeper" / "still")
-    with pytest.raises(BundleError, match="is not a bundle"):
+    with pytest.raises(BundleError, match=r"is not a bundle: .* \(No such file or directory\)"):
         Bundle.open(tmp_path)
+
+
+def test_what_the_system_refuses_is_told(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).mkdir()
+    with pytest.raises(BundleError, match=r"no readable manifest\.json in it \(Is a directory\)"):
+        Bundle.open(tmp_path)
+    # Of the folder itself Python may not tell why it is none.
+    with pytest.raises((BundleError, UsageError), match=r"File name too long|no such bundle"):
+        Bundle.open(tmp_path / ("long" * 100))
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "manifest.json", "reference/model.tflite"])
