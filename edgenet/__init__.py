@@ -35,13 +35,16 @@ _HOMES = {
     "load": "edgenet.runtime",
     "Session": "edgenet.runtime",
 }
+_MODULES = ("bundle", "errors", "models")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'edgenet' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        return import_module(f"edgenet.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgenet' has no attribute {name!r}")
     try:
         return getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:

@@ -76,6 +76,13 @@ def test_edgenet_alone_does_not_even_import_numpy() -> None:
     assert out.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    "name", ["bundle.Bundle", "errors.EdgenetError", "models.build", "load", "Session"]
+)
+def test_what_the_readme_calls_by_its_full_name_is_there(name: str) -> None:
+    assert name.rpartition(".")[2] in python("-c", f"import edgenet; print(edgenet.{name})")
+
+
 def test_a_device_without_the_host_half_is_told_so_by_convert_alone() -> None:
     out = python(
         "-c",
