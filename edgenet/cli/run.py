@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -88,26 +89,30 @@ def run(args: argparse.Namespace) -> int:
     ) as session:
         if args.top is not None and session.info.task == REGRESSION:
             raise UsageError("--top is for classes, and the bundle is a regression: leave it off")
-        results, failures = _answers(session, args.images, args.top or _TOP)
-        print(
-            _json(args.bundle, session.info, results) if args.json else _text(session.info, results)
-        )
+        failures: list[EdgenetError] = []
+        results = _answers(session, args.images, args.top or _TOP, failures)
+        if args.json:
+            print(_json(args.bundle, session.info, list(results)))
+        else:
+            print(_where(session.info), flush=True)
+            for result in results:
+                print(f"\n{_block(result, session.info)}", flush=True)
     if not failures:
         return 0
-    return EdgenetError.exit_code if results else failures[0].exit_code
+    some = len(failures) < len(args.images)
+    return EdgenetError.exit_code if some else failures[0].exit_code
 
 
 def _answers(
-    session: Session, images: list[str], top: int
-) -> tuple[list[_Result], list[EdgenetError]]:
-    results, failures = [], []
+    session: Session, images: list[str], top: int, failures: list[EdgenetError]
+) -> Iterator[_Result]:
+    """One by one; what goes wrong with an image is told and joins `failures`."""
     for image in images:
         try:
-            results.append(_answer(session, image, top))
+            yield _answer(session, image, top)
         except EdgenetError as error:
             failures.append(error)
             fail(str(error), error.exit_code)
-    return results, failures
 
 
 def _answer(session: Session, image: str, top: int) -> _Result:
@@ -152,7 +157,7 @@ def _entry(result: _Result, info: SessionInfo) -> dict[str, Any]:
     return {**entry, **split_times(info.kind, {"run_ms": entry["run_ms"]})}
 
 
-def _text(info: SessionInfo, results: list[_Result]) -> str:
+def _where(info: SessionInfo) -> str:
     from edgenet.report.devices import elsewhere, slow
 
     notes = [info.delegate, f"threads {info.threads}"]
@@ -162,11 +167,10 @@ def _text(info: SessionInfo, results: list[_Result]) -> str:
         notes.append(f"{info.kind}: {info.device_name}")
     if info.elsewhere:
         notes.append(elsewhere(info))
-    where = (
+    return (
         f"{info.format} {info.precision} in {info.engine}, "
         f"ran on {info.device_used} ({', '.join(notes)})"
     )
-    return "\n\n".join([where, *(_block(result, info) for result in results)])
 
 
 def _block(result: _Result, info: SessionInfo) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -78,6 +80,28 @@ def test_a_broken_image_does_not_stop_the_rest(
     assert [result["image"] for result in json.loads(shown.out)["results"]] == [photo]
     assert "edgenet: error:" in shown.err
     assert "broken.png is a damaged image" in shown.err
+
+
+def test_an_answer_is_printed_before_the_next_image_is_read(
+    tiny_bundle: Path, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = tmp_path / "camera"
+    os.mkfifo(camera)
+    printed: list[str] = []
+
+    def feed() -> None:
+        with camera.open("wb") as opened:  # It opens once the command reads it.
+            printed.append(capsys.readouterr().out)
+            opened.write(Path(photo).read_bytes())
+
+    feeder = Thread(target=feed, daemon=True)
+    feeder.start()
+    assert main(["run", str(tiny_bundle), photo, str(camera)]) == 0
+    feeder.join()
+    (before,), after = printed, capsys.readouterr().out
+    assert before.startswith("tflite int8 in litert, ran on cpu")
+    assert f"\n\n{photo}: prepared in" in before
+    assert after.startswith(f"\n{camera}: prepared in")
 
 
 @pytest.mark.parametrize(
