@@ -19,7 +19,8 @@ from edgenet.errors import EdgenetError, UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], "Image.Image", npt.NDArray[Any]]
+_Bytes = bytes | bytearray | memoryview
+ImageSource = Union[str, "os.PathLike[str]", _Bytes, IO[bytes], "Image.Image", npt.NDArray[Any]]
 
 # How a photo that does not lie as it was taken is turned: EXIF 2.32, table 4.
 _ORIENTATION = 0x0112
@@ -74,7 +75,7 @@ def decode(source: ImageSource) -> Image.Image:
 
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    file: Any = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
+    file: Any = io.BytesIO(source) if isinstance(source, _Bytes) else source
     if not (isinstance(file, str | os.PathLike | Image.Image) or hasattr(file, "read")):
         raise UsageError(
             "an image is a path, bytes, an open file, a PIL image or an array, not "

@@ -17,6 +17,7 @@ from edgenet.bundle import ANSWERS, CLASSIFICATION, FORMATS, REGRESSION, InputSp
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
+from edgenet.runtime.devices import whole
 from edgenet.runtime.engines import choose, newer
 from edgenet.runtime.placement import RefusedError
 from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo, Value
@@ -173,7 +174,7 @@ class Session(ABC):
             top: How many classes, at least 1; all, if there are fewer.
 
         Raises:
-            UsageError: `top` below 1, no such file, or a wrong array.
+            UsageError: `top` below 1 or no integer, no such file, or a wrong array.
             ImageError: What was read is no image, or a damaged one.
         """
         return self.rank(self.probabilities(self.prepare(image))[0], top)
@@ -208,9 +209,10 @@ class Session(ABC):
         """The `top` classes of one image's probabilities, the best first, ties by index.
 
         Raises:
-            UsageError: `top` below 1.
+            UsageError: `top` below 1, or no integer.
             EdgenetError: They are no numbers: half floats overflow in some networks.
         """
+        top = whole("top", top)
         if top < 1:
             raise UsageError(f"cannot list {top} classes: ask for 1 or more")
         self._require_numbers(probabilities)

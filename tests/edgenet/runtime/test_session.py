@@ -205,9 +205,9 @@ def test_classify_takes_any_source(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     image = Image.fromarray(images(1)[0]).resize((61, 47))
     image.save(path)
-    answers = [
-        session.classify(s) for s in (path, str(path), path.read_bytes(), image, np.asarray(image))
-    ]
+    data = path.read_bytes()
+    buffers = (data, bytearray(data), memoryview(data))
+    answers = [session.classify(s) for s in (path, str(path), *buffers, image, np.asarray(image))]
     assert all(answer == answers[0] for answer in answers)
 
 
@@ -215,6 +215,9 @@ def test_top_is_at_most_all_and_at_least_one(session: Session) -> None:
     assert len(session.classify(images(1)[0], top=99)) == CLASSES
     with pytest.raises(UsageError, match="0 classes"):
         session.classify(images(1)[0], top=0)
+    with pytest.raises(UsageError, match=r"top=1\.5: an integer is needed"):
+        session.classify(images(1)[0], top=1.5)  # type: ignore[arg-type]
+    assert len(session.classify(images(1)[0], top=np.int64(2))) == 2
 
 
 @pytest.mark.parametrize("format", FORMATS)
