@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from converters.pipeline import convert
-    from edgenet.measure.gate import check
-    from edgenet.measure.timing import bench
+    from edgenet.measure.bench import bench
+    from edgenet.measure.check import check
     from edgenet.runtime import Session, load
 
 __all__ = ["Session", "bench", "check", "convert", "load"]
 
 _HOMES = {
-    "bench": "edgenet.measure.timing",
-    "check": "edgenet.measure.gate",
+    "bench": "edgenet.measure.bench",
+    "check": "edgenet.measure.check",
     "convert": "converters.pipeline",
     "load": "edgenet.runtime",
     "Session": "edgenet.runtime",

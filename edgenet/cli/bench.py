@@ -99,7 +99,7 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Times all bundles in all formats, in turns, and prints the report."""
-    from edgenet.measure.timing import bench
+    from edgenet.measure.bench import bench
     from edgenet.report.progress import Steps
 
     reports.require_places(args)

@@ -15,7 +15,7 @@ from edgenet.errors import AccuracyError
 from edgenet.measure.defaults import CROPS
 
 if TYPE_CHECKING:
-    from edgenet.measure.gate import Checked
+    from edgenet.measure.check import Checked
 
 HELP = "compare a bundle with its fp32 reference; exit 3 where it lost too much"
 EXAMPLES = """\
@@ -106,7 +106,7 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compares, prints the report, and returns 0, or 3 where a limit was not kept."""
-    from edgenet.measure.gate import check
+    from edgenet.measure.check import check
     from edgenet.report import check as report
     from edgenet.report.document import dumps
     from edgenet.report.progress import Steps

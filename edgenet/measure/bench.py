@@ -1,223 +1,121 @@
-"""`bench`'s measurement: every bundle, format and thread count in turns, as one JSON document."""
+"""`edgenet.bench`: what is to be timed, and for how long, before anything is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
-from functools import partial
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-
-from edgenet.bundle import summary
-from edgenet.errors import EdgenetError
-from edgenet.measure import extras, latency, sweep
-from edgenet.measure.bootstrap import Intervals, intervals
-from edgenet.measure.candidates import Candidate, Request, names, turns
-from edgenet.measure.comparison import compare
-from edgenet.measure.footprint import Footprint
-from edgenet.measure.footprint import measure as footprint
-from edgenet.measure.interference import Interference, Watch, spread_warnings
-from edgenet.measure.latency import Samples, Timing
-from edgenet.measure.machine import describe
-from edgenet.measure.speeds import split_times
-from edgenet.report.devices import elsewhere, slow
-from edgenet.report.progress import OnProgress
-from edgenet.runtime.devices import processors
+from edgenet.errors import UsageError
+from edgenet.measure.candidates import Request, open_all
+from edgenet.measure.defaults import MIN_TIME, RUNS
+from edgenet.measure.latency import PERCENTILES, runs_for
+from edgenet.measure.timing import measure
+from edgenet.names import several
+from edgenet.report.progress import OnProgress, silent
+from edgenet.runtime.devices import most_threads, whole
 from edgenet.runtime.loading import Reach
 
-Document = dict[str, Any]
-# What a fresh process cost, and why that is not known.
-_Weighed = tuple[Footprint, list[str]]
-_BINS = 40
 
+def bench(
+    *bundles: str | os.PathLike[str],
+    formats: Sequence[str] | None = None,
+    device: str = "cpu",
+    delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
+    allow_fallback: bool = False,
+    threads: int | Sequence[int] | None = None,
+    batch: int | Sequence[int] | None = None,
+    image: str | os.PathLike[str] | None = None,
+    end_to_end: bool = False,
+    streams: int | None = None,
+    profile: bool = False,
+    runs: int | None = None,
+    min_time: float = MIN_TIME,
+    percentile: int | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    progress: OnProgress = silent,
+) -> dict[str, Any]:
+    """Times bundles on this machine, all their files in turns.
 
-def measure(request: Request, candidates: Sequence[Candidate], progress: OnProgress) -> Document:
-    """Times the candidates in turns and gives the document of `bench --json`.
+    Args:
+        bundles: The folders that `convert` wrote, or open `Bundle`s; the first is what the others
+            are compared with.
+        formats: Of "tflite", "onnx", "openvino"; None takes all that can run.
+        device: As for `edgenet.load`, as are the next three.
+        delegate: Which one.
+        delegate_options: Its library's own.
+        allow_fallback: Whether the CPU may help.
+        threads: Of the engine: one number, or several to measure each; None takes its default.
+        batch: Images a run, one number or several; None takes what `convert` fixed in the file.
+        image: A photo to run on; None takes a made-up one.
+        end_to_end: Whether to time the photo from its bytes to its label too.
+        streams: Also measure images a second in so many streams of one thread.
+        profile: Whether to time each operator too, and tell what limits the speed.
+        runs: The fewest timed runs of each; None takes 100, or what `percentile` takes.
+        min_time: The shortest time spent on each, in seconds.
+        percentile: 50, 90, 95 or 99, which the runs must suffice for.
+        report: Told of what is left out, line by line.
+        progress: Called as each piece of the work goes on, with what it is, the steps done, the
+            steps in all, and what a step is.
+
+    Returns:
+        What was measured, as `edgenet bench --json` prints it; see
+        `edgenet/report/schema/bench.schema.json`.
 
     Raises:
-        UsageError: The photo cannot be read.
-        EdgenetError: An engine fails.
+        UsageError: An argument asks for something that cannot be.
+        DeviceError: The device cannot be used, or not for all operators.
+        EdgenetError: As its subclasses say.
     """
-    samples, interference = _sample(request, candidates, progress)
-    prints = _footprints(request, candidates, progress)
-    named = names([candidate.path for candidate in candidates])
-    results = [
-        _result(candidate, named[candidate.path], sampled, *weighed)
-        for candidate, sampled, weighed in zip(candidates, samples, prints, strict=True)
-    ]
-    document = {
-        "machine": describe(),
-        "interference": {**asdict(interference), "warnings": list(interference.warnings())},
-        "results": results,
-        "comparisons": _comparisons(candidates, samples),
-        "batches": sweep.batches(candidates, samples),
-        "bundles": {each.path: summary(each.bundle.manifest) for each in candidates},
-    }
-    if request.end_to_end and request.image is not None:
-        with _beside(results, "times from end to end"):
-            extras.add_end_to_end(document, request.image, candidates)
-    if request.streams is not None:
-        with _beside(results, "streams"):
-            extras.add_streams(document, request.streams, request.image, candidates, progress)
-    if request.profile:
-        extras.add_profiles(document, candidates, progress)
-    return document
-
-
-@contextmanager
-def _beside(results: Sequence[Document], what: str) -> Iterator[None]:
-    """Keeps what has been measured where something that is measured beside it fails."""
-    try:
-        yield
-    except EdgenetError as error:
-        for result in results:
-            result["warnings"].append(f"no {what}: {error}")
-
-
-def _sample(
-    request: Request, candidates: Sequence[Candidate], progress: OnProgress
-) -> tuple[list[Samples], Interference]:
-    calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
-    order = turns(candidates)
-    watch = Watch(processors())
-
-    def after_round(done: int) -> None:
-        watch.tick()
-        progress("timing", done, min(latency.ROUNDS, request.runs), "rounds")
-
-    sampled = latency.sample(
-        [calls[index] for index in order],
-        runs=request.runs,
-        min_time=request.min_time,
-        progress=after_round,
+    if not bundles:
+        raise UsageError("there is nothing to time: name one or more bundles")
+    if not (math.isfinite(min_time) and min_time >= 0):
+        raise UsageError(f"--min-time {min_time}: it is a number of seconds, from 0")
+    if end_to_end and image is None:
+        raise UsageError("--end-to-end begins with a photo: name it with --image FILE")
+    _require_streams(streams, device)
+    request = Request(
+        bundles=tuple(os.fspath(bundle) for bundle in bundles),
+        formats=None if formats is None else several(formats),
+        device=device,
+        reach=Reach(delegate, delegate_options or {}, allow_fallback),
+        threads=_counts(threads),
+        batches=_counts(batch),
+        runs=_runs(runs, percentile),
+        min_time=min_time,
+        image=None if image is None else os.fspath(image),
+        streams=None if streams is None else whole("streams", streams),
+        profile=profile,
+        end_to_end=end_to_end,
     )
-    interference = watch.stop()
-    found = dict(zip(order, sampled, strict=True))
-    return [found[index] for index in range(len(candidates))], interference
+    with ExitStack() as stack:
+        return measure(request, open_all(stack, request, report), progress)
 
 
-def _footprints(
-    request: Request, candidates: Sequence[Candidate], progress: OnProgress
-) -> list[_Weighed]:
-    prints = []
-    for done, candidate in enumerate(candidates):
-        prints.append(_footprint(request, candidate))
-        progress("loading in fresh processes", done + 1, len(candidates), "files")
-    return prints
+def _require_streams(streams: int | None, device: str) -> None:
+    if streams is None:
+        return
+    if not 1 <= streams <= most_threads():
+        raise UsageError(f"--streams {streams}: ask for 1 to {most_threads()}")
+    if device in ("gpu", "npu"):
+        raise UsageError(f"--streams measures the CPU only: leave --device {device} off")
 
 
-def _footprint(request: Request, candidate: Candidate) -> _Weighed:
-    info = candidate.session.info
-    try:
-        found = footprint(
-            candidate.path,
-            info.format,
-            info.device_used,
-            info.threads,
-            engine=info.engine,
-            reach=_reach(request, candidate),
-            batch=info.batch,
-        )
-    # A small device kills a second copy of the model for its memory; the times taken still hold.
-    except EdgenetError as error:
-        return Footprint(), [f"no load times or memory: {error}"]
-    return found, ["no peak memory: this system does not tell it"] * (found.rss_mb is None)
+def _counts(asked: int | Sequence[int] | None) -> tuple[int | None, ...]:
+    """One measurement for each."""
+    return tuple(asked or (None,)) if isinstance(asked, Sequence) else (asked,)
 
 
-def _reach(request: Request, candidate: Candidate) -> Reach:
-    """How the device was reached: what chooses anew loads the file where it was refused, too."""
-    asked = request.reach or Reach()
-    chosen = candidate.session.delegate
-    return asked if chosen.device == "cpu" else replace(asked, delegate=chosen.name)
-
-
-def _result(
-    candidate: Candidate, name: str, samples: Samples, weight: Footprint, told: list[str]
-) -> Document:
-    info = candidate.session.info
-    timing = latency.summarize(samples, info.batch)
-    bounds = intervals(samples)
-    low, high = bounds.p50_ms or (timing.p50_ms, timing.p50_ms)
-    return {
-        "bundle": candidate.path,
-        "name": name,
-        "format": info.format,
-        "precision": info.precision,
-        "engine": info.engine,
-        "device": info.device,
-        "device_used": info.device_used,
-        "kind": info.kind,
-        "device_name": info.device_name,
-        "delegate": info.delegate,
-        "delegated_fraction": info.delegated_fraction,
-        "time_elsewhere": info.time_elsewhere,
-        "threads": info.threads,
-        "batch": info.batch,
-        "bytes": candidate.artifact.bytes,
-        "verified": asdict(candidate.artifact.verified),
-        "rss_mb": weight.rss_mb,
-        "steady_mb": weight.steady_mb,
-        "runs": timing.runs,
-        "warmup": asdict(samples.warmup),
-        "warmup_runs": samples.warmup.runs,
-        **split_times(info.kind, _times(samples, timing, weight, bounds)),
-        "warnings": told + _warnings(candidate, samples, spread_warnings(low, high, timing.p50_ms)),
-    }
-
-
-def _times(samples: Samples, timing: Timing, weight: Footprint, bounds: Intervals) -> Document:
-    untimed = ("rss_mb", "steady_mb", "runs")
-    figures = {**asdict(weight), **asdict(timing)}
-    return {
-        **{name: value for name, value in figures.items() if name not in untimed},
-        "intervals": {key: value and list(value) for key, value in asdict(bounds).items()},
-        "rounds_p50_ms": samples.medians().tolist(),
-        "histogram": _histogram(samples),
-    }
-
-
-def _warnings(candidate: Candidate, samples: Samples, found: list[str]) -> list[str]:
-    info = candidate.session.info
-    if info.threads > len(processors()):
-        found.append(f"{info.threads} threads share {len(processors())} cores")
-    if told := slow(info):
-        found.append(told)
-    if info.elsewhere:
-        found.append(elsewhere(info))
-    if not samples.warmup.steady:
-        found.append(f"still getting faster after {samples.warmup.ms / 1e3:.0f} s of warm-up")
-    return found
-
-
-def _histogram(samples: Samples) -> Document:
-    """Counts in bins of one width; the last bin also holds what is slower than twice the p50."""
-    times = samples.milliseconds()
-    low = float(times.min())
-    high = min(float(times.max()), 2 * float(np.median(times)))
-    counts, _ = np.histogram(np.minimum(times, high), _BINS, (low, max(high, low * 1.001)))
-    return {"low_ms": low, "high_ms": max(high, low * 1.001), "counts": counts.tolist()}
-
-
-def _comparisons(candidates: Sequence[Candidate], samples: Sequence[Samples]) -> list[Document]:
-    """Every other bundle against the first, where their settings are the same."""
-    bases = {
-        candidate.setting: sampled
-        for candidate, sampled in zip(candidates, samples, strict=True)
-        if candidate.path == candidates[0].path
-    }
-    return [
-        {
-            "base": candidates[0].path,
-            "other": candidate.path,
-            "format": candidate.session.info.format,
-            "threads": candidate.session.info.threads,
-            "batch": candidate.session.info.batch,
-            **extras.listed(compare(bases[candidate.setting], sampled)),
-        }
-        for candidate, sampled in zip(candidates, samples, strict=True)
-        if candidate.path != candidates[0].path
-        and candidate.session.info.tells_speed
-        and candidate.setting in bases
-    ]
+def _runs(runs: int | None, percentile: int | None) -> int:
+    if percentile not in (None, *PERCENTILES):
+        raise UsageError(f"--percentile {percentile}: bench reports p50, p90, p95 and p99")
+    needed = runs_for(percentile) if percentile else 0
+    wanted = max(RUNS, needed) if runs is None else runs
+    if wanted < 1:
+        raise UsageError(f"--runs {wanted}: at least one run is needed")
+    if wanted < needed:
+        raise UsageError(f"--runs {wanted} are too few for p{percentile}: it takes --runs {needed}")
+    return wanted

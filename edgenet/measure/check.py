@@ -1,187 +1,209 @@
-"""The comparison that `check` makes, as one JSON document."""
+"""The accuracy gate: a bundle's files beside its fp32 reference, and beside an earlier check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, fields
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from edgenet.bundle import Bundle, summary
-from edgenet.measure.accuracy import NO_ANSWER
-from edgenet.measure.baseline import Change, Comparison, compare
-from edgenet.measure.damage import Answer, Damage
-from edgenet.measure.evaluation import Images
-from edgenet.measure.fidelity import Fidelity
-from edgenet.measure.machine import describe
-from edgenet.measure.paired import Energies, Evidence
-from edgenet.measure.parity import Parity, PerImage, Result
-from edgenet.measure.speeds import split_times
-from edgenet.report.devices import where
-
-Document = dict[str, Any]
-
-_EVIDENCE = tuple(field.name for field in fields(Evidence))
+from edgenet.bundle import REGRESSION, Bundle
+from edgenet.errors import UsageError
+from edgenet.measure import baseline as earlier
+from edgenet.measure import check_document
+from edgenet.measure.defaults import CROPS
+from edgenet.measure.evaluation import Images, crops_of, folder_of
+from edgenet.measure.limits import Limits
+from edgenet.measure.opening import open_formats, open_reference, reference_bytes
+from edgenet.measure.parity import compare, default_limits
+from edgenet.names import several
+from edgenet.report.progress import OnProgress, silent
+from edgenet.runtime import Session, SessionInfo, load
+from edgenet.runtime.loading import Reach
 
 
-def document(
-    path: str, bundle: Bundle, parity: Parity, images: Images, reference_bytes: int
-) -> Document:
-    """The document of `check --json`; `reference_bytes` is the size of the reference's file."""
-    manifest, labels = bundle.manifest, bundle.labels()
-    return {
-        "bundle": path,
-        "task": manifest.task,
-        "reference": _reference(parity, reference_bytes),
-        "images": parity.images,
-        "images_source": images.source,
-        "images_sha256": images.digest.hexdigest(),
-        "labels": None if parity.labels is None else parity.labels.tolist(),
-        "worst_value": parity.value_told(labels),
-        "results": [_entry(result, images, bundle, labels) for result in parity.results],
-        "cross_agreement": [
-            {**asdict(pair), "formats": list(pair.formats)} for pair in parity.cross_agreement
-        ],
-        "passed": parity.passed,
-        "doubt": parity.doubt,
-        "baseline": None,
-        "regressions": [],
-        "recipe": {"name": bundle.path.resolve().name, **summary(manifest)},
-        "machine": describe(),
-    }
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a check found.
 
-
-def _reference(parity: Parity, size: int) -> Document:
-    info = parity.reference
-    return {
-        "format": info.format,
-        "precision": info.precision,
-        "device_used": info.device_used,
-        "engine": info.engine,
-        "bytes": size,
-        "top1": parity.reference_top1,
-        "top5": parity.reference_top5,
-        "mae": parity.reference_mae,
-        "p50_ms": parity.reference_p50_ms,
-        "answers": _classes(parity.reference_per_image),
-        "signal": _rounded(parity.reference_per_image.energy),
-    }
-
-
-def judge(
-    document: Document, baseline: Mapping[str, Any], formats: Collection[str] | None = None
-) -> Comparison:
-    """Compares with an earlier document, and enters into this one what came of it.
-
-    `formats` are as for `baseline.compare`.
+    Attributes:
+        document: All of it, as `edgenet check --json` prints it; see
+            `edgenet/report/schema/check.schema.json`.
+        images: Those that were answered.
+        unsure: What may be worse than the baseline, one line each: too few images to tell.
     """
-    found = compare(document, baseline, formats)
-    document["baseline"] = {
-        "rule": found.rule,
-        "paired": found.paired,
-        "changes": [_change(change) for change in found.changes],
-    }
-    document["regressions"] = found.regressions
-    document["passed"] = document["passed"] and not found.regressions
-    return found
+
+    document: dict[str, Any]
+    images: Images
+    unsure: Sequence[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every file kept every limit, and none is worse than the baseline."""
+        return bool(self.document["passed"])
 
 
-def _change(change: Change) -> Document:
-    evidence = asdict(change.evidence) if change.evidence else dict.fromkeys(_EVIDENCE)
-    return {**{k: v for k, v in asdict(change).items() if k != "evidence"}, **evidence}
+def check(
+    bundle: str | os.PathLike[str],
+    *,
+    evaluate: str | os.PathLike[str] | None = None,
+    images: int | None = None,
+    crop_fraction: float | None = None,
+    skip_damaged: bool = False,
+    formats: Sequence[str] | None = None,
+    device: str = "cpu",
+    delegate: str | None = None,
+    delegate_options: Mapping[str, str] | None = None,
+    allow_fallback: bool = False,
+    threads: int | None = None,
+    reference: str | os.PathLike[str] | None = None,
+    max_drop: float | None = None,
+    min_agreement: float | None = None,
+    min_sqnr: float | None = None,
+    min_r2: float | None = None,
+    baseline: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    progress: OnProgress = silent,
+) -> Checked:
+    """Compares a bundle with its fp32 reference, and says whether it lost too much.
+
+    Args:
+        bundle: The folder that `convert` wrote, or an open `Bundle`.
+        evaluate: A folder of images, of class folders, or with a labels.csv; None takes crops of
+            scikit-image's photographs.
+        images: How many of them; None takes all of the folder, or 256 crops.
+        crop_fraction: Of the photo's short side; 1.0 = no crop; None takes the bundle's.
+        skip_damaged: Leave damaged images out instead of stopping.
+        formats: Of "tflite", "onnx", "openvino"; None takes all that can run.
+        device: As for `edgenet.load`, as are the next four.
+        delegate: Which one.
+        delegate_options: Its library's own.
+        allow_fallback: Whether the CPU may help.
+        threads: Of the engine.
+        reference: Another bundle, that holds the fp32 model.
+        max_drop: How many points of top-1 a file may lose; needs labels.
+        min_agreement: The share 0..1 of images with fp32's first answer that it must keep.
+        min_sqnr: The SQNR over the logits or values, in dB, that it must keep.
+        min_r2: Of a regression: the R² by fp32's values that the value kept worst must have.
+        baseline: A file with an earlier document, to be no worse than.
+        report: Told of what is left out, line by line.
+        progress: Called after each batch of images, as for `edgenet.bench`.
+
+    Returns:
+        What was found; a limit that is None has the default of the file's precision.
+
+    Raises:
+        UsageError: An argument asks for something that cannot be.
+        AccuracyError: The reference answers with no numbers.
+        DeviceError: The device cannot be used, or not for all operators.
+        EdgenetError: As its subclasses say.
+    """
+    asked = Limits(max_drop, min_agreement, min_sqnr, min_r2=min_r2)
+    _require_sane(asked, images)
+    if evaluate is None:
+        _require_no_folder(crop_fraction, skip_damaged)
+    opened = Bundle.open(bundle)
+    giver = opened if reference is None else Bundle.open(reference)
+    _require_of_task(asked, opened.manifest.task)
+    wanted = None if formats is None else several(formats)
+    before = None if baseline is None else earlier.read(os.fspath(baseline))
+    if before is not None:
+        earlier.require_comparable(before, opened.manifest.task, wanted)
+    spec = opened.manifest.input
+    if evaluate is None:
+        compared = crops_of(spec, images or CROPS)
+    else:
+        spec = spec if crop_fraction is None else replace(spec, crop_fraction=crop_fraction)
+        skip = report if skip_damaged else None
+        compared = folder_of(opened, spec, os.fspath(evaluate), images, skip)
+    _require_labels(asked, compared)
+    held = partial(_limits, asked, crops=evaluate is None, baseline=before)
+    with ExitStack() as stack:
+        sessions = open_formats(
+            stack,
+            opened,
+            wanted,
+            device,
+            threads,
+            on_missing=report,
+            reach=Reach(delegate, delegate_options or {}, allow_fallback),
+        )
+        float_model = open_reference(stack, giver, threads)
+        on_cpu = [_on_cpu(stack, opened, session, threads) for session in sessions]
+
+        def update(done: int) -> None:
+            progress("checking", done, compared.count, "images")
+
+        parity = compare(float_model, sessions, compared.recorded(), held, update, on_cpu)
+    parity.require_r2()
+    size = reference_bytes(giver, float_model)
+    document = check_document.document(os.fspath(bundle), opened, parity, compared, size)
+    unsure = check_document.judge(document, before, wanted).unsure if before is not None else ()
+    return Checked(document, compared, unsure)
 
 
-def _rounded(energies: Energies) -> list[float]:
-    """To four digits: an image is off by 0.002 dB at most, 10 log10(1 + 5e-4)."""
-    return [float(f"{energy:.4g}") for energy in energies]
+def _require_sane(asked: Limits, images: int | None) -> None:
+    if images is not None and images < 1:
+        raise UsageError(f"--images {images}: at least one image is needed")
+    if asked.min_agreement is not None and not 0 <= asked.min_agreement <= 1:
+        raise UsageError(
+            f"--min-agreement {asked.min_agreement}: a share lies between 0 and 1, as in 0.97"
+        )
+    if asked.max_drop is not None and not (math.isfinite(asked.max_drop) and asked.max_drop >= 0):
+        raise UsageError(f"--max-drop {asked.max_drop}: it is a number of points, from 0")
+    if asked.min_r2 is not None and not asked.min_r2 <= 1:
+        raise UsageError(f"--min-r2 {asked.min_r2}: it is at most 1, as in 0.97")
+    if asked.min_sqnr is not None and not math.isfinite(asked.min_sqnr):
+        raise UsageError(f"--min-sqnr {asked.min_sqnr}: it is a number of decibels, as in 20")
 
 
-def _entry(
-    result: Result, images: Images, bundle: Bundle, labels: Sequence[str] | None
-) -> Document:
-    info, fidelity = result.info, result.fidelity
-    return {
-        "format": info.format,
-        "precision": info.precision,
-        "device": info.device,
-        "device_used": info.device_used,
-        "engine": info.engine,
-        "kind": info.kind,
-        "device_name": info.device_name,
-        "ran_on": where(info),
-        "delegated_fraction": info.delegated_fraction,
-        "time_elsewhere": info.time_elsewhere,
-        "bytes": bundle.artifact(info.format).bytes,
-        "top1": fidelity.top1,
-        "top5": fidelity.top5,
-        "drop_points": fidelity.drop_points,
-        "drop_interval": fidelity.drop_interval,
-        "mcnemar_p": fidelity.mcnemar_p,
-        "agreement": fidelity.agreement,
-        "sqnr_db": fidelity.sqnr_db,
-        "max_error": fidelity.max_error,
-        "cosine": fidelity.cosine,
-        "kl": fidelity.kl,
-        "r2": fidelity.r2,
-        "mean_error": fidelity.mean_error,
-        "mae": fidelity.mae,
-        "mae_growth": fidelity.mae_growth,
-        "mae_growth_interval": fidelity.mae_growth_interval,
-        **split_times(info.kind, {"p50_ms": result.p50_ms}),
-        "beside_cpu": _beside(result.beside_cpu),
-        "passed": result.passed,
-        "failures": list(result.failures),
-        "damage": _damage(result.damage, images, labels),
-        "answers": _classes(result.per_image),
-        "noise": _rounded(result.per_image.energy),
-    }
+def _require_no_folder(crop_fraction: float | None, skip_damaged: bool) -> None:
+    """Refuses what is for the images of a folder."""
+    if crop_fraction is not None:
+        raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
+    if skip_damaged:
+        raise UsageError("--skip-damaged is for the images of --evaluate DIR: name the folder too")
 
 
-def _classes(images: PerImage) -> list[int | None] | None:
-    """Each image's class, None where it has no answer; a regression has no classes at all."""
-    if images.answers is None:
+def _require_of_task(asked: Limits, task: str) -> None:
+    """Refuses limits of what the bundle has not."""
+    of_classes = {"--max-drop": asked.max_drop, "--min-agreement": asked.min_agreement}
+    foreign, instead = (
+        {"--min-r2": asked.min_r2},
+        "a classifier: take --max-drop or --min-agreement",
+    )
+    if task == REGRESSION:
+        foreign, instead = of_classes, "a regression: take --min-r2"
+    for option, value in foreign.items():
+        if value is not None:
+            raise UsageError(f"there is nothing for {option} to limit, as the bundle is {instead}")
+
+
+def _require_labels(asked: Limits, images: Images) -> None:
+    if asked.max_drop is not None and not images.labelled:
+        raise UsageError(
+            f"--max-drop needs labels, and {images.source} have none: name a folder of class "
+            "folders, or one with a labels.csv, with --evaluate, or leave --max-drop off"
+        )
+
+
+def _limits(
+    asked: Limits, info: SessionInfo, *, crops: bool, baseline: Mapping[str, Any] | None
+) -> Limits:
+    defaults = default_limits(info, crops)
+    if baseline is None:
+        return defaults.given(asked)
+    return defaults.given(asked, earlier.missed(baseline, info.format, info.device_used, defaults))
+
+
+def _on_cpu(
+    stack: ExitStack, bundle: Bundle, session: Session, threads: int | None
+) -> Session | None:
+    """The same file in the same engine on the CPU; None where it runs there already."""
+    info = session.info
+    if info.device_used == "cpu":
         return None
-    return [None if a == NO_ANSWER else a for a in images.answers.tolist()]
-
-
-def _beside(beside: Fidelity | None) -> Document | None:
-    if beside is None:
-        return None
-    return {
-        "agreement": beside.agreement,
-        "sqnr_db": beside.sqnr_db,
-        "max_error": beside.max_error,
-    }
-
-
-def _told(answer: Answer, named: Callable[[int], str]) -> str:
-    """A class by its name; values by theirs, where there are several."""
-    if answer.values is not None:
-        told = [f"{value:.4g}" for value in answer.values]
-        if len(told) == 1:
-            return told[0]
-        return ", ".join(f"{named(index)} {value}" for index, value in enumerate(told))
-    return "no answer" if answer.index is None else named(answer.index)
-
-
-def _damage(damage: Damage, images: Images, labels: Sequence[str] | None) -> Document:
-    def named(index: int) -> str:
-        return labels[index] if labels and index < len(labels) else str(index)
-
-    def told(answer: Answer) -> Document:
-        return {**asdict(answer), "name": _told(answer, named)}
-
-    return {
-        "changed": damage.changed,
-        "worst": [
-            {
-                "image": images.name(image.number),
-                "number": image.number,
-                "kl": image.kl,
-                "label": None if image.label is None else named(image.label),
-                "reference": told(image.reference),
-                "ours": told(image.ours),
-            }
-            for image in damage.worst
-        ],
-        "classes": [{**asdict(found), "name": named(found.index)} for found in damage.classes],
-    }
+    return stack.enter_context(load(bundle, info.format, "cpu", threads, engine=info.engine))

@@ -233,7 +233,7 @@ def test_a_path_that_cannot_be_written_is_told_before_the_work(
     def unexpected(*_: object) -> None:
         raise AssertionError("measured")
 
-    monkeypatch.setattr("edgenet.measure.timing.measure", unexpected)
+    monkeypatch.setattr("edgenet.measure.bench.measure", unexpected)
     code, out, err = bench(capsys, tiny_bundle, option, tmp_path / "none" / "report")
     assert (code, out) == (2, "")
     assert f"cannot be written (No such file or directory): give another path after {option}" in err

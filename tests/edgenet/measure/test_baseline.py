@@ -10,7 +10,7 @@ import pytest
 
 from edgenet.errors import UsageError
 from edgenet.measure import baseline
-from edgenet.measure.check import judge
+from edgenet.measure.check_document import judge
 from edgenet.measure.limits import Limits
 from tests.documents import answer, check_document, counted, regression_document
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgenet.measure.baseline import RULE
-from edgenet.measure.check import judge
+from edgenet.measure.check_document import judge
 from edgenet.report.html import bench, charts, check
 from tests.documents import (
     bench_document,
