@@ -1,4 +1,4 @@
-"""Images on which a network explodes set nothing."""
+"""Images of one colour, and those on which a network explodes, set nothing."""
 
 from __future__ import annotations
 
@@ -63,6 +63,30 @@ def test_images_that_a_network_explodes_on_are_left_out(places):
 def test_where_they_are_none_or_many_all_stay(places):
     images = with_bright(places)
     assert left(GRAPH, images) == (images, [])
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.dictionaries(st.integers(0, COUNT - 1), st.integers(0, 255), min_size=1, max_size=20))
+def test_images_of_one_colour_are_left_out(shades):
+    images = batches(COUNT)
+    for place, shade in shades.items():
+        images[place] = np.full_like(images[place], shade)
+    kept, told = left(GRAPH, images)
+    assert kept == [image for place, image in enumerate(images) if place not in shades]
+    assert told == [f"{len(shades)} of {COUNT} images set nothing: they are of one colour"]
+
+
+def test_where_all_images_are_of_one_colour_all_stay():
+    images = [np.full((1, SIZE, SIZE, 3), shade, np.uint8) for shade in range(100, 130)]
+    assert left(GRAPH, images) == (images, [])
+
+
+def test_a_frame_is_left_out_beside_one_that_explodes():
+    images = with_bright({3})
+    images[5] = np.zeros_like(images[5])
+    kept, told = left(GRAPH, images)
+    assert kept == [image for place, image in enumerate(images) if place not in {3, 5}]
+    assert len(told) == 2
 
 
 def test_a_dead_network_explodes_on_nothing():
