@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from converters.composite import taken_apart
 from converters.round_trip import require_alike
 from edgenet.decoding import decode
 from edgenet.errors import EdgenetError, UsageError
@@ -91,15 +92,16 @@ def _model(model: Any, folder: Path) -> Place:
             f"{type(model).__name__}"
         )
     path = folder / f"{_UNSAFE.sub('_', model.name)}.keras"
+    plain = taken_apart(model)
     try:
         with quiet():
-            model.save(path)
+            plain.save(path)
             weights = model.get_weights()
     except Exception as error:
         raise UsageError(
             f"the model {model.name} cannot be saved ({first_line(error)}): {_plain(model)}"
         ) from error
-    require_alike(model, path)
+    require_alike(plain, path)
     return InMemory(path, model.name, {"model": model.name, "weights_sha256": _digest(weights)})
 
 

@@ -36,13 +36,11 @@ def require_alike(model: Any, path: Path) -> None:
     if all(map(_is_of_keras, _code(model))):
         return
     try:
-        saved = load_file(path)
-        with quiet():
-            alike = all(_alike(model, saved, image) for image in _images(saved))
+        same = alike(model, load_file(path))
     except Exception:
         # What does not load, or takes no image, is refused with its reason where it is frozen.
         return
-    if not alike:
+    if not same:
         raise UsageError(
             f"what Keras saves of the model {model.name} answers otherwise than the model itself: "
             "an activation or call of its own is not in the file. Of a call of its own, convert "
@@ -50,6 +48,12 @@ def require_alike(model: Any, path: Path) -> None:
             "function that only has the name of one of Keras's put layers of Keras, as "
             "keras.layers.LeakyReLU(0.01)"
         )
+
+
+def alike(model: Any, other: Any) -> bool:
+    """Whether two models answer the same images alike, apart from rounding."""
+    with quiet():
+        return all(_alike(model, other, image) for image in _images(other))
 
 
 def _code(model: Any) -> Iterator[Any]:
@@ -72,9 +76,8 @@ def _images(model: Any) -> Iterator[Any]:
         yield (pixels * most / 255).astype(image.dtype)
 
 
-def _alike(model: Any, saved: Any, image: Any) -> bool:
-    """Whether both answer the same, apart from rounding."""
-    found, wanted = _answers(saved, image), _answers(model, image)
+def _alike(model: Any, other: Any, image: Any) -> bool:
+    found, wanted = _answers(other, image), _answers(model, image)
     return found.shape == wanted.shape and np.allclose(
         found, wanted, rtol=0, atol=_ROUNDING * np.abs(wanted).max(), equal_nan=True
     )

@@ -19,6 +19,11 @@ INSTEAD = {
     "log_softmax_v2": _AT_THE_END,
 }
 """What can be done about layers and activations that users often have, in words."""
+ANOTHERS = (
+    "it is no layer of Keras, and its call is not one of such layers and of keras.ops on one "
+    "tensor: build it of these, and hand the model to edgenet.convert() in Python"
+)
+"""What can be done about a layer of a user's or a package's own class."""
 # What `keras.activations.relu` applies has the settings of the layer ReLU.
 _OWN: dict[str, Literal["layers", "ops"]] = {
     "layers": "layers",

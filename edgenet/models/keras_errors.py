@@ -21,11 +21,14 @@ from edgenet.models.savedfile import (
 
 _LONGEST = 160
 _PLAIN = (
-    "a model must be whole and made of Keras's own layers; replace custom ones (a Lambda by "
-    "Rescaling or Normalization, a function by the name of Keras's activation) and save it again"
+    "a model must be whole and made of Keras's own layers; hand one that has your own layers to "
+    "edgenet.convert() in Python; replace other code (a Lambda by Rescaling or Normalization, a "
+    "function by the name of Keras's activation) and save it again"
 )
+# Whose modules Keras itself imports for a file.
+_PACKAGES = ("keras_hub", "keras_cv", "keras_nlp")
 _SUBCLASSED = (
-    "its class is your own; save it plain, by "
+    "its class is your own; hand it to edgenet.convert() in Python, or save it plain, by "
     "keras.Model(model.inputs, model.outputs).save('plain.keras'), or, where the class has a call "
     "of its own, by i = keras.Input(shape); keras.Model(i, model.call(i)).save('plain.keras')"
 )
@@ -73,11 +76,23 @@ def _way_out(saved: Description) -> str:
             "that; build the model in Keras 3, give it these weights by load_weights, and save it "
             "as a .keras file"
         )
+    package = next(filter(None, map(_package, parts(saved.config))), None)
+    if package is not None:
+        return (
+            f"it is read where {package} is installed, by pip install {package.replace('_', '-')}, "
+            "or where the model itself is handed to edgenet.convert() in Python"
+        )
     if saved.config["class_name"] not in OWN_MODELS and not is_graph(saved.config):
         return _SUBCLASSED
     if any(_prepares(part) for part in parts(saved.config)):
         return _PREPROCESS_INPUT
     return _PLAIN
+
+
+def _package(layer: Config) -> str | None:
+    """The package of Keras's makers that a layer or model is of, if any."""
+    package = str(layer.get("module")).partition(".")[0]
+    return package if package in _PACKAGES else None
 
 
 def _prepares(layer: Config) -> bool:

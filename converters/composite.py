@@ -1,0 +1,77 @@
+"""Layers that are made of Keras's own, as models of those.
+
+Packages have whole blocks as one layer, as keras-hub its MBConvBlock, and users have theirs. What
+such a layer calls when it is given a tensor is what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from converters.frontend.float32 import in_float32
+from converters.frontend.supported import origin
+from converters.frontend.walk import layer_graph
+from converters.round_trip import alike
+
+
+def taken_apart(model: Any) -> Any:
+    """A model with models of Keras's layers in place of layers that are not Keras's.
+
+    They share their weights. A model that has no such layer, or would answer otherwise, is returned
+    as it is: what is no layer of Keras is refused by its name where it is frozen.
+    """
+    import keras
+
+    if not isinstance(model, keras.Model) or layer_graph(model) is None or not any(_others(model)):
+        return model
+    try:
+        plain = _plain(model)
+        with in_float32(model):
+            return plain if alike(model, plain) else model
+    except Exception:
+        # It takes no image, or more than one.
+        return model
+
+
+def _others(model: Any) -> Iterator[Any]:
+    """The layers that are not Keras's, of nested models too."""
+    graph: Any = layer_graph(model)
+    for layer in graph.layers:
+        if layer_graph(layer) is not None:
+            yield from _others(layer)
+        elif origin(layer) is None:
+            yield layer
+
+
+def _plain(model: Any) -> Any:
+    """The graph of a model, whose class may be constructed otherwise, of Keras's layers."""
+    import keras
+
+    graph: Any = layer_graph(model)
+    copy = keras.Model(graph.inputs, graph.output, name=model.name)
+    return keras.models.clone_model(copy, clone_function=_part)
+
+
+def _part(layer: Any) -> Any:
+    if layer_graph(layer) is not None:
+        return _plain(layer) if any(_others(layer)) else layer
+    return layer if origin(layer) is not None else _followed(layer)
+
+
+def _followed(layer: Any) -> Any:
+    """The model of what a layer calls, or the layer where its call is of more than tensors."""
+    import keras
+
+    given = layer.input
+    if not isinstance(given, keras.KerasTensor):
+        return layer
+    # In mixed precision each layer in it casts what it gets.
+    kept = {} if "float" in given.dtype else {"dtype": given.dtype}
+    entrance = keras.Input(batch_shape=given.shape, **kept)
+    try:
+        model = keras.Model(entrance, layer.call(entrance), name=layer.name)
+    except Exception:
+        # It may compute with anything.
+        return layer
+    return _part(model)
