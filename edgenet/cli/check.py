@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     images.add_argument(
         "--images",
-        type=int,
+        type=_count,
         metavar="N",
         help=f"use N of them (default: all of DIR, or {CROPS} crops)",
     )
@@ -102,6 +102,14 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "agreement, or 1 dB of SQNR, and more than chance explains (p < 0.01, image by image); on "
         "other images than the baseline's, where it lost that much at all",
     )
+
+
+def _count(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        told = f"{text!r} is not how many; a folder of images is named with --evaluate"
+        raise argparse.ArgumentTypeError(told) from error
 
 
 def run(args: argparse.Namespace) -> int:

@@ -143,9 +143,16 @@ def _require_values(asked: argparse.Namespace) -> None:
             )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line, as all else does, not below all the options there are."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} ({self.prog} --help tells what there is)")
+
+
 def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of one command, its examples at the end of its help."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"edgenet {name}",
         description=module.HELP,
         epilog=f"examples:\n{module.EXAMPLES}",
@@ -158,7 +165,7 @@ def command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 def _top_parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:9} {text}" for name, text in COMMANDS.items())
     codes = "\n".join(f"  {code}  {text}" for code, text in EXIT_CODES.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edgenet",
         description="Takes a Keras EfficientNet to every edge runtime in int8, and proves that it "
         "still works.",

@@ -111,8 +111,7 @@ def _frontier(results: list[Document]) -> str:
         points,
         "agreement",
         "Agreement with the float model on the images that convert verified each file on; "
-        "edgenet check --html measures it on yours. The line joins the files that no other "
-        "beats in both. A disc's area is the file's size.",
+        "edgenet check --html measures it on yours.",
     )
 
 

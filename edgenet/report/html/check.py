@@ -130,8 +130,7 @@ def _frontier(document: Document) -> str:
     return frontier(
         [first if alike else replace(first, ms=None), *points],
         name,
-        "Times are rough, one run for each image; edgenet bench measures them properly. "
-        "The line joins the files that no other beats in both. A disc's area is the file's size."
+        "Times are rough, one run for each image; edgenet bench measures them properly."
         + ("" if alike else " The reference ran on another device: a line without a time.")
         + (" What is below 0 is drawn at 0." if any(p.accuracy < 0 for p in points) else ""),
         share=document["task"] != REGRESSION,

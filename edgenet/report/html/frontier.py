@@ -8,6 +8,11 @@ from edgenet.report.cells import measured, number, percent
 from edgenet.report.html import charts
 from edgenet.report.html.page import paragraph, table
 
+_LEGEND = (
+    "A disc's area is the file's size; the dashed line joins the files that no other beats in "
+    "both, where there are several."
+)
+
 
 def frontier(points: Sequence[charts.Point], accuracy: str, remark: str, share: bool = True) -> str:
     """The picture, its legend and a remark.
@@ -30,6 +35,6 @@ def frontier(points: Sequence[charts.Point], accuracy: str, remark: str, share: 
         [
             charts.frontier(points, accuracy, share),
             table(["", "file", "p50 ms", accuracy, "MB"], rows, "><>>>"),
-            paragraph(remark),
+            paragraph(f"{_LEGEND} {remark}"),
         ]
     )
