@@ -19,7 +19,7 @@ INSTEAD = {
     "log_softmax_v2": _AT_THE_END,
 }
 """What can be done about layers and activations that users often have, in words."""
-ANOTHERS = (
+CUSTOM_LAYER = (
     "it is no layer of Keras, and its call is not one of such layers and of keras.ops on one "
     "tensor: build it of these, and hand the model to edgenet.convert() in Python"
 )

@@ -42,8 +42,9 @@ def without_outliers(graph: Graph, images: Images, report: Report) -> Images:
         report: Told how many are left out, and why.
     """
     peaks, blank = _looked_at(graph, images)
-    shown = np.flatnonzero(~blank) if not blank.all() else np.arange(images.count)
-    left_out = sorted(set(range(images.count)).difference(shown.tolist()))
+    if blank.all():
+        blank[:] = False
+    shown, left_out = np.flatnonzero(~blank), np.flatnonzero(blank).tolist()
     if left_out:
         report(f"{len(left_out)} of {images.count} images set nothing: they are of one colour")
     louder = _louder(peaks[shown])

@@ -103,15 +103,12 @@ def run(args: argparse.Namespace) -> int:
     from edgenet.report.progress import Steps
 
     reports.require_places(args)
-    place = reach.of(args)
+    place = reach.asked(args)
     with Steps() as steps:
         document = bench(
             *args.bundles,
             formats=args.format,
-            device=args.device,
-            delegate=place.delegate,
-            delegate_options=place.options,
-            allow_fallback=place.allow_fallback,
+            **place,
             threads=args.threads,
             batch=args.batch,
             image=args.image,

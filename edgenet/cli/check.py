@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     from edgenet.report.progress import Steps
 
     reports.require_places(args)
-    place = reach.of(args)
+    place = reach.asked(args)
     with Steps() as steps:
         checked = check(
             args.bundle,
@@ -129,10 +129,7 @@ def run(args: argparse.Namespace) -> int:
             crop_fraction=args.crop_fraction,
             skip_damaged=args.skip_damaged,
             formats=args.format,
-            device=args.device,
-            delegate=place.delegate,
-            delegate_options=place.options,
-            allow_fallback=place.allow_fallback,
+            **place,
             threads=args.threads,
             reference=args.reference,
             max_drop=args.max_drop,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edgenet.errors import UsageError
-
-if TYPE_CHECKING:
-    from edgenet.runtime.loading import Reach
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,18 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def of(args: argparse.Namespace) -> Reach:
-    """What the options ask for.
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options ask for, as the arguments of `edgenet.load`, `bench` and `check`.
 
     Raises:
         UsageError: A delegate's option is no K=V, or there is no library for it.
     """
-    from edgenet.runtime.loading import Reach
-
     if args.delegate_option and args.delegate is None:
         raise UsageError("--delegate-option is for a delegate library: name it with --delegate")
     pairs = [option.partition("=") for option in args.delegate_option]
     for key, equals, _ in pairs:
         if not (key and equals):
             raise UsageError(f"--delegate-option {key}: it is K=V, as in device=usb")
-    return Reach(args.delegate, {key: value for key, _, value in pairs}, args.allow_fallback)
+    return {
+        "device": args.device,
+        "delegate": args.delegate,
+        "delegate_options": {key: value for key, _, value in pairs},
+        "allow_fallback": args.allow_fallback,
+    }

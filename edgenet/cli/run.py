@@ -76,16 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: at least one class is needed")
-    wanted = reach.of(args)
     with load(
-        args.bundle,
-        args.format,
-        args.device,
-        args.threads,
-        engine=args.engine,
-        delegate=wanted.delegate,
-        delegate_options=wanted.options,
-        allow_fallback=wanted.allow_fallback,
+        args.bundle, args.format, threads=args.threads, engine=args.engine, **reach.asked(args)
     ) as session:
         if args.top is not None and session.info.task == REGRESSION:
             raise UsageError("--top is for classes, and the bundle is a regression: leave it off")
