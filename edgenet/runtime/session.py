@@ -19,10 +19,14 @@ from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
 from edgenet.runtime.devices import whole
 from edgenet.runtime.engines import choose, newer
+from edgenet.runtime.forks import follow, never_free
 from edgenet.runtime.placement import RefusedError
 from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo, Value
 
 Floats = npt.NDArray[np.float32]
+
+# In place of a handle that is a parent process's.
+_INHERITED = object()
 
 _PROBES = Path(__file__).parent / "probes"
 _PROBE_FILES = {"tflite": "model.tflite", "onnx": "model.onnx", "openvino": "model.xml"}
@@ -53,15 +57,11 @@ class Session(ABC):
         self._answer = ANSWERS[self._task]
         self._require(self._answer)
         self._lock = self._turns()
-        try:
-            with self._lock:
-                loaded = self._load()
-        except EdgenetError:
-            raise
-        except Exception as error:
-            raise self._refusal("cannot open", error) from error
+        with self._lock:
+            loaded = self._load_model()
         self._handle = loaded.handle
         self._info = self._describe(loaded)
+        follow(self)
 
     @classmethod
     def probe(cls, delegate: Delegate, options: Mapping[str, str]) -> Found:
@@ -223,7 +223,7 @@ class Session(ABC):
         """Frees the model; a second call does nothing."""
         with self._lock:
             handle, self._handle = self._handle, None
-            if handle is not None:
+            if handle is not None and handle is not _INHERITED:
                 self._close(handle)
 
     def __enter__(self) -> Session:
@@ -236,6 +236,31 @@ class Session(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _load_model(self) -> Loaded:
+        try:
+            return self._load()
+        except EdgenetError:
+            raise
+        except Exception as error:
+            raise self._refusal("cannot open", error) from error
+
+    def _after_fork(self) -> None:
+        """In a forked child: the parent's handle is left alone, the first run opens another."""
+        # A thread that is not here may have held it.
+        self._lock = self._turns()
+        if self._handle is not None and self._handle is not _INHERITED:
+            never_free(self._handle)
+            self._handle = _INHERITED
+
+    def _open_in_child(self) -> Any:
+        device = self._plan.delegate.device
+        if device != "cpu":
+            raise RefusedError(
+                f"the {device}'s driver does not outlive a fork: load the bundle in the child, or "
+                "start it by spawn"
+            )
+        return self._load_model().handle
 
     def _require_input(self, shape: Iterable[Any], dtype: npt.DTypeLike) -> None:
         """For `_load`: refuses a file whose input is not the one in the manifest."""
@@ -263,6 +288,8 @@ class Session(ABC):
             handle = self._handle
             if handle is None:
                 raise EdgenetError("the session is closed: load the bundle again")
+            if handle is _INHERITED:
+                handle = self._handle = self._open_in_child()
             try:
                 if batch.shape == self._shape:
                     return self._run(handle, batch, output)

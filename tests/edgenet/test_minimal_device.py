@@ -23,16 +23,22 @@ PYTHON = ">=3.10,<3.12"
 ENGINES = {"ai_edge_litert", "keras", "onnx", "onnxruntime", "openvino", "tensorflow"}
 
 SCRIPT = """
-import json, sys
+import json, os, signal, sys
 import numpy as np
 import edgenet
 
 session = edgenet.load(sys.argv[1])
 images = np.load(sys.argv[2])
+logits = session.run(images)
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    sys.exit(int(not np.array_equal(session.run(images), logits)))
 answer = {
+    "forked": os.waitpid(child, 0)[1],
     "engine": session.info.engine,
     "numpy": np.__version__,
-    "logits": session.run(images).tolist(),
+    "logits": logits.tolist(),
     "top": session.classify(images[0], top=1)[0].index,
     "features": session.embed(images[0]).tolist(),
     "modules": sorted({name.partition(".")[0] for name in sys.modules}),
@@ -103,6 +109,7 @@ def test_the_device_answers_as_litert(
     np.save(tmp_path / "images.npy", images)
     answer = answer_on(device, bundle, tmp_path / "images.npy")
     assert answer["engine"] == "tflite-runtime"
+    assert answer["forked"] == 0
     assert answer["numpy"].startswith("1.")
     assert not ENGINES & {*answer["modules"]}
     with load(bundle, "tflite", engine="litert") as session:
