@@ -21,9 +21,7 @@ def taken_apart(model: Any) -> Any:
     They share their weights. A model that has no such layer, or would answer otherwise, is returned
     as it is: what is no layer of Keras is refused by its name where it is frozen.
     """
-    import keras
-
-    if not isinstance(model, keras.Model) or layer_graph(model) is None or not any(_others(model)):
+    if custom_layer(model) is None:
         return model
     try:
         plain = _plain(model)
@@ -34,10 +32,17 @@ def taken_apart(model: Any) -> Any:
         return model
 
 
+def custom_layer(model: Any) -> Any | None:
+    """The first layer that is not Keras's, of a model of Keras 3 that has any."""
+    import keras
+
+    return next(_others(model), None) if isinstance(model, keras.Model) else None
+
+
 def _others(model: Any) -> Iterator[Any]:
-    """The layers that are not Keras's, of nested models too."""
-    graph: Any = layer_graph(model)
-    for layer in graph.layers:
+    """The layers that are not Keras's, of nested models too; none of a model without a graph."""
+    graph = layer_graph(model)
+    for layer in () if graph is None else graph.layers:
         if layer_graph(layer) is not None:
             yield from _others(layer)
         elif origin(layer) is None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from converters.composite import taken_apart
+from converters.composite import custom_layer, taken_apart
+from converters.frontend.supported import outside
 from converters.round_trip import require_alike
 from edgenet.decoding import decode
 from edgenet.errors import EdgenetError, UsageError
@@ -41,12 +42,14 @@ _RAW = "as they are before any normalization"
 class InMemory:
     """What was handed over in memory, as the file or folder that it was written to: a path.
 
-    `name` stands for it in messages, and `description` in the manifest.
+    `name` stands for it in messages, and `description` in the manifest. Where the file of a model
+    does not load for want of a layer's class, `unread` says of that layer why it is in there.
     """
 
     path: Path
     name: str
     description: Mapping[str, Any]
+    unread: str | None = None
 
     def __fspath__(self) -> str:
         return os.fspath(self.path)
@@ -102,7 +105,13 @@ def _model(model: Any, folder: Path) -> Place:
             f"the model {model.name} cannot be saved ({first_line(error)}): {_plain(model)}"
         ) from error
     require_alike(plain, path)
-    return InMemory(path, model.name, {"model": model.name, "weights_sha256": _digest(weights)})
+    custom = custom_layer(plain)
+    return InMemory(
+        path,
+        model.name,
+        {"model": model.name, "weights_sha256": _digest(weights)},
+        unread=None if custom is None else outside(custom),
+    )
 
 
 def _plain(model: Any) -> str:

@@ -18,7 +18,7 @@ from converters.quantization.images import Images
 from converters.quantization.simulate import Image
 from edgenet import photographs
 from edgenet.bundle import InputSpec, sha256_of
-from edgenet.errors import UsageError
+from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.images import MENDING, ImageError, ImageFolder, Skip, decode, prepare, read_labels
 from edgenet.models.labels import imagenet_labels
 from edgenet.models.pretrained import published_weights
@@ -135,6 +135,8 @@ def _named(model: str | os.PathLike[str]) -> Iterator[None]:
     except UsageError as error:
         if not isinstance(model, InMemory):
             raise
+        if model.unread:
+            raise UnsupportedModelError(model.unread) from error
         raise UsageError(str(error).replace(os.fspath(model), f"the model {model}")) from error
 
 

@@ -19,11 +19,10 @@ INSTEAD = {
     "log_softmax_v2": _AT_THE_END,
 }
 """What can be done about layers and activations that users often have, in words."""
-CUSTOM_LAYER = (
+_CUSTOM_LAYER = (
     "it is no layer of Keras, and its call is not one of such layers and of keras.ops on one "
     "tensor: build it of these, and hand the model to edgenet.convert() in Python"
 )
-"""What can be done about a layer of a user's or a package's own class."""
 # What `keras.activations.relu` applies has the settings of the layer ReLU.
 _OWN: dict[str, Literal["layers", "ops"]] = {
     "layers": "layers",
@@ -35,6 +34,13 @@ _OWN: dict[str, Literal["layers", "ops"]] = {
 def taking(height: int, width: int, channels: int) -> str:
     """What gives a model of open size images of one, in Python."""
     return f"keras.Model(x, model(x)), where x = keras.Input({(height, width, channels)})"
+
+
+def outside(operation: Any) -> str:
+    """That a layer or operation is not taken, and what can be done about it."""
+    kind = type(operation).__name__
+    advice = _CUSTOM_LAYER if origin(operation) is None else INSTEAD.get(kind, SUPPORTED)
+    return f"layer {operation.name!r} ({kind}) is outside the family; {advice}"
 
 
 def origin(operation: Any) -> Literal["layers", "ops"] | None:

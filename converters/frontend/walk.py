@@ -7,7 +7,7 @@ from typing import Any
 
 from converters.frontend.layers import LAYERS, MOVING_LAYERS, passes_on
 from converters.frontend.operations import MOVING_OPERATIONS, OPERATIONS
-from converters.frontend.supported import CUSTOM_LAYER, INSTEAD, SUPPORTED, origin, taking
+from converters.frontend.supported import SUPPORTED, origin, outside, taking
 from converters.frontend.trace import Trace
 from edgenet.errors import UnsupportedModelError
 
@@ -46,10 +46,7 @@ class Walk(Trace):
             return [LAYERS[kind](self, operation, inputs, self.unique(operation.name))]
         if own == "ops" and kind in OPERATIONS:
             return [OPERATIONS[kind](self, node, inputs, self.unique(operation.name))]
-        advice = CUSTOM_LAYER if own is None else INSTEAD.get(kind, SUPPORTED)
-        raise UnsupportedModelError(
-            f"layer {operation.name!r} ({kind}) is outside the family; {advice}"
-        )
+        raise UnsupportedModelError(outside(operation))
 
 
 def moves(node: Any) -> bool:

@@ -294,12 +294,25 @@ def foreign() -> Any:
     return keras.Model(inputs, keras.layers.Dense(3)(pooled), name="foreign")
 
 
+def unregistered() -> Any:
+    import keras
+    import tensorflow as tf
+
+    class Mine(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return tf.cumsum(inputs, axis=1)
+
+    inputs = keras.Input((32, 32, 3))
+    return keras.Model(inputs, keras.layers.Flatten()(Mine(name="mine")(inputs)))
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
         (object, "a .keras or .h5 file or a keras.Model, not object"),
         (own_call, "the model own: Keras cannot load it"),
         (foreign, "'pool' (MaxPooling2D)"),
+        (unregistered, "layer 'mine' (Mine) is outside the family; it is no layer of Keras"),
     ],
 )
 def test_a_model_that_cannot_be_converted_is_told_by_its_name(tmp_path, make, said):
