@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgenet import protobuf
 from edgenet.images import Pixels
-from edgenet.runtime import protobuf
 from edgenet.runtime.records import Loaded
 from edgenet.runtime.session import Floats, Session
 

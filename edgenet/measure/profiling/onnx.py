@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgenet import protobuf
 from edgenet.measure.profiling.operators import (
     Operator,
     Product,
@@ -23,7 +24,6 @@ from edgenet.measure.profiling.operators import (
     products,
     typical,
 )
-from edgenet.runtime import protobuf
 from edgenet.runtime.onnx import FATAL_ONLY
 
 # What ONNX Runtime adds to the name of a node that it made of the file's: "stem_bn_nchwc".

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgenet.measure.latency import timed
+from edgenet.protobuf import message, number
 from edgenet.runtime.onnx import FATAL_ONLY
-from edgenet.runtime.protobuf import message, number
 
 ROWS, DEPTH, COLUMNS = 512, 1024, 4096
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgenet.runtime import protobuf
+from edgenet import protobuf
 
 NUMBERS = st.integers(1, 2**29 - 1)
 

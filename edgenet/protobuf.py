@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as ONNX files need it where the onnx package is not installed.
+"""Protobuf's wire format, as far as files need it whose own packages may not be installed.
 
 Source: https://protobuf.dev/programming-guides/encoding
 """
