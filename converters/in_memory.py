@@ -91,8 +91,8 @@ def _model(model: Any, folder: Path) -> Place:
         return model
     if not any(_is_keras_model(kind) for kind in type(model).__mro__):
         raise UsageError(
-            "convert takes a variant's name, a .keras or .h5 file or a keras.Model, not "
-            f"{type(model).__name__}"
+            "convert takes a variant's name, a .keras or .h5 file, a SavedModel or a keras.Model, "
+            f"not {type(model).__name__}"
         )
     path = folder / f"{_UNSAFE.sub('_', model.name)}.keras"
     plain = taken_apart(model)

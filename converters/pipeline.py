@@ -75,8 +75,9 @@ def convert(
     """Converts a Keras EfficientNet into a bundle of verified files.
 
     Args:
-        model: A variant (b0..b7, lite0..lite4), a .keras or .h5 file, or a `keras.Model`, which
-            the manifest knows by its name and the sha256 of its weights.
+        model: A variant (b0..b7, lite0..lite4), a .keras or .h5 file, the folder of Keras 2's
+            SavedModel, or a `keras.Model`, which the manifest knows by its name and the sha256 of
+            its weights.
         output: The bundle's folder; None makes one here, named after model and precision.
         precision: A name of `edgenet.bundle.PRECISIONS`; None takes the target's, or "fp32".
         formats: Of "tflite", "onnx", "openvino"; None takes the target's, or all that have the
@@ -252,7 +253,9 @@ def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, repo
 
 
 def _default_output(model: str | os.PathLike[str], precision: str, target: Target | None) -> str:
-    return f"{Path(model).stem}-{target.name.replace(':', '-') if target else precision}"
+    # A folder may be given as ".", too.
+    name = Path(model).absolute().stem
+    return f"{name}-{target.name.replace(':', '-') if target else precision}"
 
 
 def _formats(asked: Sequence[str] | None, precision: str, target: Target | None) -> tuple[str, ...]:

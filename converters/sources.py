@@ -22,6 +22,7 @@ from edgenet.errors import UnsupportedModelError, UsageError
 from edgenet.images import MENDING, ImageError, ImageFolder, Skip, decode, prepare, read_labels
 from edgenet.models.labels import imagenet_labels
 from edgenet.models.pretrained import published_weights
+from edgenet.models.savedmodel import files_of
 from edgenet.models.specs import VARIANTS
 from edgenet.models.weights import load_model
 from edgenet.models.wholemodel import assumed
@@ -101,8 +102,9 @@ def load_source(
 def _described(model: str | os.PathLike[str]) -> dict[str, Any]:
     if isinstance(model, InMemory):
         return dict(model.description)
-    path = Path(model)
-    return {"file": path.name, "sha256": sha256_of(path)}
+    # A folder may be given as ".", too.
+    path = Path(model).absolute()
+    return {"file": path.name, "sha256": sha256_of(*files_of(path))}
 
 
 def other_weights(made_for: Any, description: Mapping[str, Any]) -> bool:

@@ -137,11 +137,12 @@ class OutputSpec:
 class Manifest:
     """All that a bundle says of itself; nothing in it changes between two equal conversions.
 
-    `source` names the variant or the file with its sha256, `recipe` is the quantization as JSON
-    (None for a float precision), `calibration` the images that set the ranges (count and digest),
-    `versions` the tools. `target` is where it is meant to run, and `compiled` what was compiled for
-    that. `evaluation` is what was measured on labelled images at conversion: how many, the sha256
-    of their pixels, the reference's top-1 and, for each format, `Fidelity`'s figures.
+    `source` names the variant or the file with its sha256 (of a SavedModel that of what is read of
+    it, `edgenet.models.savedmodel.files_of`), `recipe` is the quantization as JSON (None for a
+    float precision), `calibration` the images that set the ranges (count and digest), `versions`
+    the tools. `target` is where it is meant to run, and `compiled` what was compiled for that.
+    `evaluation` is what was measured on labelled images at conversion: how many, the sha256 of
+    their pixels, the reference's top-1 and, for each format, `Fidelity`'s figures.
     """
 
     source: Mapping[str, Any]
@@ -433,12 +434,13 @@ def _no_folder(path: Path) -> str:
     )
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of a file, or of several end to end, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         nargs="?",
         default="lite0",
-        help="a variant (b0..b7, lite0..lite4) or a .keras or .h5 file (default: lite0)",
+        help="a variant (b0..b7, lite0..lite4), a .keras or .h5 file or the folder of Keras 2's "
+        "SavedModel (default: lite0)",
     )
     parser.add_argument(
         "-o", "--output", metavar="BUNDLE", help="the folder to write (default: MODEL-PRECISION)"

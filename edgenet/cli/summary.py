@@ -34,7 +34,9 @@ _ALIGN = "<<>>>>>>>>>"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument("model", metavar="MODEL", help="a variant, or a .keras or .h5 file")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a variant, a .keras or .h5 file or a SavedModel"
+    )
     parser.add_argument(
         "--input-size", type=int, metavar="PIXELS", help="height and width (default: the model's)"
     )

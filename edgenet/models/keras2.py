@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edgenet.models.keras2_operations import layer_of_operation
 from edgenet.models.keras_import import require_keras
 from edgenet.models.savedfile import Config
+from edgenet.models.savedmodel import load_checkpoint
 
 if TYPE_CHECKING:
     import keras
@@ -31,11 +32,15 @@ def load_keras_2(path: Path, config: Config, custom_objects: dict[str, Any]) -> 
     """Builds the model that Keras 2 described in a file, and gives it that file's weights.
 
     Raises:
+        UsageError: It is a SavedModel, and its weights are damaged.
         ValueError: It holds code of its own, or what Keras 3 has no layer for.
     """
     build = require_keras().saving.deserialize_keras_object
     model = build(modernized(config), custom_objects=custom_objects, safe_mode=True)
-    model.load_weights(path)
+    if path.is_dir():
+        load_checkpoint(model, config, path)
+    else:
+        model.load_weights(path)
     return model
 
 

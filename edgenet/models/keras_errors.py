@@ -63,26 +63,38 @@ def explained(path: Path) -> Iterator[None]:
 
 def _advice(path: Path) -> str:
     try:
-        return _way_out(read_description(path))
+        saved = read_description(path)
+        return _way_out_of_keras_2(saved, path) if saved.of_keras_2 else _way_out(saved)
     except Exception:
         # Whatever is wrong with the file has been told.
         return _PLAIN
 
 
+def _way_out_of_keras_2(saved: Description, path: Path) -> str:
+    if _is_of_own_class(saved.config):
+        return _SUBCLASSED
+    # Keras 3 takes no weights from a SavedModel.
+    first = "save its weights there by save_weights('w.h5'), " if path.is_dir() else ""
+    return (
+        f"Keras {saved.keras_version or '1 or 2'} saved it, and edgenet does not read all of "
+        f"that; {first}build the model in Keras 3, give it these weights by load_weights, and "
+        "save it as a .keras file"
+    )
+
+
+def _is_of_own_class(config: Config) -> bool:
+    """Whether its class alone tells what it does."""
+    return config["class_name"] not in OWN_MODELS and not is_graph(config)
+
+
 def _way_out(saved: Description) -> str:
-    if saved.of_keras_2:
-        return (
-            f"Keras {saved.keras_version or '1 or 2'} saved it, and edgenet does not read all of "
-            "that; build the model in Keras 3, give it these weights by load_weights, and save it "
-            "as a .keras file"
-        )
     package = next(filter(None, map(_package, parts(saved.config))), None)
     if package is not None:
         return (
             f"it is read where {package} is installed, by pip install {package.replace('_', '-')}, "
             "or where the model itself is handed to edgenet.convert() in Python"
         )
-    if saved.config["class_name"] not in OWN_MODELS and not is_graph(saved.config):
+    if _is_of_own_class(saved.config):
         return _SUBCLASSED
     if any(_prepares(part) for part in parts(saved.config)):
         return _PREPROCESS_INPUT

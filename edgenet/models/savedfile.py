@@ -1,4 +1,7 @@
-"""What a file of Keras tells before it is loaded: its container, its Keras, the model in words."""
+"""What a file of Keras tells before it is loaded: its container, its Keras, the model in words.
+
+A SavedModel of Keras 2 is a folder, and counts as a file here.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenet.errors import UsageError
+from edgenet.models.savedmodel import METADATA, read_metadata
 from edgenet.models.specs import VARIANTS
 
 Config = dict[str, Any]
@@ -39,8 +43,13 @@ def read_description(path: Path) -> Description:
     """Reads a model's description without its weights.
 
     Raises:
-        KeyError, OSError, ValueError: The file lacks it, or is damaged.
+        KeyError, OSError, ValueError, UsageError: The file lacks it, or is damaged.
     """
+    if path.is_dir():
+        told = read_metadata(path)
+        # Of a class with a call of its own Keras 2 tells the name, and maybe settings.
+        own = {"class_name": told["class_name"], "config": {}}
+        return Description(told.get("model_config", own), told["keras_version"])
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             version = json.loads(file.read("metadata.json"))["keras_version"]
@@ -68,7 +77,7 @@ def is_graph(config: Config) -> bool:
 
 
 def check_container(path: Path) -> None:
-    """Makes sure that a file is one of those that Keras saves whole models in.
+    """Makes sure that a file or folder is one of those that Keras saves whole models in.
 
     Raises:
         UsageError: It is not.
@@ -76,12 +85,15 @@ def check_container(path: Path) -> None:
     if not path.exists():
         raise UsageError(
             f"{path}: no such file, and no variant either: give a .keras or .h5 file, "
-            f"or one of {', '.join(VARIANTS)}"
+            f"a SavedModel's folder, or one of {', '.join(VARIANTS)}"
         )
     if path.is_dir():
-        raise UsageError(f"{path}: a folder: save the model as one file with model.save('m.keras')")
+        _check_folder(path)
+        return
     if path.suffix.lower() not in (*_ZIP, *_HDF5):
-        raise UsageError(f"{path}: not a Keras model: give a .keras or .h5 file")
+        raise UsageError(
+            f"{path}: not a Keras model: give a .keras or .h5 file, or a SavedModel's folder"
+        )
     if is_hdf5(path):
         _check_suffix(path, "an HDF5 file", _HDF5)
     elif zipfile.is_zipfile(path):
@@ -90,6 +102,20 @@ def check_container(path: Path) -> None:
         raise UsageError(
             f"{path}: not a Keras model, or cut short: save it again with model.save('{path.name}')"
         )
+
+
+def _check_folder(path: Path) -> None:
+    if (path / METADATA).is_file():
+        return
+    if (path / "saved_model.pb").is_file():
+        raise UsageError(
+            f"{path}: a SavedModel that does not tell its layers (it has no {METADATA}), as "
+            "model.export(), tf.saved_model.save() and TensorFlow before 2.5 write: save the Keras "
+            "model itself with model.save('m.keras') or, in an old TensorFlow, model.save('m.h5')"
+        )
+    raise UsageError(
+        f"{path}: a folder, but not a SavedModel: save the model with model.save('m.keras')"
+    )
 
 
 def _check_suffix(path: Path, what: str, suffixes: tuple[str, ...]) -> None:

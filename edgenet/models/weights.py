@@ -28,7 +28,8 @@ def load_model(
     """Loads a variant with its weights, or a saved Keras model.
 
     Args:
-        source: A variant's name, or the path of a `.keras` or `.h5` file that holds a whole model.
+        source: A variant's name, or the path of a `.keras` or `.h5` file that holds a whole model,
+            or of a SavedModel of Keras 2.
         weights: For a variant: a Keras weights file (`.weights.h5`, or the `.h5` that
             `keras.applications` hands out), or a PyTorch state dict (`.pth`).
         download: For B0 to B7: let `keras.applications` download its ImageNet weights.

@@ -1,4 +1,4 @@
-"""A user's own model, whole in one file, of this Keras or of Keras 2."""
+"""A user's own model, whole in one file, of this Keras or of Keras 2, or in its SavedModel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def load_file(path: str | Path) -> keras.Model:
-    """Loads a whole model from a `.keras` or `.h5` file.
+    """Loads a whole model from a `.keras` or `.h5` file, or from a SavedModel of Keras 2.
 
     Raises:
         UsageError: There is no such file, it is not a Keras model, or it is damaged or needs code
@@ -34,7 +34,7 @@ def load_file(path: str | Path) -> keras.Model:
     path = Path(path)
     check_container(path)
     keras = require_keras()
-    if path.suffix != ".keras":
+    if path.is_file() and path.suffix != ".keras":
         _check_whole_model(path)
     with explained(path), quiet():
         saved = read_description(path)

@@ -309,7 +309,7 @@ def unregistered() -> Any:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (object, "a .keras or .h5 file or a keras.Model, not object"),
+        (object, "a .keras or .h5 file, a SavedModel or a keras.Model, not object"),
         (own_call, "the model own: Keras cannot load it"),
         (foreign, "'pool' (MaxPooling2D)"),
         (unregistered, "layer 'mine' (Mine) is outside the family; it is no layer of Keras"),

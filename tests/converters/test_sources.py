@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from converters.pipeline import convert
 from converters.sources import (
     VERIFIED,
     crop_sets,
@@ -20,6 +23,8 @@ from edgenet.images import ImageError
 from edgenet.photographs import photographs_of
 from tests.networks import CLASSES, SIZE
 
+# Of Keras 2: see make_keras2.py there.
+SAVED_MODEL = Path(__file__).parents[1] / "edgenet/models/data/chain"
 SPEC = InputSpec("image", (1, 32, 32, 3), "uint8", "NHWC", "in the model", 1.0, "bilinear")
 
 
@@ -168,6 +173,19 @@ def test_a_file_of_the_users_own_is_named_by_its_digest(tiny_models, tiny_labels
     assert source.model.input_shape == (None, SIZE, SIZE, 3)
     assert source.labels is not None
     assert len(source.labels) == CLASSES
+
+
+def test_a_saved_model_is_named_by_its_folder_and_what_is_read_of_it(tmp_path, monkeypatch):
+    folder = tmp_path / "chain"
+    shutil.copytree(SAVED_MODEL, folder)
+    read = [*sorted(folder.glob("*.pb")), *sorted(folder.glob("variables/*"))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in read)).hexdigest()
+    named = {"file": "chain", "sha256": digest}
+    (folder / "saved_model.pb").write_bytes(b"not read")
+    assert load_source(folder).description == named
+    monkeypatch.chdir(folder)
+    bundle = convert(".", formats=("onnx",))
+    assert (bundle.path.name, bundle.manifest.source) == ("chain-fp32", named)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ Keras 2 needs no place among edgenet's requirements for that: in an environment 
     pip install --no-deps tf_keras==2.21.0
     python make_keras2.py
 
-writes small.h5 and small.keras (a graph that holds a small network of EfficientNet's layers, partly
-frozen, behind augmentation, arithmetic and a Lambda), chain.h5 and chain.keras (the same network in
-a Sequential that was given no input) and answers.json.
+writes small.h5, small.keras and the SavedModel small (a graph that holds a small network of
+EfficientNet's layers, partly frozen, behind augmentation, arithmetic and a Lambda), the same of
+chain (the same network in a Sequential that was given no input) and answers.json. Of SavedModels it
+leaves what edgenet reads.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ def fill(model: keras.Model) -> None:
             layer.finalize_state()
 
 
+def remove(path: Path) -> None:
+    path.rmdir() if path.is_dir() else path.unlink()
+
+
 def main() -> None:
     images = np.random.default_rng(7).integers(0, 256, (2, 8, 8, 3)).astype("float32")
     answers = {}
@@ -84,6 +89,9 @@ def main() -> None:
         fill(model)
         model.save(FOLDER / f"{name}.h5")
         model.save(FOLDER / f"{name}.keras")
+        model.save(FOLDER / name, save_format="tf")
+        for unread in ("assets", "fingerprint.pb", "saved_model.pb"):
+            remove(FOLDER / name / unread)
         answers[name] = model.predict(images, verbose=0).tolist()
     (FOLDER / "answers.json").write_text(json.dumps(answers) + "\n")
 
