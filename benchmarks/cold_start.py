@@ -29,7 +29,7 @@ from edgenet.measure.latency import timed
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number
 from edgenet.report.table import render
-from edgenet.runtime.devices import physical_cores
+from edgenet.runtime.processors import physical_cores
 
 _ROUNDS = 40
 

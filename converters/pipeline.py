@@ -29,11 +29,10 @@ from converters.sources import VERIFIED, other_weights
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
+from edgenet.arguments import several, whole
 from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, Bundle
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageFolder
-from edgenet.names import several
-from edgenet.runtime.devices import whole
 from edgenet.staging import writing
 
 if TYPE_CHECKING:

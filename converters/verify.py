@@ -24,8 +24,8 @@ from edgenet.measure.evaluation import folder_of
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import NO_LIMITS, Limits
 from edgenet.report.cells import drop, error, growth, number, percent
-from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.loading import load_artifact
+from edgenet.runtime.processors import cpu_name
 
 # What a rounded file keeps less than this of is of next to no use: min-max ranges keep 10 dB of B0.
 _USELESS_DB = 10.0

@@ -30,8 +30,8 @@ from converters.formats.pixel_groups import GROUPS
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
-from edgenet.runtime.devices import cpu_threads
 from edgenet.runtime.onnx import FATAL_ONLY
+from edgenet.runtime.processors import cpu_threads
 
 _LINEAR = ("Conv", "Gemm", "MatMul")
 # Shapes and indices are of these types; pixels and levels are of narrower ones.

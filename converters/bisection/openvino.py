@@ -32,7 +32,7 @@ from converters.bisection.network import (
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
-from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.processors import cpu_threads
 
 _LINEAR = {
     "Convolution": ops.convolution,

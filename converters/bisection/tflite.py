@@ -27,7 +27,7 @@ from converters.bisection.tflite_products import merge_scales, multiplies_floats
 from converters.graph import Floats
 from converters.preprocessing import Preprocessing
 from edgenet.errors import UsageError
-from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.processors import cpu_threads
 
 _Codes = schema.BuiltinOperator
 _KINDS = {value: name for name, value in vars(_Codes).items() if isinstance(value, int)}

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from edgenet.runtime.devices import processors
+from edgenet.runtime.processors import processors
 
 # Each image under way may hold all its tensors: 2.5 GB of them for B7.
 _MOST_WORKERS = 4

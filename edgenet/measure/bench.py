@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from edgenet.arguments import several, whole
 from edgenet.errors import UsageError
 from edgenet.measure.candidates import Request, open_all
 from edgenet.measure.defaults import MIN_TIME, RUNS
 from edgenet.measure.latency import PERCENTILES, runs_for
 from edgenet.measure.timing import measure
-from edgenet.names import several
 from edgenet.report.progress import OnProgress, silent
-from edgenet.runtime.devices import most_threads, whole
 from edgenet.runtime.loading import Reach
+from edgenet.runtime.processors import most_threads
 
 
 def bench(

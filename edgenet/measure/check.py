@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from edgenet.arguments import several
 from edgenet.bundle import REGRESSION, Bundle
 from edgenet.errors import UsageError
 from edgenet.measure import baseline as earlier
@@ -19,7 +20,6 @@ from edgenet.measure.evaluation import Images, crops_of, folder_of
 from edgenet.measure.limits import Limits
 from edgenet.measure.opening import open_formats, open_reference, reference_bytes
 from edgenet.measure.parity import compare, default_limits
-from edgenet.names import several
 from edgenet.report.progress import OnProgress, silent
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.loading import Reach

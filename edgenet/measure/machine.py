@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edgenet.runtime.devices import cpu_name, processors
 from edgenet.runtime.engines import ENGINES
+from edgenet.runtime.processors import cpu_name, processors
 
 _CPUINFO = Path("/proc/cpuinfo")
 # Flags as the Linux kernel prints them: arch/x86/include/asm/cpufeatures.h and

@@ -24,8 +24,8 @@ from edgenet.measure.machine import describe
 from edgenet.measure.speeds import split_times
 from edgenet.report.devices import elsewhere, slow
 from edgenet.report.progress import OnProgress
-from edgenet.runtime.devices import processors
 from edgenet.runtime.loading import Reach
+from edgenet.runtime.processors import processors
 
 Document = dict[str, Any]
 # What a fresh process cost, and why that is not known.

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import operator
-import os
-import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import SupportsIndex
 
 from edgenet.errors import DeviceError, UsageError
-from edgenet.runtime.cgroups import cpu_quota, text_of
 from edgenet.runtime.delegates import DELEGATES, DEVICES, Delegate, delegates, named
 from edgenet.runtime.engines import Engine, by_name, version_of
 from edgenet.runtime.probing import Finding, examine
+from edgenet.runtime.processors import processors
 
 # Of two usable devices the one nearer to hardware is taken; a compiler runs nothing.
 _RANKS = {"hardware": 0, "software": 1, "emulator": 2}
-# ONNX Runtime's threads spin while they wait: thousands of them stop a machine.
-_MOST_THREADS = 64
-_ROOT = Path("/")
 
 
 @dataclass(frozen=True)
@@ -199,77 +190,3 @@ def _refusal(
         f"{delegate.engine} cannot use the {device} ({delegate.name}): {finding.reason}; "
         f"{finding.fix}; or use --device cpu{without} (edgenet devices lists all)"
     )
-
-
-def cpu_threads(asked: int | None) -> int:
-    """The threads to run with: those asked for, else one for each physical core we may use.
-
-    Raises:
-        UsageError: Fewer than 1 were asked for, or so many that engines choke on them; or it is no
-            integer.
-    """
-    if asked is None:
-        return physical_cores()
-    threads = whole("threads", asked)
-    if not 1 <= threads <= most_threads():
-        raise UsageError(f"cannot run on {threads} threads: ask for 1 to {most_threads()}")
-    return threads
-
-
-def whole(name: str, value: SupportsIndex) -> int:
-    """Python's own int, which engines want, of an option that may be numpy's.
-
-    Raises:
-        UsageError: It is of no integer type; 2.0 is not.
-    """
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise UsageError(f"{name}={value!r}: an integer is needed") from error
-
-
-def most_threads() -> int:
-    """The threads that engines bear here, of one session or of several that run at once."""
-    return max(_MOST_THREADS, 2 * len(processors()))
-
-
-def physical_cores(root: Path = _ROOT) -> int:
-    """Cores that this process may use, hyper-threads of one core counted once.
-
-    A container's quota of time counts as the cores that it fills, the last of them perhaps in part.
-
-    Args:
-        root: Where the system's files are: Linux's `/sys/devices/system/cpu/*/topology`, without
-            which all logical cores count, and the quota's.
-    """
-    cores = len({_siblings(processor, root) for processor in processors()})
-    quota = cpu_quota(root)
-    return cores if quota is None else min(cores, max(1, math.ceil(quota)))
-
-
-def processors() -> frozenset[int]:
-    """The numbers of the logical processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return frozenset(os.sched_getaffinity(0))
-    return frozenset(range(os.cpu_count() or 1))
-
-
-def _siblings(processor: int, root: Path) -> str:
-    topology = f"sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list"
-    return text_of(root / topology) or str(processor)
-
-
-def cpu_name() -> str:
-    """The processor's name, as people know it, or its architecture."""
-    lines = text_of(Path("/proc/cpuinfo")).splitlines()
-    return _model_name(lines) or platform.processor() or platform.machine()
-
-
-def _model_name(lines: Iterable[str]) -> str | None:
-    fields = [line.partition(":") for line in lines]
-    # Arm kernels have no "model name", but boards name themselves under "Model" or "Hardware".
-    for wanted in ("model name", "Model", "Hardware"):
-        for key, _, value in fields:
-            if key.strip() == wanted and value.strip():
-                return value.strip()
-    return None

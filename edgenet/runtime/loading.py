@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 
+from edgenet.arguments import whole
 from edgenet.bundle import FORMATS, Artifact, Bundle
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime.delegates import Delegate
-from edgenet.runtime.devices import cpu_threads, hardware, no_hardware, resolve, whole
+from edgenet.runtime.devices import hardware, no_hardware, resolve
 from edgenet.runtime.engines import Engine, installed, known
+from edgenet.runtime.processors import cpu_threads
 from edgenet.runtime.records import Plan
 from edgenet.runtime.session import Session
 

@@ -12,8 +12,8 @@ import numpy as np
 from edgenet.errors import DeviceError
 from edgenet.images import Pixels
 from edgenet.runtime.delegates import UnusableError
-from edgenet.runtime.devices import cpu_name
 from edgenet.runtime.placement import PartialError, Placement, counts, share, tally
+from edgenet.runtime.processors import cpu_name
 from edgenet.runtime.records import Loaded
 from edgenet.runtime.session import Floats, Session
 

@@ -13,14 +13,15 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from edgenet.arguments import whole
 from edgenet.bundle import ANSWERS, CLASSIFICATION, FORMATS, REGRESSION, InputSpec, OutputSpec
 from edgenet.errors import BundleError, EdgenetError, UsageError
 from edgenet.images import ImageSource, Pixels, prepare
 from edgenet.runtime.delegates import Delegate, Found, UnusableError
-from edgenet.runtime.devices import whole
 from edgenet.runtime.engines import choose, newer
 from edgenet.runtime.forks import follow, never_free
 from edgenet.runtime.placement import RefusedError
+from edgenet.runtime.processors import cpu_name
 from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo, Value
 
 Floats = npt.NDArray[np.float32]
@@ -81,8 +82,6 @@ class Session(ABC):
 
     @staticmethod
     def _processor() -> str:
-        from edgenet.runtime.devices import cpu_name
-
         return cpu_name()
 
     def _turns(self) -> AbstractContextManager[Any]:

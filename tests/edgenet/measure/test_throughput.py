@@ -14,7 +14,7 @@ from edgenet.errors import EdgenetError
 from edgenet.measure import throughput
 from edgenet.measure.async_queue import AsyncQueue
 from edgenet.measure.candidates import Request, open_all
-from edgenet.runtime.devices import cpu_threads
+from edgenet.runtime.processors import cpu_threads
 
 
 def opened(stack, bundle, **options):

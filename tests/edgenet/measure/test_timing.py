@@ -16,9 +16,9 @@ from edgenet.measure.profiling import run
 from edgenet.report.html.bench import page as whole_page
 from edgenet.runtime import delegates, devices
 from edgenet.runtime.delegates import DELEGATES, Delegate
-from edgenet.runtime.devices import cpu_threads
 from edgenet.runtime.loading import Reach
 from edgenet.runtime.probing import Finding
+from edgenet.runtime.processors import cpu_threads
 
 
 def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(

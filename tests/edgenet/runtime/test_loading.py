@@ -15,9 +15,9 @@ from edgenet.bundle import FORMATS, MANIFEST, Bundle, record_of
 from edgenet.errors import BundleError, DeviceError, EdgenetError, UsageError
 from edgenet.runtime import delegates, devices, load, load_artifact
 from edgenet.runtime.delegates import DELEGATES, Delegate
-from edgenet.runtime.devices import physical_cores
 from edgenet.runtime.loading import FixedBatchError
 from edgenet.runtime.probing import Finding
+from edgenet.runtime.processors import physical_cores
 from tests.devices import GPUS, require
 from tests.networks import Textures
 

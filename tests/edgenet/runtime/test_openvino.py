@@ -16,9 +16,9 @@ from edgenet.bundle import Bundle
 from edgenet.errors import DeviceError
 from edgenet.measure.accuracy import sqnr_db
 from edgenet.runtime import Session, load, load_artifact
-from edgenet.runtime.devices import cpu_threads
 from edgenet.runtime.openvino import placed, require_bf16
 from edgenet.runtime.placement import Placement
+from edgenet.runtime.processors import cpu_threads
 from tests.networks import Textures
 
 ROOT = Path(__file__).resolve().parents[3]
