@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from converters.fallback import DEFAULT_DROP, DEFAULT_R2, Attempt, Goal, attempts
 from converters.formats import formats_of
-from converters.frozen import Frozen, frozen_of
 from converters.in_memory import as_files
+from converters.loading import Loaded, load
 from converters.npu.compiling import prepared
 from converters.preprocessing import Preprocessing
 from converters.quantization.quantize import (
@@ -195,32 +195,32 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
     with writing(request.output) as folder:
         if request.output.exists():
             report(f"{request.output} is there: it is replaced when all is done")
-        frozen, place = frozen_of(request, report), request.target
-        _tell_of_other_weights(request.method.recipe, frozen, report)
+        loaded, place = load(request, report), request.target
+        _tell_of_other_weights(request.method.recipe, loaded, report)
         if place is not None and any_precision:
-            request = replace(request, precision=place.precision_for(frozen.graph))
+            request = replace(request, precision=place.precision_for(loaded.graph))
             report(f"{place.name}: {request.precision}, activations in {place.activations}")
             request.require()
-        _tell_of_shared_images(request, frozen, report)
-        _write_first_that_keeps(request, frozen, folder, report)
+        _tell_of_shared_images(request, loaded, report)
+        _write_first_that_keeps(request, loaded, folder, report)
         # Not from its place, which another process may be about to replace.
         manifest = Bundle.open(folder).manifest
     return Bundle(request.output, manifest)
 
 
-def _tell_of_other_weights(recipe: Recipe | None, frozen: Frozen, report: Report) -> None:
+def _tell_of_other_weights(recipe: Recipe | None, loaded: Loaded, report: Report) -> None:
     """A network that was trained further has other ranges, under the same names."""
-    if recipe is not None and other_weights(recipe.source, frozen.source.description):
+    if recipe is not None and other_weights(recipe.source, loaded.source.description):
         report("the recipe was made for other weights, and its ranges are theirs")
 
 
-def _tell_of_shared_images(request: Request, frozen: Frozen, report: Report) -> None:
+def _tell_of_shared_images(request: Request, loaded: Loaded, report: Report) -> None:
     """Ranges suit the images that set them better than others."""
     calibrates = request.precision in CALIBRATED or request.rounds
-    if request.evaluate is None or frozen.calibration.files is None or not calibrates:
+    if request.evaluate is None or loaded.calibration.files is None or not calibrates:
         return
     judged = ImageFolder.open(request.evaluate)
-    shared = judged.shared(frozen.calibration.files)
+    shared = judged.shared(loaded.calibration.files)
     if shared:
         report(
             f"{shared} of {len(judged)} images of {os.fspath(request.evaluate)} also calibrate: "
@@ -228,18 +228,18 @@ def _tell_of_shared_images(request: Request, frozen: Frozen, report: Report) -> 
         )
 
 
-def _write_first_that_keeps(request: Request, frozen: Frozen, folder: Path, report: Report) -> None:
+def _write_first_that_keeps(request: Request, loaded: Loaded, folder: Path, report: Report) -> None:
     """Tries one precision after the other until one keeps what it must.
 
     Raises:
         AccuracyError: None does.
     """
     failed: PrecisionError | None = None
-    for attempt in _attempts(request, frozen, report):
+    for attempt in _attempts(request, loaded, report):
         if failed is not None:
             report(f"trying {attempt.precision}")
         try:
-            write(request, frozen, attempt, folder, report)
+            write(request, loaded, attempt, folder, report)
         except PrecisionError as error:
             if request.limited:
                 # At once: what comes next may take a minute to find.
@@ -263,12 +263,12 @@ def _formats(asked: Sequence[str] | None, precision: str, target: Target | None)
     return formats_of(precision) if target is None else target.formats_for(precision)
 
 
-def _attempts(request: Request, frozen: Frozen, report: Report) -> Iterator[Attempt]:
+def _attempts(request: Request, loaded: Loaded, report: Report) -> Iterator[Attempt]:
     """What to write: one precision, or with a limit int8 and those to fall back on."""
     if request.precision not in CALIBRATED and not request.rounds:
         yield Attempt(request.precision, None)
         return
-    quantized = _quantize(request, frozen, request.precision, report)
+    quantized = _quantize(request, loaded, request.precision, report)
     if request.precision not in SEARCHED:
         yield Attempt(request.precision, quantized)
     elif request.method.recipe is not None or (
@@ -281,7 +281,7 @@ def _attempts(request: Request, frozen: Frozen, report: Report) -> Iterator[Atte
             _goal(request),
             others=_others(request),
             strict=request.strict,
-            weights_alone=lambda: _quantize(request, frozen, "w8", report),
+            weights_alone=lambda: _quantize(request, loaded, "w8", report),
             report=report,
         )
 
@@ -306,11 +306,11 @@ def _all_integers(request: Request) -> bool:
     return request.target is not None and request.target.integers
 
 
-def _quantize(request: Request, frozen: Frozen, precision: str, report: Report) -> Quantized:
-    graph = frozen.graph if request.target is None else prepared(frozen.graph, request.target)
+def _quantize(request: Request, loaded: Loaded, precision: str, report: Report) -> Quantized:
+    graph = loaded.graph if request.target is None else prepared(loaded.graph, request.target)
     return quantize(
         replace(graph, input_shape=(1, *graph.input_shape[1:])),
-        frozen.calibration.images,
+        loaded.calibration.images,
         replace(request.method, limited=request.limited or precision == "int8-mixed"),
         precision,
         report,

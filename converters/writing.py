@@ -11,8 +11,8 @@ from typing import Any
 
 from converters.fallback import Attempt
 from converters.formats import lower
-from converters.frozen import Frozen
 from converters.graph import Floats, Graph
+from converters.loading import Loaded
 from converters.npu.compiling import compiled_for
 from converters.quantization.arrangement import simulated_logits
 from converters.quantization.quantize import Quantized
@@ -38,15 +38,15 @@ from edgenet.measure.limits import NO_LIMITS, Limits
 _SIMULATED_ON = 16
 
 
-def write(request: Request, frozen: Frozen, attempt: Attempt, folder: Path, report: Report) -> None:
+def write(request: Request, loaded: Loaded, attempt: Attempt, folder: Path, report: Report) -> None:
     """Writes and verifies one precision, with its manifest, and judges it where that is asked.
 
     Raises:
         PrecisionError: It does not keep what it must.
         AccuracyError: A file does not answer as it must for another reason.
     """
-    manifest = _manifest(request, frozen, attempt, folder)
-    writer = _Writer(request, frozen, attempt, Bundle(folder, manifest), report)
+    manifest = _manifest(request, loaded, attempt, folder)
+    writer = _Writer(request, loaded, attempt, Bundle(folder, manifest), report)
     artifacts = tuple(map(writer.artifact, request.formats))
     reference = None if attempt.precision == "fp32" else writer.reference()
     compiled: tuple[Compiled, ...] = ()
@@ -55,21 +55,21 @@ def write(request: Request, frozen: Frozen, attempt: Attempt, folder: Path, repo
     manifest = replace(manifest, artifacts=artifacts, reference=reference, compiled=compiled)
     if request.evaluate is not None:
         bundle = Bundle(folder, manifest)
-        found = judge(bundle, request.evaluate, request.limits, report, frozen.skip)
+        found = judge(bundle, request.evaluate, request.limits, report, loaded.skip)
         manifest = replace(manifest, evaluation=found)
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
 
 
-def _manifest(request: Request, frozen: Frozen, attempt: Attempt, folder: Path) -> Manifest:
+def _manifest(request: Request, loaded: Loaded, attempt: Attempt, folder: Path) -> Manifest:
     """What can be said before there are files."""
     return Manifest(
-        source=frozen.source.description,
+        source=loaded.source.description,
         precision=attempt.precision,
-        input=frozen.input,
-        outputs=tuple(OutputSpec(name, frozen.graph.shapes[name]) for name in frozen.graph.outputs),
-        labels=_write_labels(frozen.source, folder),
+        input=loaded.input,
+        outputs=tuple(OutputSpec(name, loaded.graph.shapes[name]) for name in loaded.graph.outputs),
+        labels=_write_labels(loaded.source, folder),
         recipe=_recipe(attempt),
-        calibration=_calibration(frozen, attempt),
+        calibration=_calibration(loaded, attempt),
         artifacts=(),
         reference=None,
         versions=versions(),
@@ -82,7 +82,7 @@ class _Writer:
     """Lowers the network of an attempt format by format, and has each file verified."""
 
     request: Request
-    frozen: Frozen
+    loaded: Loaded
     attempt: Attempt
     bundle: Bundle
     report: Report
@@ -97,7 +97,7 @@ class _Writer:
         """A file of the bundle."""
         precision, folder = self.attempt.precision_of(format), self.bundle.path
         self._tell(format, precision)
-        graph, recipe = self.frozen.graph, None
+        graph, recipe = self.loaded.graph, None
         if self.quantized is not None:
             graph, recipe = self.quantized.of(format), self.quantized.recipe.of(format)
         files = lower(graph, format, precision, recipe, folder, self.request.lowerings.get(format))
@@ -109,7 +109,7 @@ class _Writer:
         format, home = self.request.formats[0], self.bundle.path / "reference"
         self._tell(format, "fp32")
         home.mkdir()
-        files = lower(self.frozen.graph, format, "fp32", None, home)
+        files = lower(self.loaded.graph, format, "fp32", None, home)
         return self._verified(format, "fp32", files)
 
     def _tell(self, format: str, precision: str) -> None:
@@ -124,7 +124,7 @@ class _Writer:
         limits: Limits = NO_LIMITS,
     ) -> Artifact:
         records = tuple(record_of(self.bundle.path, file) for file in files)
-        images, answers = self.frozen.verification.batches(self.request.batch), self.frozen.answers
+        images, answers = self.loaded.verification.batches(self.request.batch), self.loaded.answers
         return verify(
             self.bundle,
             format,
@@ -143,7 +143,7 @@ class _Writer:
         made = self.attempt.quantized
         if made is None or self.attempt.precision not in SEARCHED:
             return {}
-        images = list(islice(self.frozen.verification.batches(1), _SIMULATED_ON))
+        images = list(islice(self.loaded.verification.batches(1), _SIMULATED_ON))
         # Formats that are alike lower one graph.
         answers: dict[Graph, Floats] = {}
         found: dict[str, Floats] = {}
@@ -163,10 +163,10 @@ def _recipe(attempt: Attempt) -> Mapping[str, Any] | None:
     return None if fixed is None else fixed.to_json()
 
 
-def _calibration(frozen: Frozen, attempt: Attempt) -> Mapping[str, Any] | None:
+def _calibration(loaded: Loaded, attempt: Attempt) -> Mapping[str, Any] | None:
     if attempt.quantized is None:
         return None
-    seen = {**frozen.calibration.description, "images": attempt.quantized.images}
+    seen = {**loaded.calibration.description, "images": attempt.quantized.images}
     return seen | ({"outliers": attempt.quantized.outliers} if attempt.quantized.outliers else {})
 
 

@@ -27,7 +27,7 @@ _ENOUGH = 32
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Loaded:
     """The model as a graph, the images at hand, and what Keras answers to those that verify.
 
     `skip` is told of damaged images, where they are to be left out.
@@ -42,7 +42,7 @@ class Frozen:
     skip: Skip | None
 
 
-def frozen_of(request: Request, report: Report) -> Frozen:
+def load(request: Request, report: Report) -> Loaded:
     """Loads and freezes the model, prepares the images and asks Keras.
 
     Raises:
@@ -50,6 +50,24 @@ def frozen_of(request: Request, report: Report) -> Frozen:
         UnsupportedModelError: The model is outside the family.
         ImageError: A damaged image, when it is reached.
     """
+    source, graph = _model(request, report)
+    _check_labels(source, graph)
+    if request.evaluate is not None:
+        judging(request.evaluate, request.task, source.labels, graph.shapes[graph.answer][1])
+    spec = _input_spec(request, source, graph)
+    skip = _once(report) if request.skip_damaged else None
+    calibration, verification = _image_sets(request, spec, report, skip)
+    report(f"asking Keras about {verification.count} images")
+    at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
+    # Each file answers to the same ones.
+    verification = verification.kept()
+    batches = verification.batches(at_a_time)
+    answers = reference_answers(source.model, batches, request.preprocess, request.task)
+    return Loaded(source, graph, spec, calibration, verification, answers, skip)
+
+
+def _model(request: Request, report: Report) -> tuple[Source, Graph]:
+    """The Keras model and its graph; what is taken for granted of them is told."""
     report(f"loading {request.model}")
     source = load_source(
         request.model,
@@ -72,19 +90,7 @@ def frozen_of(request: Request, report: Report) -> Frozen:
     _tell_of_logits(graph, report)
     if request.method.floats:
         report(f"{counted(len(layers_of(graph, request.method.floats)), 'layer')} in float")
-    _check_labels(source, graph)
-    if request.evaluate is not None:
-        judging(request.evaluate, request.task, source.labels, graph.shapes[graph.answer][1])
-    spec = _input_spec(request, source, graph)
-    skip = _once(report) if request.skip_damaged else None
-    calibration, verification = _image_sets(request, spec, report, skip)
-    report(f"asking Keras about {verification.count} images")
-    at_a_time = max(1, _KERAS_PIXELS // prod(spec.shape[1:3]))
-    # Each file answers to the same ones.
-    verification = verification.kept()
-    batches = verification.batches(at_a_time)
-    answers = reference_answers(source.model, batches, request.preprocess, request.task)
-    return Frozen(source, graph, spec, calibration, verification, answers, skip)
+    return source, graph
 
 
 def _tell_of_logits(graph: Graph, report: Report) -> None:
