@@ -1,7 +1,7 @@
-"""Layers that are made of Keras's own, as models of those.
+"""Composite layers, whose `call` is made of Keras's own, inlined as models of those.
 
 Packages have whole blocks as one layer, as keras-hub its MBConvBlock, and users have theirs. What
-such a layer calls when it is given a tensor is what it is made of.
+such a layer calls when it is given a symbolic tensor is what it is made of.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from converters.frontend.walk import layer_graph
 from converters.round_trip import alike
 
 
-def taken_apart(model: Any) -> Any:
-    """A model with models of Keras's layers in place of layers that are not Keras's.
+def inlined(model: Any) -> Any:
+    """The model with a model of Keras's layers in place of each composite layer.
 
-    They share their weights. A model that has no such layer, or would answer otherwise, is returned
-    as it is: what is no layer of Keras is refused by its name where it is frozen.
+    The two share their weights. A model that has no such layer, or would answer otherwise, is
+    returned as it is: freezing then refuses the layer that is not Keras's by its name.
     """
     if custom_layer(model) is None:
         return model

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from converters.composite import custom_layer, taken_apart
+from converters.composite import custom_layer, inlined
 from converters.frontend.supported import outside
 from converters.round_trip import require_alike
 from edgenet.decoding import decode
@@ -95,7 +95,7 @@ def _model(model: Any, folder: Path) -> Place:
             f"not {type(model).__name__}"
         )
     path = folder / f"{_UNSAFE.sub('_', model.name)}.keras"
-    plain = taken_apart(model)
+    plain = inlined(model)
     try:
         with quiet():
             plain.save(path)

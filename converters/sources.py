@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.composite import taken_apart
+from converters.composite import inlined
 from converters.frontend.walk import output_names
 from converters.in_memory import InMemory
 from converters.quantization.images import Images
@@ -76,7 +76,7 @@ def load_source(
     names = read_labels(labels) if labels is not None else None
     given = None if weights is None else os.fspath(weights)
     with _named(model):
-        keras_model = taken_apart(load_model(name, weights=given, download=download))
+        keras_model = inlined(load_model(name, weights=given, download=download))
     if head is not None:
         keras_model = _with_head(keras_model, str(head))
     spec = VARIANTS.get(name.lower())

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from converters.composite import taken_apart
+from converters.composite import inlined
 from converters.frontend.walk import layer_graph
 from converters.in_memory import as_files
 from converters.pipeline import convert
@@ -82,7 +82,7 @@ def layers_of(model: Any) -> list[str]:
 
 def test_blocks_are_read_as_the_layers_that_they_are_made_of():
     model = network()
-    plain = taken_apart(model)
+    plain = inlined(model)
     found = layers_of(plain)
     assert not {"Block", "Squeeze"} & set(found)
     assert found.count("Conv2D") == 9
@@ -107,7 +107,7 @@ def test_a_model_of_blocks_in_mixed_precision_is_read():
         model = network()
     finally:
         keras.config.set_dtype_policy("float32")
-    assert "Block" not in layers_of(taken_apart(model))
+    assert "Block" not in layers_of(inlined(model))
     with as_files(model, None, 1) as (path, _):
         assert "Block" not in layers_of(load_file(path.path))
 
@@ -115,7 +115,7 @@ def test_a_model_of_blocks_in_mixed_precision_is_read():
 def test_a_model_of_keras_s_layers_stays_as_it_is():
     inputs = keras.Input((8, 8, 3))
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
-    assert taken_apart(model) is model
+    assert inlined(model) is model
 
 
 class OfTensorflow(keras.layers.Layer):
@@ -141,7 +141,7 @@ def test_a_layer_that_cannot_be_followed_is_refused_by_its_name(kind):
     inputs = keras.Input((32, 32, 3))
     x = kind(name="mine")(keras.layers.Rescaling(2.0)(inputs))
     x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
-    model = taken_apart(keras.Model(inputs, x))
+    model = inlined(keras.Model(inputs, x))
     with pytest.raises(
         UnsupportedModelError, match=f"'mine' \\({kind.__name__}\\).*hand the model"
     ):
