@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 from converters.formats import LOWERINGS, require_formats
@@ -195,12 +194,7 @@ def _check_task(request: Request) -> None:
 
 def _check_evaluation(request: Request) -> None:
     """Before the work, not after it: that there is what the result is to be judged on."""
-    if request.max_drop is not None and not (isfinite(request.max_drop) and request.max_drop >= 0):
-        raise UsageError(
-            f"--max-drop {request.max_drop}: it is a number of points, 0 or more, as in 0.5"
-        )
-    if request.min_r2 is not None and not 0 <= request.min_r2 <= 1:
-        raise UsageError(f"--min-r2 {request.min_r2}: it is from 0 to 1, as in 0.97")
+    request.limits.require()
     if request.evaluate is not None:
         labelled = ImageFolder.open(request.evaluate).labels is not None
         if request.max_drop is not None and not labelled:

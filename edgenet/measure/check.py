@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -102,7 +101,9 @@ def check(
         EdgenetError: As its subclasses say.
     """
     asked = Limits(max_drop, min_agreement, min_sqnr, min_r2=min_r2)
-    _require_sane(asked, images)
+    asked.require()
+    if images is not None and images < 1:
+        raise UsageError(f"--images {images}: at least one image is needed")
     if evaluate is None:
         _require_no_folder(crop_fraction, skip_damaged)
     opened = Bundle.open(bundle)
@@ -143,21 +144,6 @@ def check(
     document = check_document.document(os.fspath(bundle), opened, parity, compared, size)
     unsure = check_document.judge(document, before, wanted).unsure if before is not None else ()
     return Checked(document, compared, unsure)
-
-
-def _require_sane(asked: Limits, images: int | None) -> None:
-    if images is not None and images < 1:
-        raise UsageError(f"--images {images}: at least one image is needed")
-    if asked.min_agreement is not None and not 0 <= asked.min_agreement <= 1:
-        raise UsageError(
-            f"--min-agreement {asked.min_agreement}: a share lies between 0 and 1, as in 0.97"
-        )
-    if asked.max_drop is not None and not (math.isfinite(asked.max_drop) and asked.max_drop >= 0):
-        raise UsageError(f"--max-drop {asked.max_drop}: it is a number of points, from 0")
-    if asked.min_r2 is not None and not asked.min_r2 <= 1:
-        raise UsageError(f"--min-r2 {asked.min_r2}: it is at most 1, as in 0.97")
-    if asked.min_sqnr is not None and not math.isfinite(asked.min_sqnr):
-        raise UsageError(f"--min-sqnr {asked.min_sqnr}: it is a number of decibels, as in 20")
 
 
 def _require_no_folder(crop_fraction: float | None, skip_damaged: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 
+from edgenet.errors import UsageError
 from edgenet.measure.fidelity import Fidelity
 
 _DROP, _AGREEMENT, _SQNR, _R2 = "the top-1 drop", "the agreement", "the SQNR", "the R²"
@@ -118,6 +120,26 @@ class Limits:
           int8 file keeps of the float model, refuses a broken device, not another rounding.
         """
         return cls(min_sqnr=_KEPT[computed(precision, device)].of_cpu)
+
+    def require(self) -> None:
+        """Refuses what can be no limit.
+
+        Raises:
+            UsageError: A number is out of its range; the message names its option.
+        """
+        if self.max_drop is not None and not (isfinite(self.max_drop) and self.max_drop >= 0):
+            raise UsageError(
+                f"--max-drop {self.max_drop}: it is a number of points, 0 or more, as in 0.5"
+            )
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise UsageError(
+                f"--min-agreement {self.min_agreement}: a share lies between 0 and 1, as in 0.97"
+            )
+        if self.min_sqnr is not None and not isfinite(self.min_sqnr):
+            raise UsageError(f"--min-sqnr {self.min_sqnr}: it is a number of decibels, as in 20")
+        # It has no lower end: below 0 the mean would be the better answer.
+        if self.min_r2 is not None and not self.min_r2 <= 1:
+            raise UsageError(f"--min-r2 {self.min_r2}: it is at most 1, as in 0.97")
 
     def given(self, asked: Limits, missed: Collection[str] = ()) -> Limits:
         """What holds of these limits, as defaults, beside those that the user sets.

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenet.bundle import PRECISIONS
+from edgenet.errors import UsageError
 from edgenet.measure.accuracy import PairedDrop
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import Limits, computed
@@ -24,6 +25,28 @@ GOOD = Fidelity(
     cosine=0.99,
     kl=0.01,
 )
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(max_drop=-0.5), "--max-drop -0.5: it is a number of points, 0 or more"),
+        (Limits(max_drop=float("inf")), "--max-drop inf"),
+        (Limits(min_agreement=97), "--min-agreement 97: a share lies between 0 and 1"),
+        (Limits(min_sqnr=float("nan")), "--min-sqnr nan: it is a number of decibels"),
+        (Limits(min_r2=1.5), "--min-r2 1.5: it is at most 1, as in 0.97"),
+        (Limits(min_r2=float("nan")), "--min-r2 nan"),
+    ],
+)
+def test_what_can_be_no_limit_is_refused(limits, message):
+    with pytest.raises(UsageError, match=message):
+        limits.require()
+
+
+def test_the_ends_of_a_limit_are_limits():
+    for end in (0, 1):
+        Limits(max_drop=end, min_agreement=end, min_sqnr=-1, min_r2=end).require()
+    Limits(min_r2=-1).require()
 
 
 def test_a_good_int8_file_passes():
