@@ -246,9 +246,19 @@ def _read(path: Path) -> Any:
         raise UsageError(f"{path} is no TFLite file ({error})") from error
     if len(model.subgraphs or ()) != 1:
         raise UsageError(f"{path} holds more than one graph: bisect takes none with control flow")
+    if stateful := next(filter(_is_of_state, model.subgraphs[0].operators), None):
+        kind = _KINDS.get(code_of(model, stateful), "operator")
+        raise UsageError(f"{path} keeps a state, by {kind}: bisect takes networks of none")
     try:
         _interpreter(data)
     except (RuntimeError, ValueError) as error:
         reason, *_ = str(error).split("\n")
         raise UsageError(f"LiteRT does not run {path}: {reason}") from error
     return model
+
+
+def _is_of_state(operator: Any) -> bool:
+    """Whether it reads nothing or makes nothing, as what declares and sets variables."""
+    return any(
+        tensors is None or not np.size(tensors) for tensors in (operator.inputs, operator.outputs)
+    )

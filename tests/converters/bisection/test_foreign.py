@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from onnx import helper, numpy_helper
 
 from converters.bisection.bisect import bisect
@@ -263,4 +265,24 @@ def test_a_tflite_file_that_its_engine_cannot_run_is_refused(tmp_path):
     (tmp_path / "float.tflite").write_bytes(converter.convert())
     (tmp_path / "int8.tflite").touch()
     with pytest.raises(UsageError, match=r"LiteRT does not run .*float\.tflite: .*Betainc"):
+        open_files(tmp_path / "int8.tflite", str(tmp_path / "float.tflite"), None)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [([], [0]), (None, [0]), ([0], [])])
+def test_a_tflite_file_with_a_state_is_refused(tmp_path, frozen, inputs, outputs):
+    """What declares a variable reads nothing, and what sets one makes nothing."""
+    data = frozen["b"].file("tflite", "fp32").read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    variable = schema.BuiltinOperator.VAR_HANDLE
+    model.operatorCodes.append(
+        schema.OperatorCodeT(deprecatedBuiltinCode=127, builtinCode=variable, version=1)
+    )
+    model.subgraphs[0].operators.append(
+        schema.OperatorT(opcodeIndex=len(model.operatorCodes) - 1, inputs=inputs, outputs=outputs)
+    )
+    builder = flatbuffers.Builder(2 * len(data))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "float.tflite").write_bytes(bytes(builder.Output()))
+    (tmp_path / "int8.tflite").touch()
+    with pytest.raises(UsageError, match=r"float\.tflite keeps a state, by VAR_HANDLE"):
         open_files(tmp_path / "int8.tflite", str(tmp_path / "float.tflite"), None)
