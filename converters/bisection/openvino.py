@@ -6,7 +6,7 @@ to float, they read past it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -228,16 +228,15 @@ def _linear(root: Any) -> _Part:
 
 def _step(part: _Part) -> Step:
     shape = list(part.end.output(0).shape)
-    macs = 0
-    names: Mapping[int, str] = {}
+    macs, constants = 0, list[str]()
     if part.linear:
         weights = prod(part.root.input_value(1).shape)
         macs = weights * (1 if part.root.get_type_name() == "MatMul" else prod(shape[2:]))
-        names = {1: _maker(part.root, 1).friendly_name}
+        constants = [_maker(part.root, 1).friendly_name]
     tensor = part.end.friendly_name
     return Step(
         name=part.root.friendly_name,
-        layer=layer_of(tensor, tuple(names.values())),
+        layer=layer_of(tensor, constants),
         kind=part.root.get_type_name(),
         tensor=tensor,
         elements=prod(shape),
