@@ -31,10 +31,8 @@ HEAVY = (
 HOST = ("flatbuffers", "h5py", "keras", "onnx", "tensorflow")
 # Layers and models cannot be defined without Keras; nothing on a device imports these.
 KERAS = {"edgenet.models.blocks", "edgenet.models.efficientnet", "edgenet.models.keras_summary"}
-# NumPy, which most modules import, is there before a process is copied for each of them.
 EACH_ALONE = f"""
 import importlib, json, multiprocessing, sys, traceback
-import numpy
 
 def loaded(module):
     try:
@@ -109,11 +107,18 @@ def test_a_host_without_one_package_is_told_of_that_one(package: str, way: str) 
     assert out.strip().removeprefix("edgenet: error: ") == told
 
 
+def loaded_by_each(names: list[str], slow: str) -> dict[str, str]:
+    """What is heavy and loaded by each module in a process of its own, or how it fails.
+
+    The process is copied from one that has imported what most of them need, which is `slow`.
+    """
+    out = python("-c", f"import {slow}\n{EACH_ALONE}", *names)
+    return dict(zip(names, json.loads(out), strict=True))
+
+
 @pytest.fixture(scope="module")
 def loaded_alone() -> dict[str, str]:
-    """What is heavy and loaded by each module in a process of its own, or how it fails."""
-    names = [name for name in modules() if name not in KERAS]
-    return dict(zip(names, json.loads(python("-c", EACH_ALONE, *names)), strict=True))
+    return loaded_by_each([name for name in modules() if name not in KERAS], slow="numpy")
 
 
 @pytest.mark.parametrize("module", [name for name in modules() if name not in KERAS])
@@ -122,9 +127,9 @@ def test_every_module_imports_alone_and_light(loaded_alone: dict[str, str], modu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", sorted(KERAS))
-def test_modules_that_need_keras_import_alone(module: str) -> None:
-    assert "keras" in loaded_by(f"import {module}")
+def test_modules_that_need_keras_import_alone() -> None:
+    found = loaded_by_each(sorted(KERAS), slow="keras")
+    assert {name: text for name, text in found.items() if not {*text.split()} <= {*HEAVY}} == {}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
