@@ -22,7 +22,7 @@ Option = Callable[[TensorStatistics], Floats]
 """Makes the values of a rewrite from the statistics of its site."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rewrite:
     """A change of the float graph at single tensors, its sites, by positive values for each.
 
@@ -57,7 +57,7 @@ def gains(peaks: Floats, exponent: float, largest: float) -> Floats:
     return np.exp2(np.rint(np.log2(lift))).astype(np.float32)
 
 
-def _lifting(exponent: float, largest: float) -> Option:
+def _gains(exponent: float, largest: float) -> Option:
     return lambda statistics: gains(statistics.peaks, exponent, largest)
 
 
@@ -79,31 +79,31 @@ def _itself(graph: Graph, site: str) -> tuple[str, ...]:
 # quiet channels' own noise as well), the second the largest gain.
 REWRITES: Mapping[str, Rewrite] = {
     "silu": Rewrite(
-        silu.candidates,
-        silu.scaled,
-        (_lifting(0.5, 16.0), _lifting(0.75, 16.0)),
-        _channels,
-        _itself,
-        silu.within,
-        silu.restored,
+        candidates=silu.candidates,
+        apply=silu.scaled,
+        options=(_gains(0.5, 16.0), _gains(0.75, 16.0)),
+        count=_channels,
+        held=_itself,
+        within=silu.within,
+        restored=silu.restored,
     ),
     "lifting": Rewrite(
-        lifting.candidates,
-        lifting.lifted,
-        (),
-        _channels,
-        lifting.held,
-        lifting.within,
-        lifting.restored,
+        candidates=lifting.candidates,
+        apply=lifting.lifted,
+        options=(),
+        count=_channels,
+        held=lifting.held,
+        within=lifting.within,
+        restored=lifting.restored,
     ),
     "piecewise": Rewrite(
-        piecewise.candidates,
-        piecewise.cut,
-        (_threshold(0.1),),
-        lambda graph, site: 1,
-        piecewise.held,
-        piecewise.within,
-        piecewise.restored,
+        candidates=piecewise.candidates,
+        apply=piecewise.cut,
+        options=(_threshold(0.1),),
+        count=lambda graph, site: 1,
+        held=piecewise.held,
+        within=piecewise.within,
+        restored=piecewise.restored,
     ),
 }
 

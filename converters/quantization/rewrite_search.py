@@ -121,9 +121,9 @@ def rewrite_where_worth(
     promising.update(lifting.promising())
     tried = {site: ways for site, ways in sites.items() if site in promising}
     found: dict[str, list[_Way]] = {site: [] for site in tried}
-    for site, name, values, noise, alone in _tried(graph, tried, statistics, bench, lifting.before):
-        spared = before[site] - noise
-        found[site].append(_Way(name, values, spared, alone, prices[site, name]))
+    for trial in _trials(graph, tried, statistics, bench, lifting.before):
+        spared, price = before[trial.site] - trial.noise, prices[trial.site, trial.name]
+        found[trial.site].append(_Way(trial.name, trial.values, spared, trial.alone, price))
     made: _Made = {}
     for site, way in _worth_their_time(found, left).items():
         made.setdefault(way.name, {})[site] = way.values
@@ -160,7 +160,10 @@ def _worth_their_time(found: Mapping[str, Sequence[_Way]], noise: float) -> Mapp
 
 @dataclass(frozen=True, eq=False)
 class _Lifting:
-    """The noise, by site and of all, where only what weights read is held in levels."""
+    """What lifting is worth, in formats that quantize only what convolutions and dense layers read.
+
+    `before` is the noise of each site's tensor alone, `left` that of all that is so quantized.
+    """
 
     before: Mapping[str, float]
     left: float
@@ -209,17 +212,31 @@ def _sites(
     return sites
 
 
-def _tried(
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A rewrite that was made at a site by some values, and the noise that it leaves.
+
+    `noise` is of quantizing the tensors around the site (`_around`) and no others, `alone` of the
+    site's own tensor: both are shares of the logits' energy.
+    """
+
+    site: str
+    name: str
+    values: Floats
+    noise: float
+    alone: float
+
+
+def _trials(
     graph: Graph,
     sites: Mapping[str, Sequence[tuple[str, Option]]],
     statistics: Statistics,
     bench: _Bench,
     liftable: Collection[str],
-) -> Iterator[tuple[str, str, Floats, float, float]]:
-    """Each site's rewrites, their values, and the noise that they leave, with and without others.
+) -> Iterator[_Trial]:
+    """Tries the rewrites of all sites: their first ones in one network, their second ones in one.
 
-    The first of all sites are tried together, then the second. What is left where a site's own
-    tensor alone is held is measured for those that are `liftable`.
+    `alone` is measured at the sites that are `liftable`, and is 0 at others.
     """
     for level in range(max(map(len, sites.values()), default=0)):
         made = {
@@ -235,14 +252,14 @@ def _tried(
         switches = bench.switches(trial, statistics, frozenset().union(*around.values()))
         for site, (name, values) in made.items():
             alone = switches.noise((site,)) if site in liftable else 0.0
-            yield site, name, values, switches.noise(around[site]), alone
+            yield _Trial(site, name, values, switches.noise(around[site]), alone)
         del switches  # Before the next are made.
 
 
 def _added_time(graph: Graph, site: str, name: str) -> float:
     """What a rewrite of a site adds to the network's time, as a share of it.
 
-    It adds the same to every format's network, and more to that of one than to another's.
+    A mean over the formats that pay for it: all get the same operators, at prices of their own.
     """
     ones = np.ones(REWRITES[name].count(graph, site), np.float32)
     after = _applied(graph, {site: (name, ones)})
@@ -250,16 +267,16 @@ def _added_time(graph: Graph, site: str, name: str) -> float:
 
 
 def _applied(graph: Graph, made: Mapping[str, tuple[str, Floats]]) -> Graph:
-    """By site, a rewrite's name and its values."""
+    """The graph with a rewrite at each of these sites: its name and its values."""
     for name, rewrite in REWRITES.items():
         graph = rewrite.apply(graph, {s: values for s, (n, values) in made.items() if n == name})
     return graph
 
 
 def _around(graph: Graph, site: str, held: Collection[str]) -> frozenset[str]:
-    """What holds a site, and all that lies before it.
+    """The tensors in which a site is held, and those before it.
 
-    The nearest operators with weights, or SiLUs, are where that ends.
+    Back to what the nearest convolutions, dense layers and SiLUs make.
     """
     tensors, ahead = set(held), list(held)
     while ahead:
