@@ -97,8 +97,8 @@ def attempts(
 ) -> Iterator[Attempt]:
     """The precisions to try, in order; the next is worked out when the one before has failed.
 
-    Every format that is lowered has to keep to the noise, and none has more in float for what
-    another one rounds.
+    Every format has to keep to the noise, each with operators in float of its own: what another
+    one rounds costs it none.
 
     Args:
         quantized: In int8, throughout or with operators that stay in float in any case.

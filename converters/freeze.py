@@ -185,7 +185,7 @@ def _reaching(operators: Sequence[Operator], output: str) -> list[Operator]:
 
 
 def _begun_in_float(operators: list[Operator]) -> list[Operator]:
-    """Padding ahead of all else pads pixels, which are whole numbers still: they become floats."""
+    """Turns pixels into floats ahead of padding that comes first, as it would pad bytes."""
     first = operators[0] if operators else None
     if not (isinstance(first, Pad) and first.inputs == (INPUT,)):
         return operators
@@ -234,9 +234,13 @@ def _check_preprocessing(
 
 
 def _other_pixels(operators: Sequence[Operator]) -> tuple[tuple[str, ...], str]:
-    """What pixels seem to have been prepared by before the model's own preparation, and the sign.
+    """How pixels seem to have been prepared before they came to the model, and what shows it.
 
-    No pixels of 0..255 have a mean within 1 of zero, and none become thousands.
+    Pixels of 0..255 have no mean within 1 of zero, and no network takes thousands: one whose own
+    layers subtract such a mean, or multiply so far, was trained on others.
+
+    Returns:
+        Names of `Preprocessing`, none where nothing shows another; and what the model does.
     """
     scale, offset, means = np.ones(3), np.zeros(3), None
     own = (op for op in operators if op.name != TOLD and not isinstance(op, Pad))
@@ -295,7 +299,7 @@ def _classes(walk: Walk, used: Sequence[Operator], output: str) -> tuple[list[Op
 
 
 def _require_logits(operators: Sequence[Operator], output: str) -> None:
-    """Refuses probabilities that no softmax or sigmoid hands out, and of which none would make."""
+    """Refuses a model that ends in probabilities of no one softmax or sigmoid: it has no logits."""
     producers = {operator.output: operator for operator in operators}
     last = producers[output]
     if _is_hard_sigmoid(last, producers):
@@ -323,7 +327,7 @@ def _are_probabilities(tensor: str, producers: Mapping[str, Operator]) -> bool:
 
 
 def _is_hard_sigmoid(operator: Operator, producers: Mapping[str, Operator]) -> bool:
-    """Whether it ends what becomes of a hard sigmoid: a ReLU6 brought to 0..1."""
+    """Whether it is the last of the operators of a hard sigmoid: a ReLU6 brought to 0..1."""
     if not isinstance(operator, Affine) or operator.offset.any():
         return False
     clipped = producers.get(operator.inputs[0])
@@ -337,7 +341,10 @@ def function_of(operator: Operator) -> str:
 
 
 def _activated_last(walk: Walk, operators: list[Operator], output: str) -> list[Operator]:
-    """A softmax or sigmoid that is only reshaped, behind the reshapes: then it takes the logits."""
+    """The operators with a last softmax or sigmoid moved behind the reshapes that follow it.
+
+    So it takes the logits in the shape in which they are handed out.
+    """
     position = len(operators) - 1
     while position > 0 and isinstance(operators[position], Reshape):
         position -= 1
@@ -381,7 +388,7 @@ def _named_outputs(graph: Graph) -> Graph:
     """Gives the outputs their public names, the pooled features among them."""
     public = (LOGITS, PROBABILITIES) if len(graph.outputs) > 1 else (VALUES,)
     names = dict(zip(graph.outputs, public, strict=True))
-    # All else passes through pooled features; beside a squeeze its map is alive.
+    # Behind the pooled features nothing else is alive; beside a squeeze's vector its map is.
     cuts = {segment.result for segment in segments(graph)}
     pools = (op for op in graph.operators if isinstance(op, GlobalPool) and not op.keep)
     pooled = [pool.output for pool in pools if pool.output in cuts]

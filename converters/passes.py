@@ -135,7 +135,7 @@ def with_dense_head(graph: Graph) -> Graph:
 
 
 def _answers(graph: Graph) -> list[str]:
-    """The first output, and what is reshaped or doubled to make it, the first of all in front."""
+    """The answer, and before it what becomes the answer by reshapes or as one of two classes."""
     tensors = [graph.outputs[0]]
     while _hands_on(operator := graph.producers.get(tensors[0])):
         assert operator is not None
@@ -184,7 +184,7 @@ def flatten_first(first: Operator, second: Operator) -> Pair | None:
 
 
 def merge_two_classes(first: Operator, second: Operator) -> Operator | None:
-    """Two classes that are made of one value are made of what makes that."""
+    """A dense layer that makes one sigmoid's logit, and the one that makes two classes of it."""
     if not (isinstance(first, Dense) and isinstance(second, Dense) and _is_of_one_value(second)):
         return None
     if first.function != "linear":
@@ -196,7 +196,7 @@ def merge_two_classes(first: Operator, second: Operator) -> Operator | None:
 
 
 def _covers(convolution: Convolution, height: int, width: int) -> bool:
-    """Whether each value is made of one window of that size, side by side and without zeros."""
+    """Whether the kernel is of that size, and moves by one pixel over a map without padding."""
     return (
         convolution.weights.shape[:2] == (height, width)
         and convolution.strides == (1, 1)

@@ -95,7 +95,7 @@ def _compiled(model: Any) -> Callable[[Floats], Any]:
 
 
 def _silent(layer: Any) -> Iterator[Change]:
-    """Has a softmax or sigmoid hand on what it gets."""
+    """What switches a layer's softmax or sigmoid off, so that it hands on the logits."""
     import keras
 
     if _makes_probabilities(layer):

@@ -34,8 +34,7 @@ _DECIDED: Mapping[str, tuple[str, ...]] = {
     "--keep-float": SEARCHED,
 }
 
-
-# What a recipe holds the outcome of.
+# The options whose outcome a recipe holds.
 _HELD = {"--range-rule", "--rounding", "--keep-float"}
 
 

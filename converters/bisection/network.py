@@ -206,10 +206,10 @@ def float_constants(
 
 
 def aligned(steps: Sequence[Step], answer: int, reference: Network | None) -> tuple[Step, ...]:
-    """The steps by the names of the reference: logits, layers that names don't tell, grouped maps.
+    """The steps with the reference's names, where their own do not tell what they make.
 
-    A map held in groups of pixels is the reference's map, and costs what that does: what the
-    convolution multiplies by zero is no work of the network's.
+    Those are the logits, layers that no name tells, and maps in groups of pixels. Such a map costs
+    what the reference's does: what its convolution multiplies by zero is no work of the network's.
 
     Args:
         steps: A file's.

@@ -161,10 +161,11 @@ class Wiring:
         return float(low), float(high)
 
     def bounds(self, node: Any) -> Bounds:
-        """Where the levels of what a node makes are meant to cut it off.
+        """The bounds that the quantizer behind a node stands for, by its first or last level.
 
-        That is so where a map is held in two pieces: of two products of the same tensors the finer
-        ends at its last level, and a sum with a constant whose levels start at zero does so too.
+        There are some where a map is held in two pieces (`converters.quantization.piecewise`): of
+        two products of the same tensors the one in finer levels is cut off above, and a sum with a
+        constant whose levels start at zero is cut off below.
         """
         held = self.held(node.output[0])
         if held is None:

@@ -14,7 +14,7 @@ from converters.quantization.simulate import Image
 _ASIDE = 3
 SPLIT = 2 * _ASIDE
 """Of fewer images none is set aside."""
-# Where no more than one image in so many is held, as many again are only measured on.
+# Where one image in so many or fewer is held, as many of the others are only measured on, too.
 _PLENTY = 3
 # Bytes of images that are kept rather than read again: 128 of 580 px and fewer.
 _KEPT = 2**27

@@ -29,7 +29,7 @@ from converters.segments import segments
 # had 5 to 90 there.
 _TIMES = 4.0
 _SHARE = 0.25
-# Of more images than this it is what the network does.
+# Where it would be more of the images than this, none is left out: the network is so.
 _MOST = 0.2
 
 

@@ -125,7 +125,7 @@ def choose(graph: Graph, statistics: Statistics, rule: str = DEFAULT_RULE) -> Re
 
 
 def _with_zero(ends: Range) -> Range:
-    """Levels always hold zero; an end on the wrong side of it would also turn a range around."""
+    """The range with zero in it, which levels always hold."""
     low, high = ends
     return min(low, 0.0), max(high, 0.0)
 

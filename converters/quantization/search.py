@@ -35,7 +35,7 @@ from edgenet.measure.accuracy import r2
 _MOST_FLOAT = 0.4
 # Each corrects all biases anew.
 _MOST_TRIES = 5
-# Of the goal: what is the cheapest of many was likely taken for quieter than it is.
+# Of the goal: the cheapest of many choices is likely one whose noise was underrated.
 _AIMED_AT = 0.9
 # Images: to rank parts takes fewer than to tell what is kept.
 _RANKED_ON = 8
@@ -183,7 +183,7 @@ class _Parts:
 
     @cached_property
     def nothing(self) -> Way:
-        """Nothing returned: in float is what is there already, segments as a whole."""
+        """The choice that returns nothing: segments that are wholly in float already are on."""
         return tuple(not any(self._movable(segment)) for segment in self.segments)
 
     def chosen(self, *goals: float) -> Way:
@@ -211,7 +211,7 @@ class _Parts:
         return total(self._noises, floats)
 
     def corrected(self, measured: float, floats: Way) -> _Parts:
-        """With the parts that are left beside `floats` as noisy as was measured, together.
+        """With the noise of what stays in int8 beside `floats` scaled to what was measured.
 
         The multiplicative correction of algebraic reconstruction (Gordon, Bender and Herman 1970):
         what is in every choice that is noisier than expected becomes noisier itself.
@@ -310,7 +310,7 @@ def _share(operators: Collection[str], products: Mapping[str, int]) -> float:
 def _shares(
     groups: Sequence[Sequence[str]], alone: Callable[[Sequence[str]], float]
 ) -> list[float]:
-    """The noise of each group of tensors; what little a span of them adds is split evenly."""
+    """The noise of each group of tensors, by halving; a span that adds little is split evenly."""
     whole = alone([name for group in groups for name in group])
 
     def measured(span: Sequence[Sequence[str]], share: float) -> list[float]:

@@ -109,7 +109,7 @@ def noise(answers: Floats, reference: Floats, values: bool = False) -> float:
     """The energy of the difference as a share of the signal's, of a typical image.
 
     The signal is what tells images apart: the variance of the reference over them. What is the same
-    for all, as the bias of a frequent class is, drowns no noise; of a single image all is signal.
+    for all, as the bias of a frequent class is, hides no noise; of a single image all is signal.
     That of a typical image is the square of the mean of the images' amplitudes: in proportion to
     an image's amplitude its first answer changes, while among a few the energy would be that of the
     one with the most.
@@ -118,7 +118,7 @@ def noise(answers: Floats, reference: Floats, values: bool = False) -> float:
         answers: Logits, images × classes, or a regression's values.
         reference: Theirs in float.
         values: Whether they are values: each is then taken as a share of its standard deviation
-            over the images, for its unit is nothing to be heard.
+            over the images, for its unit is no signal.
     """
     if values:
         answers, reference = (
@@ -126,7 +126,7 @@ def noise(answers: Floats, reference: Floats, values: bool = False) -> float:
         )
     amplitudes = np.sqrt(np.square(answers - reference).mean(axis=1))
     energy = _energy(reference)
-    # Where nothing is to be heard, all that is not silent too is noise.
+    # Beside a reference without energy any difference is noise.
     return float(np.square(amplitudes.mean()) / energy) if energy else float(amplitudes.any())
 
 

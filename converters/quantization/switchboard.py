@@ -100,9 +100,10 @@ class Switchboard:
 
 
 def _is_made_up_for(graph: Graph, tensor: str) -> bool:
-    """Whether biases make up for a tensor's means: not for vectors, nor where a curve follows."""
-    curved = any(isinstance(op, Activation | Unscaled | Excess) for op in graph.consumers[tensor])
-    return not curved and not graph.is_vector(tensor)
+    """Whether biases make up for a tensor's means: of a map whose readers are linear in it."""
+    readers = graph.consumers[tensor]
+    linear = not any(isinstance(op, Activation | Unscaled | Excess) for op in readers)
+    return linear and not graph.is_vector(tensor)
 
 
 def _watched(

@@ -109,9 +109,10 @@ class SessionInfo:
 
     @property
     def place(self) -> tuple[str, str]:
-        """The device, and the delegate to it: what two times need to share to be compared.
+        """What two times must share to be compared: the device, and the delegate that reaches it.
 
-        What a file leaves to the CPU is its own doing, there included: XNNPACK may take none of it.
+        That a file leaves operators to the CPU, or on the CPU to kernels other than XNNPACK's, is
+        its own doing: it makes no other place of it.
         """
         if self.device_used == "cpu":
             return self.device_used, ""
