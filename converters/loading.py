@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from converters.freeze import ADDED, WITH_SIGMOID, freeze, function_of
+from converters.freeze import freeze
 from converters.graph import INPUT, PROBABILITIES, Floats, Graph
+from converters.head import ADDED, WITH_SIGMOID, function_of
 from converters.quantization.images import Images
 from converters.quantization.layers import layers_of
 from converters.reference import reference_answers
