@@ -303,3 +303,21 @@ def bench_result(bundle: str, format: str, precision: str, p50: float) -> dict[s
         "histogram": {"low_ms": p50 * 0.98, "high_ms": p50 * 1.3, "counts": [60, 30, 10]},
         "warnings": [],
     }
+
+
+def unlabelled(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of a check without labels."""
+    document["labels"] = None
+    for result in document["results"]:
+        result["top1"] = None
+    return document
+
+
+def of_old(document: dict[str, Any]) -> dict[str, Any]:
+    """As it was written before images were told one by one."""
+    for key in ("answers", "signal"):
+        del document["reference"][key]
+    for result in document["results"]:
+        del result["answers"], result["noise"]
+    del document["labels"], document["baseline"]
+    return document

@@ -13,7 +13,7 @@ from edgenet.arguments import several
 from edgenet.bundle import REGRESSION, Bundle
 from edgenet.errors import UsageError
 from edgenet.measure import baseline as earlier
-from edgenet.measure import check_document
+from edgenet.measure import baseline_file, check_document
 from edgenet.measure.defaults import CROPS
 from edgenet.measure.evaluation import Images, crops_of, folder_of
 from edgenet.measure.limits import Limits
@@ -110,7 +110,7 @@ def check(
     giver = opened if reference is None else Bundle.open(reference)
     _require_of_task(asked, opened.manifest.task)
     wanted = None if formats is None else several(formats)
-    before = None if baseline is None else earlier.read(os.fspath(baseline))
+    before = None if baseline is None else baseline_file.read(os.fspath(baseline))
     if before is not None:
         earlier.require_comparable(before, opened.manifest.task, wanted)
     spec = opened.manifest.input
