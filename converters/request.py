@@ -16,8 +16,9 @@ from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
 from converters.targets import Target
 from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, TASKS
 from edgenet.errors import UsageError
-from edgenet.images import INTERPOLATIONS, LABELS_CSV, ImageFolder
+from edgenet.images import LABELS_CSV, ImageFolder
 from edgenet.measure.limits import NO_LIMITS, Limits
+from edgenet.preparing import require_way
 from edgenet.report.cells import counted
 from edgenet.runtime.engines import installed
 
@@ -123,15 +124,7 @@ def _check(request: Request) -> None:
         installed((format,))  # Each file is verified in its engine.
     if request.batch < 1:
         raise UsageError(f"a batch has 1 image or more, not {request.batch}")
-    if request.crop_fraction is not None and not 0 < request.crop_fraction <= 1:
-        raise UsageError(
-            f"the crop fraction must be above 0 and at most 1, not {request.crop_fraction}"
-        )
-    if request.interpolation not in (None, *INTERPOLATIONS):
-        raise UsageError(
-            f"no interpolation is called {request.interpolation!r}: take one of "
-            f"{', '.join(INTERPOLATIONS)}"
-        )
+    require_way(request.crop_fraction, request.interpolation)
     if request.calibration is not None:
         ImageFolder.open(request.calibration)
     if request.skip_damaged and request.calibration is None and request.evaluate is None:
