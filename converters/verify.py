@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -163,19 +163,13 @@ def judge(
         compared.require_r2()
     value = compared.value_told(bundle.labels())
     of_value = "" if value is None else f" of {value}"
-    if compared.reference_top1 is not None:
-        report(f"fp32 is right on {percent(compared.reference_top1)} of {compared.images} images")
-    if compared.reference_mae is not None:
-        mae = f"an MAE{of_value} of {error(compared.reference_mae)}"
-        report(f"fp32 has {mae} on {compared.images} images")
-    if compared.doubt:
-        report(compared.doubt)
+    for line in _of_fp32(compared, of_value):
+        report(line)
     for result in compared.results:
-        found, format = result.fidelity, result.info.format
-        lost = f", drop {drop(found.drop.points, found.drop.interval)} points" if found.drop else ""
-        report(f"{format}: {_kept(found, of_value)}{lost}")
+        report(f"{result.info.format}: {_kept(result.fidelity, of_value)}")
         if not result.passed:
-            raise PrecisionError(f"{result.info.precision} in {format}: {result.failures[0]}")
+            file = f"{result.info.precision} in {result.info.format}"
+            raise PrecisionError(f"{file}: {result.failures[0]}")
     return {
         "images": compared.images,
         "sha256": images.digest.hexdigest(),
@@ -186,15 +180,27 @@ def judge(
     }
 
 
+def _of_fp32(compared: parity.Parity, of_value: str) -> Iterator[str]:
+    """How good the float model is itself, and what makes a comparison with it mean nothing."""
+    if compared.reference_top1 is not None:
+        yield f"fp32 is right on {percent(compared.reference_top1)} of {compared.images} images"
+    if compared.reference_mae is not None:
+        mae = f"an MAE{of_value} of {error(compared.reference_mae)}"
+        yield f"fp32 has {mae} on {compared.images} images"
+    if compared.doubt:
+        yield compared.doubt
+
+
 def _kept(found: Fidelity, of_value: str) -> str:
-    """How near a file's answers are, in a word and a number; errors with what they are of."""
+    """How near a file's answers are, in words and numbers; errors with what they are of."""
     if found.agreement is None:
         told = f"R² {number(found.r2, 4)}, mean error{of_value} {error(found.mean_error)}"
         if found.growth is None:
             return told
         more = growth(found.growth.amount, found.growth.interval)
         return f"{told}, MAE {error(found.mae)}, {more} of fp32's"
-    return f"agreement {found.agreement:.4f}"
+    lost = f", drop {drop(found.drop.points, found.drop.interval)} points" if found.drop else ""
+    return f"agreement {found.agreement:.4f}{lost}"
 
 
 def _measured(result: parity.Result) -> dict[str, Any]:
