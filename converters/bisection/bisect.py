@@ -19,6 +19,7 @@ from edgenet.report.progress import OnProgress, silent
 # With every operator in float a file is 21 dB and more from its reference, though some weights stay
 # rounded; networks that learned the same classes have been seen at 9 dB from each other.
 _SAME_NETWORK_DB = 12.0
+_SIGMOIDS = ("LOGISTIC", "Sigmoid")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,28 @@ class Findings:
     def layers(self) -> tuple[str, ...]:
         """The layers to return to float, in order."""
         return tuple(dict.fromkeys(row.step.layer for row in self.rows if row.returned))
+
+    @property
+    def worst(self) -> tuple[Row, ...]:
+        """The rows with an `own_sqnr_db`, the lowest first, but for those that a sigmoid forgives.
+
+        A sigmoid is flat where what it reads is clipped: what stands before one, or before what
+        scales channels for one, looks worse than it is.
+        """
+        judged = [
+            (row.own_sqnr_db, number)
+            for number, row in enumerate(self.rows)
+            if row.own_sqnr_db is not None and not _forgiven(self.rows[number + 1 :])
+        ]
+        return tuple(self.rows[number] for _, number in sorted(judged))
+
+
+def _forgiven(following: tuple[Row, ...]) -> bool:
+    """Whether a sigmoid comes before anything that mixes pixels or channels."""
+    for step in (row.step for row in following):
+        if step.kind in _SIGMOIDS or step.macs > step.elements:
+            return step.kind in _SIGMOIDS
+    return False
 
 
 def bisect(

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -31,8 +31,6 @@ _IMAGES = 64
 _WORST = 5
 # An exporter's names can be longer than a terminal is wide; their ends differ.
 _WIDTH = 40
-# A sigmoid is flat where what it reads is clipped: what stands before one looks worse than it is.
-_SIGMOIDS = ("LOGISTIC", "Sigmoid")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -271,7 +269,7 @@ def _report(findings: Findings, source: str, command: str | None) -> str:
     from edgenet.report.table import render
 
     headers = ["layer", "operator", "tensor", "SQNR dB", "own SQNR dB", ""]
-    worst = _worst(findings.rows)
+    worst = findings.worst[:_WORST]
     rows = [
         [
             _shortened(row.step.layer),
@@ -279,9 +277,9 @@ def _report(findings: Findings, source: str, command: str | None) -> str:
             _shortened(row.step.tensor),
             _decibels(row.sqnr_db),
             _decibels(row.own_sqnr_db),
-            _remark(row, number in worst),
+            _remark(row, row in worst),
         ]
-        for number, row in enumerate(findings.rows)
+        for row in findings.rows
     ]
     score = findings.score
     opening = (
@@ -290,7 +288,8 @@ def _report(findings: Findings, source: str, command: str | None) -> str:
     )
     table = render(headers, rows, "<<<>><")
     way = ["with all other options as they were, this does so:", f"  {command}"] if command else []
-    return "\n".join([opening, table, "", _advice(findings), *way, *_overflow(findings)])
+    said = [_advice(findings), *way, *_overflow(findings)]
+    return "\n".join([opening, table, "", *_shortlist(worst), *said])
 
 
 def _share(findings: Findings) -> str:
@@ -301,15 +300,15 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _WIDTH else f"…{name[1 - _WIDTH :]}"
 
 
-def _worst(rows: tuple[Row, ...]) -> set[int]:
-    """The steps that lose most by themselves, but for those that a sigmoid forgives."""
-    following = [row.step.kind for row in rows[1:]] + [""]
-    judged = [
-        (row.own_sqnr_db, number)
-        for number, (row, after) in enumerate(zip(rows, following, strict=True))
-        if row.own_sqnr_db is not None and after not in _SIGMOIDS
+def _shortlist(worst: Sequence[Row]) -> list[str]:
+    """The end of a long table, for those who read no more of it."""
+    from edgenet.report.table import render
+
+    rows = [
+        [_shortened(row.step.layer), row.step.kind, _decibels(row.own_sqnr_db)] for row in worst
     ]
-    return {number for _, number in sorted(judged)[:_WORST]}
+    headers = ["layer", "operator", "own SQNR dB"]
+    return ["what loses most by itself:", render(headers, rows, "<<>"), ""]
 
 
 def _remark(row: Row, worst: bool) -> str:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from converters.bisection.bisect import bisect
+from converters.bisection.bisect import Findings, Row, bisect
 from converters.bisection.compare import logits
-from converters.bisection.search import Goal
+from converters.bisection.network import Step
+from converters.bisection.search import Goal, Restored, Score
 from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.bisection.conftest import FORMATS, opened
@@ -110,3 +111,17 @@ def test_a_file_whose_answers_are_lost_is_no_other_network(frozen, textures):
     found = bisect(broken, reference, textures, Goal(0.9, 20.0))
     assert found.score.sqnr_db < 3
     assert found.restored.reached
+
+
+@pytest.mark.parametrize("scaling", [("MUL", 0), ("Conv", 100)])
+def test_what_a_sigmoid_forgives_is_not_among_the_worst(scaling):
+    """(k · x) · σ(x): x may be cut off where σ is 0, and the k · x that it is made of with it."""
+    kinds = [("CONV_2D", 900), scaling, ("LOGISTIC", 0), ("MUL", 0), ("Conv", 900), ("Add", 0)]
+    own = [3.8, 5.6, 48.0, 27.5, 20.0, 30.0]
+    rows = tuple(
+        Row(Step(kind, kind, kind, kind, 100, macs, True), None, ratio, False, False)
+        for (kind, macs), ratio in zip(kinds, own, strict=True)
+    )
+    score, goal = Score(1.0, 20.0), Goal(0.99, 20.0)
+    found = Findings(rows, 1, score, goal, Restored((), score, goal, True), 0.0, False)
+    assert [row.own_sqnr_db for row in found.worst] == [20.0, 27.5, 30.0, 48.0]

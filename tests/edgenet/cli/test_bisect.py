@@ -76,6 +76,17 @@ def test_the_table_names_layers_and_says_what_to_do(capsys, tiny_bundle, texture
     assert "for agreement 0.99 and 30 dB return to float" in out
 
 
+def test_the_worst_are_told_once_more_after_the_table(capsys, tiny_bundle, texture_folder):
+    _, out, _ = bisect(capsys, tiny_bundle, "--images", texture_folder, "--count", 12)
+    table, _, rest = out.partition("\n\n")
+    marked = [line for line in table.splitlines() if "worst" in line]
+    title, _, _, *told = rest.partition("\n\n")[0].splitlines()
+    assert title == "what loses most by itself:"
+    assert sorted(line.split()[0] for line in told) == sorted(line.split()[0] for line in marked)
+    losses = [float(line.split()[-1]) for line in told]
+    assert losses == sorted(losses)
+
+
 def advised(out: str) -> list[str]:
     """The command at the end of a report."""
     *_, says, command = out.splitlines()
