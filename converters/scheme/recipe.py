@@ -195,6 +195,12 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
         raise UsageError(f"{os.fspath(path)} is not JSON, so no recipe: {error}") from error
     if not isinstance(document, Mapping) or "recipe" not in document:
         return Recipe.from_json(document)
+    precision = document.get("precision")
+    if document["recipe"] is None and precision is not None:
+        raise UsageError(
+            f"{os.fspath(path)} holds no recipe: its bundle is {precision}, and nothing in it was "
+            f"decided; --precision {precision} makes it, without --recipe"
+        )
     return replace(Recipe.from_json(document["recipe"]), source=document.get("source"))
 
 

@@ -134,6 +134,7 @@ def test_a_manifest_tells_what_its_recipe_was_made_for(tmp_path):
         (b"\xff\xfe", "is not JSON, so no recipe"),
         (b"[1, 2]", "the recipe must be an object"),
         (b'{"schema_version": 1, "recipe": null}', "the recipe must be an object"),
+        (b'{"precision": "fp16", "recipe": null}', "--precision fp16 makes it, without --recipe"),
     ],
 )
 def test_what_holds_no_recipe_is_refused_in_one_line(tmp_path, content, said):
