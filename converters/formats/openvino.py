@@ -89,6 +89,8 @@ class _Builder:
         self.float_operators = frozenset() if recipe is None else recipe.float_operators
         self.parameter = ops.parameter(graph.input_shape, np.uint8, name=INPUT)
         self.parameter.output(0).get_tensor().set_names({INPUT})
+        # What finds the batch or the channels by layout, as `ov::set_batch` does, asks for it.
+        self.parameter.set_layout(ov.Layout("NHWC"))
         self.tensors: dict[str, Any] = {INPUT: self.parameter}
         self.quantized: dict[str, Any] = {}
 

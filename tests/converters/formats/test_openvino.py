@@ -67,6 +67,12 @@ def test_pixels_in_named_floats_out(models, graph, precision):
         assert model.output(name).element_type == openvino.Type.f32
 
 
+def test_a_batch_is_set_without_a_layout_to_name(folders):
+    model = openvino.Core().read_model(folders["int8"] / "model.xml")
+    openvino.set_batch(model, 4)
+    assert list(model.output("logits").shape) == [4, 64]
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_no_node_has_a_name_that_openvino_numbered(models, precision):
     numbered = [
