@@ -125,12 +125,16 @@ def _input_spec(request: Request, source: Source, graph: Graph) -> InputSpec:
         shape=(batch, height, width, channels),
         dtype=graph.pixels,
         layout="NHWC",
-        preprocessing="in the model" if request.preprocess is None else request.preprocess.name,
+        preprocessing=f"in the model{_named(request)}, which takes RGB 0..255",
         crop_fraction=source.crop_fraction
         if request.crop_fraction is None
         else request.crop_fraction,
         interpolation=request.interpolation or source.interpolation,
     )
+
+
+def _named(request: Request) -> str:
+    return "" if request.preprocess is None else f" ({request.preprocess.name})"
 
 
 def _once(report: Report) -> Report:

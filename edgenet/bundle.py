@@ -109,8 +109,9 @@ class InputSpec:
     """What the model takes: `shape` is (batch, height, width, 3), values are RGB 0..255.
 
     `dtype` is "uint8", or "float32" for devices that take no bytes; sessions cast to it.
-    The normalization is inside the model, as `preprocessing` names it; `crop_fraction` (1.0 = no
-    crop) and `interpolation` say how `edgenet.images` brings a photo to `shape`.
+    The normalization is inside the model: `preprocessing` says so to those who have the manifest
+    alone, with the name that `--preprocess` gave it. `crop_fraction` (1.0 = no crop) and
+    `interpolation` say how `edgenet.images` brings a photo to `shape`.
     """
 
     name: str

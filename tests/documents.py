@@ -86,7 +86,7 @@ def recipe(precision: str) -> dict[str, Any]:
         "precision": precision,
         "input_shape": [1, 224, 224, 3],
         "input_dtype": "uint8",
-        "preprocessing": "in the model",
+        "preprocessing": "in the model, which takes RGB 0..255",
         "calibration": {"images": 128, "source": "folder"} if precision == "int8" else None,
         "recipe": {"ranges": 50, "rewrites": {}} if precision == "int8" else None,
         "versions": {"edgenet": "0.1.0"},

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import edgenet
 from edgenet import photographs
-from edgenet.bundle import Bundle
+from edgenet.bundle import MANIFEST, Bundle
 from tests.networks import CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +74,25 @@ def test_classify_names_the_right_stripes(tiny_bundle: Path, texture_folder: Pat
     found = guesses(lines)
     assert len(found) == len(lines) == 5
     assert max(found, key=found.__getitem__) == "stripes 3"
+
+
+@pytest.mark.parametrize("crop_fraction", [1.0, 0.7])
+@pytest.mark.parametrize("interpolation", ["tf-bilinear", "bicubic"])
+def test_without_edgenet_a_photo_gets_the_same_answer(
+    tiny_bundle: Path, tmp_path: Path, crop_fraction: float, interpolation: str
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, bundle)
+    document = json.loads((bundle / MANIFEST).read_text())
+    document["input"] |= {"crop_fraction": crop_fraction, "interpolation": interpolation}
+    (bundle / MANIFEST).write_text(json.dumps(document))
+    photo = Image.fromarray(next(photographs.crops(1, 150, 97)))
+    photo.save(tmp_path / "photo.png")
+    with edgenet.load(bundle, format="onnx") as session:
+        wanted = session.classify(photo, top=5)
+    assert run("without_edgenet.py", bundle, tmp_path / "photo.png") == [
+        f"{guess.probability:6.1%}  {guess.label}" for guess in wanted
+    ]
 
 
 def test_similarity_is_one_with_itself_and_highest_within_a_class(

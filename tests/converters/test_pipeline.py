@@ -72,7 +72,7 @@ def test_the_manifest_keeps_the_contract(tiny_bundle, tiny_models, texture_folde
         "shape": [1, SIZE, SIZE, 3],
         "dtype": "uint8",
         "layout": "NHWC",
-        "preprocessing": "in the model",
+        "preprocessing": "in the model, which takes RGB 0..255",
         "crop_fraction": 1.0,
         "interpolation": "tf-bilinear",
     }
@@ -176,7 +176,8 @@ def test_preprocessing_that_is_told_is_kept_in_the_manifest(place):
     outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
     keras.Model(inputs, outputs).save(place / "bare.keras")
     bundle = quick(place / "bare.keras", place / "out", preprocess="torch", input_size=40)
-    assert bundle.manifest.input.preprocessing == "torch"
+    told = bundle.manifest.input.preprocessing
+    assert told == "in the model (torch), which takes RGB 0..255"
     assert bundle.manifest.input.shape == (1, 40, 40, 3)
 
 
