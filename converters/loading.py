@@ -167,8 +167,8 @@ def _image_sets(
     found = calibration.description["images"]
     if found < min(_ENOUGH, count) and calibrates:
         report(
-            f"calibrating on {found} different images and crops of them{_few(request)} with 100 or "
-            "more"
+            f"calibrating on {counted(found, 'different image')} and crops{_few(request)} with 100 "
+            "or more, and what is measured on these flatters"
         )
     elif not calibrates and not request.rounds:
         report(f"{request.precision} needs no --calibration: take --int8 to calibrate on it")

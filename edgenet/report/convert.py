@@ -15,7 +15,7 @@ def text(bundle: Bundle, times: Mapping[str, float]) -> str:
     images = bundle.manifest.artifacts[0].verified.images
     title = (
         f"{bundle.path}: {bundle.manifest.precision}, each file verified against Keras on "
-        f"{images} images, timed on the CPU"
+        f"{counted(images, 'image')}, timed on the CPU"
     )
     evaluation = bundle.manifest.evaluation
     rows = [_row(bundle, artifact, times) for artifact in bundle.manifest.artifacts]

@@ -241,6 +241,22 @@ def test_a_damaged_image_is_left_out_where_the_user_chose(
     assert bundle.manifest.calibration["images"] == used
 
 
+def test_of_one_photo_it_is_told_that_what_is_measured_flatters(
+    tiny_models, place, texture_folder, tmp_path
+):
+    shutil.copy(texture_folder / "000.png", tmp_path)
+    lines: list[str] = []
+    quick(
+        *(tiny_models["lite"], place / "out"),
+        precision="int8",
+        calibration=tmp_path,
+        calibration_images=8,
+        report=lines.append,
+    )
+    told = "calibrating on 1 different image and crops: int8 keeps more with 100 or more, and "
+    assert f"{told}what is measured on these flatters" in lines
+
+
 @pytest.mark.parametrize(("asked", "looked_at"), [(None, 27), (30, 30)])
 def test_the_fast_effort_looks_at_fewer_images_unless_told_otherwise(
     tiny_models, place, texture_folder, asked, looked_at
