@@ -40,13 +40,14 @@ def prepare(photo: Image.Image, spec: dict) -> np.ndarray:
 
 def main(bundle: Path, photo: str) -> None:
     spec = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["input"]
-    labels = (bundle / "labels.txt").read_text(encoding="utf-8").splitlines()
     upright = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
     images = prepare(upright, spec)[None].astype(spec["dtype"])  # never normalized
     session = onnxruntime.InferenceSession(bundle / "model.onnx")
     (shares,) = session.run(["probabilities"], {spec["name"]: images})
+    names = bundle / "labels.txt"  # not there where convert was given no labels
+    labels = names.read_text(encoding="utf-8").splitlines() if names.exists() else None
     for index in shares[0].argsort()[:-6:-1]:
-        print(f"{shares[0][index]:6.1%}  {labels[index]}")
+        print(f"{shares[0][index]:6.1%}  {labels[index] if labels else index}")
 
 
 if __name__ == "__main__":

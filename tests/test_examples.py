@@ -93,6 +93,10 @@ def test_without_edgenet_a_photo_gets_the_same_answer(
     assert run("without_edgenet.py", bundle, tmp_path / "photo.png") == [
         f"{guess.probability:6.1%}  {guess.label}" for guess in wanted
     ]
+    (bundle / "labels.txt").unlink()
+    assert [
+        line.split()[1] for line in run("without_edgenet.py", bundle, tmp_path / "photo.png")
+    ] == [str(guess.index) for guess in wanted]
 
 
 def test_similarity_is_one_with_itself_and_highest_within_a_class(
