@@ -248,7 +248,7 @@ class Session(ABC):
         """In a forked child: the parent's handle is left alone, the first run opens another."""
         # A thread that is not here may have held it.
         self._lock = self._turns()
-        if self._handle is not None and self._handle is not _INHERITED:
+        if self._handle is not None:
             never_free(self._handle)
             self._handle = _INHERITED
 
