@@ -21,6 +21,7 @@ from edgenet import protobuf
 from edgenet.errors import UsageError
 from edgenet.models.savedmodel import read_metadata
 from edgenet.models.wholemodel import load_file
+from tests.edgenet.models.refusals import refusal
 
 DATA = Path(__file__).parent / "data"
 IMAGES = np.random.default_rng(7).integers(0, 256, (2, 8, 8, 3)).astype("float32")
@@ -44,14 +45,6 @@ def edit(folder: Path, change: Callable[[Metadata], None]) -> None:
 
 def layers(told: Metadata) -> list[Metadata]:
     return list(told["model_config"]["config"]["layers"])
-
-
-def refusal(folder: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        load_file(folder)
-    assert str(caught.value).startswith(f"{folder}: ")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_layer_that_no_output_needs_is_left_out(small: Path) -> None:

@@ -14,6 +14,7 @@ from edgenet.errors import UsageError
 from edgenet.models import compound
 from edgenet.models.efficientnet import efficientnet
 from edgenet.models.wholemodel import assumed, load_file
+from tests.edgenet.models.refusals import refusal
 
 B = compound(width=0.25, depth=0.3, resolution=32)
 
@@ -39,14 +40,6 @@ class Called(keras.Model):
 def answers(model: keras.Model) -> np.ndarray:
     images = np.random.default_rng(7).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     return to_numpy(model(images, training=False))
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(UsageError) as caught:
-        load_file(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
