@@ -24,7 +24,7 @@ from converters.quantization.quantize import (
 )
 from converters.report import Report
 from converters.request import Request
-from converters.scheme.recipe import CALIBRATED, SEARCHED, Recipe, read_recipe
+from converters.scheme.recipe import CALIBRATED, INT8, Recipe, read_recipe
 from converters.sources import VERIFIED, other_weights
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
@@ -269,7 +269,7 @@ def _attempts(request: Request, loaded: Loaded, report: Report) -> Iterator[Atte
         yield Attempt(request.precision, None)
         return
     quantized = _quantize(request, loaded, request.precision, report)
-    if request.precision not in SEARCHED:
+    if request.precision not in INT8:
         yield Attempt(request.precision, quantized)
     elif request.method.recipe is not None or (
         request.precision == "int8" and (not request.limited or _all_integers(request))

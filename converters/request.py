@@ -12,7 +12,7 @@ from converters.npu.compiling import require_compiler_of
 from converters.preprocessing import Preprocessing
 from converters.quantization.images import SPLIT
 from converters.quantization.quantize import Method
-from converters.scheme.recipe import CALIBRATED, SEARCHED, UNCALIBRATED
+from converters.scheme.recipe import CALIBRATED, INT8, UNCALIBRATED
 from converters.targets import Target
 from edgenet.bundle import CLASSIFICATION, PRECISIONS, REGRESSION, TASKS
 from edgenet.errors import UsageError
@@ -28,11 +28,11 @@ _DECIDED: Mapping[str, tuple[str, ...]] = {
     "--calibration-images": _ROUNDED,
     "--range-rule": CALIBRATED,
     "--rounding": _ROUNDED,
-    "--without": SEARCHED,
+    "--without": INT8,
     "--effort": _ROUNDED,
     "--recipe": _ROUNDED,
-    "--strict": SEARCHED,
-    "--keep-float": SEARCHED,
+    "--strict": INT8,
+    "--keep-float": INT8,
 }
 
 # The options whose outcome a recipe holds.
@@ -194,7 +194,7 @@ def _check_evaluation(request: Request) -> None:
                 f"--max-drop needs labels, and {os.fspath(request.evaluate)} has none: put its "
                 f"images in one folder a class, or list them in a {LABELS_CSV}"
             )
-    elif request.limited and request.precision not in SEARCHED:
+    elif request.limited and request.precision not in INT8:
         judged = "labelled images" if request.max_drop is not None else "images"
         raise UsageError(
             f"{request.limit} of {request.precision} is judged on {judged}: add --evaluate DIR, or "

@@ -91,8 +91,8 @@ class Target:
 
     def to_json(self, precision: str) -> dict[str, Any]:
         """As the manifest of a bundle in that precision stores it."""
-        whole = precision in CALIBRATED
-        return {"name": self.name, "activations": self.activations if whole else "float"}
+        quantized = precision in CALIBRATED
+        return {"name": self.name, "activations": self.activations if quantized else "float"}
 
 
 def _qualcomm(name: str, socs: tuple[str, ...]) -> Target:

@@ -14,7 +14,7 @@ from converters.graph import Floats
 from converters.quantization.search import decibels
 from converters.quantization.simulate import noise
 from converters.report import Report
-from converters.scheme.recipe import SEARCHED
+from converters.scheme.recipe import INT8
 from edgenet.bundle import REGRESSION, Artifact, Bundle, FileRecord, Verification
 from edgenet.errors import AccuracyError
 from edgenet.images import Pixels, Skip
@@ -97,7 +97,7 @@ def verify(
         returned = f"with {option} operators return to float"
         report(
             f"{precision} in {format} loses most of what tells images apart, of which it keeps "
-            f"{kept:.1f} dB: {returned if precision in SEARCHED else 'take another precision'}"
+            f"{kept:.1f} dB: {returned if precision in INT8 else 'take another precision'}"
         )
     verified = Verification(len(answers), fidelity.agreement, fidelity.sqnr_db, fidelity.max_error)
     return replace(artifact, verified=verified)

@@ -18,7 +18,7 @@ from converters.quantization.arrangement import simulated_logits
 from converters.quantization.quantize import Quantized
 from converters.report import Report
 from converters.request import Request
-from converters.scheme.recipe import SEARCHED, UNCALIBRATED
+from converters.scheme.recipe import INT8, UNCALIBRATED
 from converters.sources import Source
 from converters.verify import judge, verify
 from converters.versions import versions
@@ -141,7 +141,7 @@ class _Writer:
     def _simulated(self) -> Mapping[str, Floats]:
         """By format, the logits that int8 should give for the first of the verification images."""
         made = self.attempt.quantized
-        if made is None or self.attempt.precision not in SEARCHED:
+        if made is None or self.attempt.precision not in INT8:
             return {}
         images = list(islice(self.loaded.verification.batches(1), _SIMULATED_ON))
         # Formats that are alike lower one graph.

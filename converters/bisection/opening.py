@@ -9,7 +9,7 @@ from pathlib import Path
 
 from converters.bisection.network import Network
 from converters.preprocessing import Preprocessing
-from converters.scheme.recipe import SEARCHED
+from converters.scheme.recipe import INT8
 from edgenet.bundle import Artifact, Bundle, InputSpec
 from edgenet.errors import MissingExtraError, UsageError
 from edgenet.runtime.engines import ENGINES
@@ -69,7 +69,7 @@ def open_bundle(bundle: Bundle, format: str | None, reference: str | None) -> Pa
         EdgenetError: As `Bundle.vouched`.
     """
     artifact = _int8_artifact(bundle) if format is None else bundle.artifact(format)
-    if artifact.precision not in SEARCHED:
+    if artifact.precision not in INT8:
         raise UsageError(
             f"the {NAMES[artifact.format]} file of {bundle.path} is {artifact.precision}: bisect "
             "takes int8 (edgenet convert --int8 makes it)"
@@ -123,13 +123,13 @@ def open_files(path: Path, reference: str | None, preprocess: str | None) -> Pai
 
 
 def _int8_artifact(bundle: Bundle) -> Artifact:
-    artifacts = [a for a in bundle.at_hand if a.precision in SEARCHED]
+    artifacts = [a for a in bundle.at_hand if a.precision in INT8]
     able = [a for a in artifacts if not _missing(a.format)]
     return next(iter((*able, *artifacts, *bundle.at_hand)))
 
 
 def _passed_over(bundle: Bundle, taken: Artifact) -> tuple[str, ...]:
-    formats = [a.format for a in bundle.at_hand if a.precision in SEARCHED]
+    formats = [a.format for a in bundle.at_hand if a.precision in INT8]
     return tuple(formats[: formats.index(taken.format)])
 
 

@@ -28,7 +28,7 @@ from converters.quantization.rounding import round_weights
 from converters.quantization.simulate import Image
 from converters.report import Report
 from converters.scheme.document import Rewrites
-from converters.scheme.recipe import SEARCHED, UNCALIBRATED, Recipe
+from converters.scheme.recipe import INT8, UNCALIBRATED, Recipe
 from edgenet.errors import UsageError
 
 Rounding = Callable[[Linear, Moments, bool], Linear]
@@ -185,14 +185,14 @@ def quantize(
     if replayed is not None:
         _require_replayable(replayed, precision)
         replayed = renumbered(replayed, graph, report)
-    if precision not in SEARCHED:
+    if precision not in INT8:
         method = replace(method, without=frozenset(STEPS), floats=frozenset())
     rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
     given, images = images.count, images.kept()
     if _OUTLIERS not in method.without:
         images = without_outliers(graph, images, report)
     # Nothing is chosen by measuring the others.
-    split = images.split(EFFORTS[method.effort].held, aside=precision in SEARCHED)
+    split = images.split(EFFORTS[method.effort].held, aside=precision in INT8)
     if replayed is None:
         rewrites = _find_rewrites(graph, split, method, rule, report)
     else:
@@ -219,7 +219,7 @@ def quantize(
         recipe = replayed
         recipe.require_operators(graph)
     report("rounding weights and correcting biases" if recipe.corrected else "rounding weights")
-    paired = precision in SEARCHED
+    paired = precision in INT8
     rounded = rewritten(_rounded(whole, observations, recipe.rounding, paired), pieces)
     seen = observations.images + images.count - split.count
     outliers = given - images.count

@@ -204,12 +204,12 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     return replace(Recipe.from_json(document["recipe"]), source=document.get("source"))
 
 
-SEARCHED = ("int8", "int8-mixed")
-"""The precisions whose convolutions read levels of 8 bits: what operators are chosen for."""
-CALIBRATED = (*SEARCHED, "w8a16")
+INT8 = ("int8", "int8-mixed")
+"""The precisions whose convolutions compute in int8: all of them, or all but some left in float."""
+CALIBRATED = (*INT8, "w8a16")
 """The precisions that hold activations in levels, by ranges that images set."""
-# What needs no ranges: with w8 nothing but the weights has levels, and with dynamic each image's
-# own extremes set them.
+# The precisions that need no ranges from images: w8 rounds only the weights, and dynamic rounds
+# activations as the file runs, by the extremes of each image.
 UNCALIBRATED: Mapping[str, Recipe] = {
     "w8": Recipe("none", {}, activation_bits=32),
     "dynamic": Recipe("at run time", {}),
