@@ -21,8 +21,8 @@ from converters.quantization.arrangement import held_tensors
 from converters.quantization.calibrate import Statistics, calibrate
 from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, Option, as_written
+from converters.quantization.sensitivity import Sensitivity
 from converters.quantization.simulate import Image
-from converters.quantization.switchboard import Switchboard
 from converters.scheme.document import Rewrites
 
 # What all of the network's time is worth in amplitude of noise, as a share of the logits' own:
@@ -103,7 +103,7 @@ def rewrite_where_worth(
         return {}
     bench = _Bench(seen, unseen, rule, corrected)
     statistics = calibrate(graph, seen, operators=()).tensors
-    plain = bench.switches(graph, statistics)
+    plain = bench.sensitivity(graph, statistics)
     left = plain.noise(plain.held)
     before = {site: plain.noise(_around(graph, site, (site,))) for site in sites}
     lifting = _Lifting.of(graph, plain, sites if _LIFTED in names else ())
@@ -169,7 +169,7 @@ class _Lifting:
     left: float
 
     @classmethod
-    def of(cls, graph: Graph, plain: Switchboard, sites: Collection[str]) -> _Lifting:
+    def of(cls, graph: Graph, plain: Sensitivity, sites: Collection[str]) -> _Lifting:
         candidates = [site for site in REWRITES[_LIFTED].candidates(graph) if site in sites]
         read = {op.inputs[0] for op in graph.operators if isinstance(op, Linear)}
         before = {site: plain.noise((site,)) for site in candidates}
@@ -249,11 +249,11 @@ def _trials(
             site: _around(trial, site, REWRITES[name].held(trial, site))
             for site, (name, _) in made.items()
         }
-        switches = bench.switches(trial, statistics, frozenset().union(*around.values()))
+        sensitivity = bench.sensitivity(trial, statistics, frozenset().union(*around.values()))
         for site, (name, values) in made.items():
-            alone = switches.noise((site,)) if site in liftable else 0.0
-            yield _Trial(site, name, values, switches.noise(around[site]), alone)
-        del switches  # Before the next are made.
+            alone = sensitivity.noise((site,)) if site in liftable else 0.0
+            yield _Trial(site, name, values, sensitivity.noise(around[site]), alone)
+        del sensitivity  # Before the next are made.
 
 
 def _added_time(graph: Graph, site: str, name: str) -> float:
@@ -297,9 +297,9 @@ class _Bench:
     rule: str
     corrected: bool
 
-    def switches(
+    def sensitivity(
         self, graph: Graph, statistics: Statistics, tensors: Collection[str] | None = None
-    ) -> Switchboard:
+    ) -> Sensitivity:
         """What rounding tensors of a graph costs.
 
         Args:
@@ -316,4 +316,4 @@ class _Bench:
         held = held_tensors(graph, choose(graph, statistics, self.rule), EVERY_TENSOR)
         if tensors is not None:
             held = {name: levels for name, levels in held.items() if name in tensors}
-        return Switchboard(graph, held, self.unseen, self.corrected)
+        return Sensitivity(graph, held, self.unseen, self.corrected)

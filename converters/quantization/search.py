@@ -25,8 +25,8 @@ from converters.quantization.arrangement import ARRANGED, held_tensors, simulate
 from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
+from converters.quantization.sensitivity import Sensitivity
 from converters.quantization.simulate import logits, noise, simulated
-from converters.quantization.switchboard import Switchboard
 from converters.report import Report
 from converters.segments import Segment, segments
 from edgenet.measure.accuracy import r2
@@ -169,14 +169,14 @@ class _Parts:
         graph = ARRANGED[arrangement](quantized.graph)
         held = held_tensors(graph, recipe, arrangement)
         images = quantized.aside[:: -(-len(quantized.aside) // _RANKED_ON)]
-        switches = Switchboard(graph, held, images, recipe.corrected)
+        sensitivity = Sensitivity(graph, held, images, recipe.corrected)
         cut = segments(graph)
         groups = []
         for segment in cut:
             made = [op.output for op in segment.operators if op.output in held]
             groups.append([name for name in made if name != segment.result])
             groups.append([name for name in made if name == segment.result])
-        shares = _shares(groups, switches.noise)
+        shares = _shares(groups, sensitivity.noise)
         inner, border = np.array(shares[::2]), np.array(shares[1::2])
         plain = _without_rewrites(quantized)
         return cls(graph, plain, cut, inner, border, formats, recipe.float_operators)

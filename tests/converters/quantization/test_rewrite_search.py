@@ -130,10 +130,10 @@ def test_what_a_rewrite_leaves_alone_need_not_be_seen_again(name):
     rewrite = REWRITES[name]
     sites = rewrite.candidates(graph)
     after = rewrite.apply(graph, {site: rewrite.options[0](statistics[site]) for site in sites})
-    every = bench.switches(after, calibrate(after, bench.seen).tensors)
+    every = bench.sensitivity(after, calibrate(after, bench.seen).tensors)
     for site in sites:
         around = _around(after, site, rewrite.held(after, site))
-        found = bench.switches(after, statistics, around)
+        found = bench.sensitivity(after, statistics, around)
         assert set(found.held) == around & set(every.held)
         assert found.noise(around) == pytest.approx(every.noise(around), rel=1e-3)
 

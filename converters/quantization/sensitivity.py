@@ -1,8 +1,8 @@
 """Sensitivity analysis: what quantizing any set of tensors, and nothing else, costs the logits.
 
-One session, in which the rounding of each tensor can be switched on, serves all sets: to build one
-for each would take longer than to run it. What lies before the first rounded tensor is the same for
-all, so further sessions start inside the network, from the one tensor that is alive there.
+One session serves all sets, since the rounding of each tensor can be switched on in it: building a
+session for each set would take longer than running it. What lies before the first rounded tensor is
+the same for all sets, so further sessions start inside the network, where only one tensor is alive.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class _Stage:
         return np.concatenate([found[self.answer] for found in answers])
 
 
-class Switchboard:
-    """A float model in which the rounding of each tensor can be switched on, and its images.
+class Sensitivity:
+    """Measures, on some images, the noise that rounding any of a network's tensors adds.
 
-    With `corrected`, a channel's mean keeps what it was where bias correction will see to that: in
-    a map whose readers are linear in it.
+    With `corrected`, rounding leaves the mean of each channel as it was in those tensors where bias
+    correction will restore it: maps whose readers are linear in them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A switchboard measures what holding the same tensors in levels does, wherever it starts from."""
+"""It measures what holding the same tensors in levels costs, whichever stage it starts from."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from converters.graph import INPUT, LOGITS, Activation, Convolution, Padding
 from converters.quantization.calibrate import calibrate
 from converters.quantization.ranges import choose
+from converters.quantization.sensitivity import Sensitivity
 from converters.quantization.simulate import logits, noise, runner, simulated
-from converters.quantization.switchboard import Switchboard
 from tests.converters.quantization.networks import batches, deep_network, silu_network
 
 GRAPHS = {"deep": deep_network(), "silu": silu_network()}
@@ -29,8 +29,8 @@ def held_of(name):
 
 
 @cache
-def board_of(name, corrected=False):
-    return Switchboard(GRAPHS[name], held_of(name), IMAGES, corrected)
+def sensitivity_of(name, corrected=False):
+    return Sensitivity(GRAPHS[name], held_of(name), IMAGES, corrected)
 
 
 @cache
@@ -41,34 +41,33 @@ def reference_of(name):
 @settings(max_examples=30)
 @given(name=st.sampled_from(sorted(GRAPHS)), data=st.data())
 def test_it_measures_what_holding_the_same_tensors_does(name, data):
-    board = board_of(name)
-    chosen = data.draw(st.sets(st.sampled_from(board.held)))
+    sensitivity = sensitivity_of(name)
+    chosen = data.draw(st.sets(st.sampled_from(sensitivity.held)))
     model = simulated(GRAPHS[name], {tensor: held_of(name)[tensor] for tensor in chosen})
     expected = noise(logits(model, IMAGES), reference_of(name))
-    assert board.noise(chosen) == pytest.approx(expected, rel=0.05, abs=1e-7)
+    assert sensitivity.noise(chosen) == pytest.approx(expected, rel=0.05, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_each_tensor_alone(name):
-    """So every stage answers."""
-    board = board_of(name)
-    for tensor in board.held:
+def test_each_tensor_alone_is_measured_by_every_stage(name):
+    sensitivity = sensitivity_of(name)
+    for tensor in sensitivity.held:
         model = simulated(GRAPHS[name], {tensor: held_of(name)[tensor]})
         expected = noise(logits(model, IMAGES), reference_of(name))
-        assert board.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-7)
+        assert sensitivity.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_with_every_switch_off_there_is_no_noise(name):
-    assert board_of(name).noise(()) == 0
-    assert set(board_of(name).held) <= {op.output for op in GRAPHS[name].operators}
+    assert sensitivity_of(name).noise(()) == 0
+    assert set(sensitivity_of(name).held) <= {op.output for op in GRAPHS[name].operators}
 
 
 @pytest.mark.parametrize("corrected", [True, False])
 def test_the_engine_has_nothing_to_warn_of(capfd, corrected):
     graph = GRAPHS["silu"]
     gate = next(op.output for op in graph.operators if graph.is_vector(op.output))
-    Switchboard(graph, {gate: held_of("silu")[gate]}, IMAGES, corrected)
+    Sensitivity(graph, {gate: held_of("silu")[gate]}, IMAGES, corrected)
     assert capfd.readouterr().err == ""
 
 
@@ -80,10 +79,10 @@ def means(graph, held, tensor):
 
 def test_what_a_bias_makes_up_for_is_no_noise():
     """The bias of the one reader takes the means back, where a shift is a shift everywhere."""
-    graph, board = GRAPHS["silu"], board_of("silu", corrected=True)
+    graph, sensitivity = GRAPHS["silu"], sensitivity_of("silu", corrected=True)
     tensors = [
         tensor
-        for tensor in board.held
+        for tensor in sensitivity.held
         if isinstance(reader := graph.consumers[tensor][0], Convolution)
         and len(graph.consumers[tensor]) == 1
         and reader.padding == Padding()
@@ -99,19 +98,21 @@ def test_what_a_bias_makes_up_for_is_no_noise():
             [made_up if op is reader else op for op in graph.operators]
         )
         expected = noise(logits(simulated(corrected, held), IMAGES), reference_of("silu"))
-        assert board.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-7)
+        assert sensitivity.noise([tensor]) == pytest.approx(expected, rel=0.05, abs=1e-7)
 
 
 def test_vectors_and_what_a_curve_follows_keep_their_shift():
-    graph, board = GRAPHS["silu"], board_of("silu", corrected=True)
+    graph, sensitivity = GRAPHS["silu"], sensitivity_of("silu", corrected=True)
     curved = [op.inputs[0] for op in graph.operators if isinstance(op, Activation)]
-    kept = [name for name in (*curved, LOGITS) if name in board.held]
+    kept = [name for name in (*curved, LOGITS) if name in sensitivity.held]
     assert kept
     for tensor in kept:
-        assert board.noise([tensor]) == pytest.approx(board_of("silu").noise([tensor]), rel=0.01)
+        assert sensitivity.noise([tensor]) == pytest.approx(
+            sensitivity_of("silu").noise([tensor]), rel=0.01
+        )
 
 
-def test_it_takes_the_network_up_on_its_way():
-    switches = [set(stage.switches) for stage in board_of("deep")._stages]
+def test_each_stage_starts_further_inside_the_network():
+    switches = [set(stage.switches) for stage in sensitivity_of("deep")._stages]
     assert len(switches) == 4
     assert all(later < earlier for earlier, later in pairwise(switches))
