@@ -1,8 +1,8 @@
 """Where rewrites take enough noise away from the logits for the time that they add.
 
-Some images set ranges and gains, and others tell what a site's tensors, rounded alone in the float
-network, cost the logits before and after. Where a scaled SiLU is not worth its time, its channels
-may still be lifted, which takes none.
+Some images set ranges and gains. Others measure how much noise a site adds to the logits, before
+and after the rewrite, where its tensors alone are rounded in the float network. Where scaling a
+SiLU is not worth its time, lifting its channels may still be, which takes none.
 """
 
 from __future__ import annotations
@@ -25,54 +25,60 @@ from converters.quantization.sensitivity import Sensitivity
 from converters.quantization.simulate import Image
 from converters.scheme.document import Rewrites
 
-# What all of the network's time is worth in amplitude of noise, as a share of the logits' own:
-# first answers change in proportion to that, not to decibels. No rewrite counts for less time. At
-# .07 block2a of EfficientNet-B0 is scaled, for 8 % of the time, at .10 it is not; from .145 on
-# block6d is not cut, which costs .3 dB.
+# The amplitude of noise that all of the network's time is worth, as a share of the amplitude of the
+# logits: first answers change in proportion to amplitude, not to decibels. At .07 block2a of
+# EfficientNet-B0 is scaled, for 8 % of the time, at .10 it is not; from .145 on block6d is not cut,
+# which costs .3 dB.
 _AMPLITUDE_OF_TIME = 0.14
-# Where noise is limited, what is left of it is bought with operators in float, which take longer.
-# With .05 to .07 B0's files for half a point are the same, and in TFLite nine tenths of the time
-# that they took with .14.
+# The same where noise is limited: operators in float, which take longer than rewrites, then have to
+# remove what rewrites leave. With .05 to .07 B0's files for half a point are the same, and in
+# TFLite they take nine tenths of the time of those with .14.
 _AMPLITUDE_BESIDE_FLOAT = 0.07
+# Every rewrite is taken to add this share of the network's time at least.
 _LEAST_TIME = 0.004
-# Rewrites leave more of the noise than this: a site that is not worth its time beside so little
-# is not tried.
+# Rewrites together leave more than this share of the noise. The less is left, the more a rewrite is
+# worth: a site that would not be worth its time beside so little is not tried.
 _LEAST_LEFT = 0.1
-# Of all noise, what lifting has to take away: .05 dB. It costs no time, but ranges of its own.
+# The share of all noise, .05 dB, that lifting has to take away: it adds no time, but more ranges.
 _LEAST_LIFTED = 0.0115
-# To those that hold every tensor all rewrites are operators of their own.
+# The formats in which every rewrite adds operators that take time.
 _PAYING = [format for format, held in ARRANGEMENTS.items() if held == EVERY_TENSOR]
 _SCALED, _LIFTED = "silu", "lifting"
 
 
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """A rewrite of a site by some values, and the noise that it takes away.
+# By site and by the name of a rewrite, the amplitude of noise that the rewrite's time is worth.
+_Prices = Mapping[str, Mapping[str, float]]
+# By the name of a rewrite and by site, the values to rewrite it by.
+_Made = dict[str, dict[str, Floats]]
 
-    `spared` is a share of the logits' energy, as is `alone`, the noise that is left where only the
-    site's own tensor is quantized; `price` is the amplitude of noise that its time is worth.
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A rewrite of a site by some values, and what is gained and paid by it.
+
+    Attributes:
+        name: Of the rewrite.
+        values: Of the site.
+        removed: The noise that it takes away, as a share of the logits' energy.
+        alone: The noise that is left where only the site's own tensor is quantized, as such a
+            share.
+        price: The amplitude of noise that its time is worth.
     """
 
     name: str
     values: Floats
-    spared: float
+    removed: float
     alone: float
     price: float
 
     def cost(self, noise: float) -> float:
-        """In amplitude: of what it leaves of so much noise, and of its time."""
-        return _amplitude(noise - self.spared) + self.price
+        """The amplitude of what it leaves of this noise, and its price."""
+        return _amplitude(noise - self.removed) + self.price
 
 
 def _amplitude(noise: float) -> float:
-    """The root of an energy; 0 where parts were spared that add up to more than the whole."""
+    """The root of an energy; 0 where removed parts add up to more than the whole."""
     return math.sqrt(max(noise, 0.0))
-
-
-def _price(time: float, limited: bool) -> float:
-    """What a rewrite has to take away of the amplitude for a share of the network's time."""
-    amplitude = _AMPLITUDE_BESIDE_FLOAT if limited else _AMPLITUDE_OF_TIME
-    return amplitude * max(time, _LEAST_TIME)
 
 
 def rewrite_where_worth(
@@ -104,29 +110,21 @@ def rewrite_where_worth(
     bench = _Bench(seen, unseen, rule, corrected)
     statistics = calibrate(graph, seen, operators=()).tensors
     plain = bench.sensitivity(graph, statistics)
-    left = plain.noise(plain.held)
+    noise = plain.noise(plain.held)
     before = {site: plain.noise(_around(graph, site, (site,))) for site in sites}
     lifting = _Lifting.of(graph, plain, sites if _LIFTED in names else ())
     del plain  # Its sessions hold the weights of a network several times.
-    prices = {
-        (site, name): _price(_added_time(graph, site, name), limited)
-        for site, ways in sites.items()
-        for name in dict.fromkeys(name for name, _ in ways)
-    }
-    least = {site: min(prices[site, name] for name, _ in ways) for site, ways in sites.items()}
-    rest = _LEAST_LEFT * left
-    promising = {
-        site for site in sites if _amplitude(rest) + least[site] < _amplitude(rest + before[site])
-    }
-    promising.update(lifting.promising())
-    tried = {site: ways for site, ways in sites.items() if site in promising}
-    found: dict[str, list[_Way]] = {site: [] for site in tried}
+    prices = _prices(graph, sites, limited)
+    promising = {*_promising(before, prices, noise), *lifting.promising()}
+    tried = {site: rewrites for site, rewrites in sites.items() if site in promising}
+    found: dict[str, list[_Candidate]] = {site: [] for site in tried}
     for trial in _trials(graph, tried, statistics, bench, lifting.before):
-        spared, price = before[trial.site] - trial.noise, prices[trial.site, trial.name]
-        found[trial.site].append(_Way(trial.name, trial.values, spared, trial.alone, price))
+        site, removed = trial.site, before[trial.site] - trial.noise
+        price = prices[site][trial.name]
+        found[site].append(_Candidate(trial.name, trial.values, removed, trial.alone, price))
     made: _Made = {}
-    for site, way in _worth_their_time(found, left).items():
-        made.setdefault(way.name, {})[site] = way.values
+    for site, candidate in _worth_their_time(found, noise).items():
+        made.setdefault(candidate.name, {})[site] = candidate.values
     made |= lifting.of_the_rest(found, made.get(_SCALED, ()))
     return {
         name: {site: as_written(values) for site, values in by_site.items()}
@@ -135,23 +133,48 @@ def rewrite_where_worth(
     }
 
 
-_Made = dict[str, dict[str, Floats]]
+def _prices(
+    graph: Graph, sites: Mapping[str, Sequence[tuple[str, Option]]], limited: bool
+) -> _Prices:
+    return {
+        site: {
+            name: _price(_added_time(graph, site, name), limited)
+            for name in dict.fromkeys(name for name, _ in rewrites)
+        }
+        for site, rewrites in sites.items()
+    }
 
 
-def _worth_their_time(found: Mapping[str, Sequence[_Way]], noise: float) -> Mapping[str, _Way]:
+def _price(time: float, limited: bool) -> float:
+    """What a rewrite has to take away of the amplitude for a share of the network's time."""
+    amplitude = _AMPLITUDE_BESIDE_FLOAT if limited else _AMPLITUDE_OF_TIME
+    return amplitude * max(time, _LEAST_TIME)
+
+
+def _promising(before: Mapping[str, float], prices: _Prices, noise: float) -> Iterator[str]:
+    """The sites whose cheapest rewrite would be worth its time if it removed all their noise."""
+    left = _LEAST_LEFT * noise
+    for site, removed in before.items():
+        if _amplitude(left) + min(prices[site].values()) < _amplitude(left + removed):
+            yield site
+
+
+def _worth_their_time(
+    found: Mapping[str, Sequence[_Candidate]], noise: float
+) -> Mapping[str, _Candidate]:
     """By site, the rewrites that together cost least in time and in what is left of all the noise.
 
-    The less is left, the more what another site spares is worth: they are gone through, those that
-    spare the most first, until no choice changes.
+    The less noise is left, the more it is worth to remove some at another site. So the sites are
+    gone through again and again, those that can remove the most first, until no choice changes.
     """
-    order = sorted(found, key=lambda site: -max(way.spared for way in found[site]))
-    chosen: dict[str, _Way] = {}
+    order = sorted(found, key=lambda site: -max(one.removed for one in found[site]))
+    chosen: dict[str, _Candidate] = {}
     while True:
         before = dict(chosen)
         for site in order:
             chosen.pop(site, None)
-            left = noise - math.fsum(way.spared for way in chosen.values())
-            best = min(found[site], key=lambda way: way.cost(left))
+            left = noise - math.fsum(one.removed for one in chosen.values())
+            best = min(found[site], key=lambda one: one.cost(left))
             if best.cost(left) < _amplitude(left):
                 chosen[site] = best
         if chosen == before:
@@ -162,11 +185,11 @@ def _worth_their_time(found: Mapping[str, Sequence[_Way]], noise: float) -> Mapp
 class _Lifting:
     """What lifting is worth, in formats that quantize only what convolutions and dense layers read.
 
-    `before` is the noise of each site's tensor alone, `left` that of all that is so quantized.
+    `before` is the noise of each site's tensor alone, `noise` that of all that is so quantized.
     """
 
     before: Mapping[str, float]
-    left: float
+    noise: float
 
     @classmethod
     def of(cls, graph: Graph, plain: Sensitivity, sites: Collection[str]) -> _Lifting:
@@ -176,27 +199,29 @@ class _Lifting:
         return cls(before, plain.noise(read) if candidates else 0.0)
 
     def promising(self) -> Iterator[str]:
-        """The sites that would be worth lifting if nothing were left of their noise."""
-        return self._worthwhile(self.before, self.left)
+        """The sites that would be worth lifting if that removed all their noise."""
+        return self._worthwhile(self.before, self.noise)
 
-    def of_the_rest(self, found: Mapping[str, Sequence[_Way]], scaled: Collection[str]) -> _Made:
-        """The gains of sites that are not scaled, where they spare enough."""
+    def of_the_rest(
+        self, found: Mapping[str, Sequence[_Candidate]], scaled: Collection[str]
+    ) -> _Made:
+        """The gains of sites that are not scaled, where they remove enough noise."""
         best = {
-            site: min(found[site], key=lambda way: way.alone)
+            site: min(found[site], key=lambda one: one.alone)
             for site in self.before
             if site in found
         }
-        spared = {site: self.before[site] - way.alone for site, way in best.items()}
-        left = self.left - sum(spared[site] for site in scaled if site in spared)
-        rest = {site: energy for site, energy in spared.items() if site not in scaled}
+        removed = {site: self.before[site] - one.alone for site, one in best.items()}
+        left = self.noise - sum(removed[site] for site in scaled if site in removed)
+        rest = {site: energy for site, energy in removed.items() if site not in scaled}
         return {_LIFTED: {site: best[site].values for site in self._worthwhile(rest, left)}}
 
     @staticmethod
-    def _worthwhile(energies: Mapping[str, float], left: float) -> Iterator[str]:
-        """The sites, the noisiest first, that are worth what they would spare of the noise left."""
-        for site in sorted(energies, key=lambda site: -energies[site]):
-            if energies[site] > _LEAST_LIFTED * left:
-                left = max(left - energies[site], 0.0)
+    def _worthwhile(removed: Mapping[str, float], left: float) -> Iterator[str]:
+        """The sites, the noisiest first, where lifting removes enough of the noise left so far."""
+        for site in sorted(removed, key=lambda site: -removed[site]):
+            if removed[site] > _LEAST_LIFTED * left:
+                left = max(left - removed[site], 0.0)
                 yield site
 
 
@@ -234,15 +259,15 @@ def _trials(
     bench: _Bench,
     liftable: Collection[str],
 ) -> Iterator[_Trial]:
-    """Tries the rewrites of all sites: their first ones in one network, their second ones in one.
+    """Tries the rewrites of all sites, in one network the first of each, in the next the second.
 
     `alone` is measured at the sites that are `liftable`, and is 0 at others.
     """
     for level in range(max(map(len, sites.values()), default=0)):
         made = {
             site: (name, option(statistics[site]))
-            for site, ways in sites.items()
-            for name, option in ways[level : level + 1]
+            for site, rewrites in sites.items()
+            for name, option in rewrites[level : level + 1]
         }
         trial = _applied(graph, made)
         around = {

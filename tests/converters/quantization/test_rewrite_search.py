@@ -21,8 +21,8 @@ from converters.quantization.rewrite_search import (
     _amplitude,
     _around,
     _Bench,
+    _Candidate,
     _price,
-    _Way,
     _worth_their_time,
     rewrite_where_worth,
 )
@@ -99,24 +99,24 @@ def test_what_is_quiet_is_not_worth_time(full_price):
     assert rewrite_where_worth(silu_network(QUIET), *halves(16), "by-role", ["silu"]) == {}
 
 
-def way(spared: float, time: float) -> _Way:
-    return _Way("silu", np.ones(1, np.float32), spared, 0.0, _price(time, limited=False))
+def candidate(removed: float, time: float) -> _Candidate:
+    return _Candidate("silu", np.ones(1, np.float32), removed, 0.0, _price(time, limited=False))
 
 
 def test_the_same_share_of_less_noise_is_worth_less_time(full_price):
-    loud, quiet = way(0.01, 0.02), way(0.0001, 0.02)
+    loud, quiet = candidate(0.01, 0.02), candidate(0.0001, 0.02)
     assert _worth_their_time({"site": [loud]}, 0.04) == {"site": loud}
     assert _worth_their_time({"site": [quiet]}, 0.0004) == {}
 
 
 def test_beside_what_float_takes_a_rewrites_time_is_cheap(full_price):
     assert 0 < _price(0.1, limited=True) < _price(0.1, limited=False)
-    bought = _Way("silu", np.ones(1, np.float32), 0.004, 0.0, _price(0.15, limited=True))
+    bought = _Candidate("silu", np.ones(1, np.float32), 0.004, 0.0, _price(0.15, limited=True))
     assert _worth_their_time({"small": [bought]}, 0.0345) == {"small": bought}
 
 
 def test_what_is_not_worth_its_time_alone_may_be_beside_another(full_price):
-    large, small = way(0.03, 0.01), way(0.004, 0.15)
+    large, small = candidate(0.03, 0.01), candidate(0.004, 0.15)
     assert _worth_their_time({"small": [small]}, 0.0345) == {}
     both = {"small": [small], "large": [large]}
     assert _worth_their_time(both, 0.0345) == {"small": small, "large": large}
@@ -138,20 +138,20 @@ def test_what_a_rewrite_leaves_alone_need_not_be_seen_again(name):
         assert found.noise(around) == pytest.approx(every.noise(around), rel=1e-3)
 
 
-WAYS = st.lists(st.builds(way, st.floats(-0.002, 0.02), st.floats(0.001, 0.1)), min_size=1)
+CANDIDATE = st.builds(candidate, st.floats(-0.002, 0.02), st.floats(0.001, 0.1))
 
 
-@given(sites=st.lists(WAYS, max_size=5), noise=st.floats(0.001, 0.1))
+@given(sites=st.lists(st.lists(CANDIDATE, min_size=1), max_size=5), noise=st.floats(0.001, 0.1))
 def test_no_other_choice_at_any_site_would_cost_less(sites, noise):
-    found = {str(place): ways for place, ways in enumerate(sites)}
+    found = {str(place): candidates for place, candidates in enumerate(sites)}
 
-    def cost(chosen: Mapping[str, _Way | None]) -> float:
-        made = [way for way in chosen.values() if way is not None]
-        left = noise - math.fsum(way.spared for way in made)
-        return _amplitude(left) + sum(way.price for way in made)
+    def cost(chosen: Mapping[str, _Candidate | None]) -> float:
+        made = [one for one in chosen.values() if one is not None]
+        left = noise - math.fsum(one.removed for one in made)
+        return _amplitude(left) + sum(one.price for one in made)
 
     chosen = _worth_their_time(found, noise)
-    for site, ways in found.items():
-        assert chosen.get(site) in [None, *ways]
-        for other in [None, *ways]:
+    for site, candidates in found.items():
+        assert chosen.get(site) in [None, *candidates]
+        for other in [None, *candidates]:
             assert cost(chosen) <= cost({**chosen, site: other}) + 1e-12
