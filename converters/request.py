@@ -10,7 +10,7 @@ from pathlib import Path
 from converters.formats import LOWERINGS, require_formats
 from converters.npu.compiling import require_compiler_of
 from converters.preprocessing import Preprocessing
-from converters.quantization.images import SPLIT
+from converters.quantization.images import FEWEST_TO_SPLIT
 from converters.quantization.quantize import Method
 from converters.scheme.recipe import CALIBRATED, INT8, UNCALIBRATED
 from converters.targets import Target
@@ -213,12 +213,13 @@ def _check_evaluation(request: Request) -> None:
 
 
 def _check_images(request: Request) -> None:
-    """What sets the ranges looks better than others do: some have to be left to judge by."""
+    """Images that set ranges flatter them: some have to be held out to judge by."""
     count = request.method.images(request.calibration_images)
-    if count < SPLIT:
+    if count < FEWEST_TO_SPLIT:
         raise UsageError(
-            f"of {counted(count, 'image')} none is left to judge {request.limit} by, for all set "
-            f"ranges: take {SPLIT} or more, as in --calibration-images 128, or add --evaluate DIR"
+            f"{request.limit} is judged on images that set no ranges, and of "
+            f"{counted(count, 'image')} none is left for that: take {FEWEST_TO_SPLIT} or more, as "
+            "in --calibration-images 128, or add --evaluate DIR"
         )
 
 

@@ -1,8 +1,8 @@
-"""By arrangement (`converters.formats`): what is lowered, what is quantized, and the logits."""
+"""What each arrangement (`converters.formats`) makes of a graph: operators, levels and logits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
 from converters.graph import INPUT, PROBABILITIES, Floats, Graph, Linear
@@ -12,11 +12,12 @@ from converters.quantization.simulate import Image, logits, simulated
 from converters.scheme.parameters import Quantization
 from converters.scheme.recipe import Recipe
 
-ARRANGED: Mapping[str, Callable[[Graph], Graph]] = {
-    EVERY_TENSOR: unlifted,
-    LINEAR_INPUTS: merged,
-}
-"""By arrangement, what turns the graph with all rewrites into the one that is lowered."""
+_ARRANGED = {EVERY_TENSOR: unlifted, LINEAR_INPUTS: merged}
+
+
+def arranged(graph: Graph, arrangement: str) -> Graph:
+    """What formats of an arrangement lower of a graph with all rewrites."""
+    return _ARRANGED[arrangement](graph)
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:

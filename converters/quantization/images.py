@@ -1,4 +1,4 @@
-"""Calibration images: which set ranges and gains, and which only tell how good those are."""
+"""Calibration images: those that set ranges and gains, and those held out to measure the result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from converters.quantization.simulate import Image
 
-# Of the images that are held, every third is only measured on.
-_ASIDE = 3
-SPLIT = 2 * _ASIDE
-"""Of fewer images none is set aside."""
-# Where one image in so many or fewer is held, as many of the others are only measured on, too.
+# Every third of the images that are kept in memory is held out.
+_HELD_OUT = 3
+FEWEST_TO_SPLIT = 2 * _HELD_OUT
+"""Of fewer images none is held out."""
+# Where only one image in so many is kept, as many of the others are held out, too.
 _PLENTY = 3
 # Bytes of images that are kept rather than read again: 128 of 580 px and fewer.
 _KEPT = 2**27
@@ -69,45 +69,46 @@ class Images:
             scenes = [scene for place, scene in enumerate(self.scenes) if place not in left]
         return Images(images, self.count - len(left), scenes)
 
-    def split(self, held: int, aside: bool = True) -> Split:
+    def split(self, kept: int, hold_out: bool = True) -> Split:
         """Splits the images by what they are for.
 
         Args:
-            held: How many to keep in memory, evenly spaced; up to twice as many may be.
-            aside: Whether to set some aside to measure on, if there are `SPLIT` images or more. No
-                other image of their scenes sets ranges, unless there are but a handful of scenes.
+            kept: How many to keep in memory, evenly spaced; up to twice as many may be.
+            hold_out: Whether to hold some out, if there are `FEWEST_TO_SPLIT` images or more. If
+                they show as many scenes, no image of a scene that is held out sets ranges.
         """
-        step = max(self.count // held, 1)
+        step = max(self.count // kept, 1)
         chosen = range(0, self.count, step)
         scenes = range(self.count) if self.scenes is None else self.scenes
         measured = withheld = frozenset[int]()
-        if aside and len(chosen) >= SPLIT:
-            measured, withheld = _set_aside(chosen, scenes)
-        few, of_few, apart = list[Image](), list[int](), list[Image]()
+        if hold_out and len(chosen) >= FEWEST_TO_SPLIT:
+            measured, withheld = _held_out(chosen, scenes)
+        subset, of_subset, held_out = list[Image](), list[int](), list[Image]()
         for place, image in enumerate(self.all()):
             if place in measured:
-                apart.append(image)
+                held_out.append(image)
             elif place in chosen and place not in withheld:
-                few.append(image)
-                of_few.append(scenes[place])
-        others = (image for place, image in enumerate(self.all()) if place not in withheld)
-        return Split(few, of_few, apart or few, others, self.count - len(withheld))
+                subset.append(image)
+                of_subset.append(scenes[place])
+        setting = (image for place, image in enumerate(self.all()) if place not in withheld)
+        return Split(setting, self.count - len(withheld), subset, of_subset, held_out or subset)
 
 
-def _set_aside(chosen: range, scenes: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
-    """Of images by place, those to measure on, and those that therefore set nothing.
+def _held_out(chosen: range, scenes: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
+    """The places of the images to measure on, and of all images that therefore set no ranges.
 
-    Of scenes that are shown more than once, all images of every third are withheld, and the chosen
-    of them measured on; of a handful of scenes, images are set aside though others show the same.
+    Where several images show one scene, every third scene is held out: none of its images sets
+    ranges, and those `chosen` of them are measured on. Where there are too few scenes for that,
+    single images are held out, though others show the same scenes.
     """
     shown = list(dict.fromkeys(scenes[place] for place in chosen))
-    if len(shown) >= SPLIT and len(set(scenes)) < len(scenes):
-        aside = set(shown[::_ASIDE])
-        withheld = frozenset(place for place, scene in enumerate(scenes) if scene in aside)
+    if len(shown) >= FEWEST_TO_SPLIT and len(set(scenes)) < len(scenes):
+        of_scenes = set(shown[::_HELD_OUT])
+        withheld = frozenset(place for place, scene in enumerate(scenes) if scene in of_scenes)
         return withheld.intersection(chosen), withheld
-    measured = set(chosen[::_ASIDE])
+    measured = set(chosen[::_HELD_OUT])
     if chosen.step >= _PLENTY:
-        period = chosen.step * _ASIDE
+        period = chosen.step * _HELD_OUT
         measured.update(range(period // 2, len(scenes), period))
     return frozenset(measured), frozenset(measured)
 
@@ -117,27 +118,27 @@ class Split:
     """Calibration images by what they are for.
 
     Attributes:
-        few: In memory, for what takes many passes.
-        scenes: The scene of each of the few.
-        aside: In memory, to measure on: they set no range, gain or bias. The few where none could
-            be set aside.
-        others: All that set ranges, the few among them; read once.
-        count: How many `others` are.
+        setting: All that set ranges; to be read once.
+        count: How many those are.
+        subset: Some of those, in memory, for what takes many passes.
+        scenes: The scene of each image of the subset.
+        held_out: In memory, to measure on: they set no range, gain or bias. The subset itself where
+            none could be held out.
     """
 
-    few: Sequence[Image]
-    scenes: Sequence[int]
-    aside: Sequence[Image]
-    others: Iterator[Image]
+    setting: Iterator[Image]
     count: int
+    subset: Sequence[Image]
+    scenes: Sequence[int]
+    held_out: Sequence[Image]
 
-    def apart(self) -> tuple[Sequence[Image], Sequence[Image]]:
-        """The few in two halves without a common scene; all of them twice where there is one scene.
+    def halves(self) -> tuple[Sequence[Image], Sequence[Image]]:
+        """The subset in two halves without a common scene; all of it twice if it shows one scene.
 
         A fit looks better than it is when it is judged on the scenes that it was made on.
         """
         places = {scene: place for place, scene in enumerate(dict.fromkeys(self.scenes))}
         halves: tuple[list[Image], list[Image]] = ([], [])
-        for image, scene in zip(self.few, self.scenes, strict=True):
+        for image, scene in zip(self.subset, self.scenes, strict=True):
             halves[places[scene] % 2].append(image)
-        return (halves[0], halves[1]) if halves[1] else (self.few, self.few)
+        return (halves[0], halves[1]) if halves[1] else (self.subset, self.subset)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from converters.formats import ARRANGEMENTS
 from converters.graph import Graph, Linear, Operator
-from converters.quantization.arrangement import ARRANGED, held_tensors
+from converters.quantization.arrangement import arranged, held_tensors
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
 from converters.quantization.images import Images, Split
@@ -41,8 +41,8 @@ _OUTLIERS = "outliers"
 # What can be left out, in the order in which it is done.
 STEPS = (_OUTLIERS, "streams", *REWRITES, "correction")
 # With 256 times as many levels there is room for every outlier, and nothing is gained by clipping.
-_WIDE, _RULE_IN_16_BITS = "w8a16", "min-max"
-_PIECES = "piecewise"
+_RULE_IN_16_BITS = "min-max"
+_PIECEWISE = "piecewise"
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Effort:
 
     Attributes:
         images: How many calibrate, unless the user says so.
-        held: How many of them are kept in memory, for what reads them many times.
+        in_memory: How many of them are kept in memory, for what reads them many times.
         rewrites: Names of `converters.quantization.rewrite.REWRITES`, to try.
         options: How many options of each rewrite to try, the first ones; None for all.
     """
 
     images: int
-    held: int
+    in_memory: int
     rewrites: tuple[str, ...]
     options: int | None
 
@@ -125,9 +125,9 @@ class Quantized:
         recipe: The decision.
         lowered: By format, the graph that it lowers: `rounded`, in the format's arrangement, with
             biases that make up for the means that quantization shifts there.
-        few: The images that tell those means.
-        aside: Images that set nothing, to measure on.
-        images: How many images were seen.
+        subset: Images that set ranges, on which those means are measured.
+        held_out: Images that set nothing, to measure the result on.
+        images: How many images were used, the held-out ones among them.
         outliers: How many were left out.
     """
 
@@ -135,8 +135,8 @@ class Quantized:
     rounded: Graph
     recipe: Recipe
     lowered: Mapping[str, Graph]
-    few: Sequence[Image]
-    aside: Sequence[Image]
+    subset: Sequence[Image]
+    held_out: Sequence[Image]
     images: int
     outliers: int
 
@@ -187,25 +187,27 @@ def quantize(
         replayed = renumbered(replayed, graph, report)
     if precision not in INT8:
         method = replace(method, without=frozenset(STEPS), floats=frozenset())
-    rule = method.rule or (_RULE_IN_16_BITS if precision == _WIDE else DEFAULT_RULE)
+    rule = method.rule or (_RULE_IN_16_BITS if precision == "w8a16" else DEFAULT_RULE)
     given, images = images.count, images.kept()
     if _OUTLIERS not in method.without:
         images = without_outliers(graph, images, report)
-    # Nothing is chosen by measuring the others.
-    split = images.split(EFFORTS[method.effort].held, aside=precision in INT8)
+    # In other precisions nothing is measured to choose by.
+    split = images.split(EFFORTS[method.effort].in_memory, hold_out=precision in INT8)
     if replayed is None:
         rewrites = _find_rewrites(graph, split, method, rule, report)
     else:
         rewrites = replayed.rewrites
-    # The pieces of a map meet the same weights, rounded for the whole.
-    pieces = {name: made for name, made in rewrites.items() if name == _PIECES}
-    whole = rewritten(graph, {name: made for name, made in rewrites.items() if name != _PIECES})
-    graph = rewritten(whole, pieces)
+    # A map in two pieces is read by two convolutions of the same weights: those are rounded before
+    # the map is cut.
+    pieces = {name: made for name, made in rewrites.items() if name == _PIECEWISE}
+    others = {name: made for name, made in rewrites.items() if name != _PIECEWISE}
+    uncut = rewritten(graph, others)
+    graph = rewritten(uncut, pieces)
     observations = calibrate(
         graph,
-        split.others,
+        split.setting,
         lambda done: _report_progress(report, done, split.count),
-        whole.operators,
+        uncut.operators,
     )
     if replayed is None:
         recipe = replace(
@@ -219,12 +221,18 @@ def quantize(
         recipe = replayed
         recipe.require_operators(graph)
     report("rounding weights and correcting biases" if recipe.corrected else "rounding weights")
-    paired = precision in INT8
-    rounded = rewritten(_rounded(whole, observations, recipe.rounding, paired), pieces)
-    seen = observations.images + images.count - split.count
-    outliers = given - images.count
-    bare = Quantized(graph, rounded, recipe, {}, split.few, split.aside, seen, outliers)
-    return _arranged(bare, recipe, formats)
+    rounded = _rounded(uncut, observations, recipe.rounding, paired=precision in INT8)
+    quantized = Quantized(
+        graph=graph,
+        rounded=rewritten(rounded, pieces),
+        recipe=recipe,
+        lowered={},
+        subset=split.subset,
+        held_out=split.held_out,
+        images=observations.images + images.count - split.count,
+        outliers=given - images.count,
+    )
+    return _with_lowered(quantized, recipe, formats)
 
 
 def _require_replayable(recipe: Recipe, precision: str) -> None:
@@ -258,14 +266,14 @@ def _find_rewrites(
 ) -> Rewrites:
     rewrites: dict[str, Mapping[str, tuple[float, ...]]] = {}
     if "streams" not in method.without:
-        rewrites |= equalize_streams(graph, split.few)
+        rewrites |= equalize_streams(graph, split.subset)
     effort = EFFORTS[method.effort]
     names = [name for name in effort.rewrites if name not in method.without]
     if names:
         report("looking for rewrites that take noise away")
         rewrites |= rewrite_where_worth(
             rewritten(graph, rewrites),
-            *split.apart(),
+            *split.halves(),
             rule,
             names,
             effort.options,
@@ -287,7 +295,7 @@ def _rounded(graph: Graph, observations: Observations, rounding: str, paired: bo
 def with_float(
     quantized: Quantized, operators: Collection[str], formats: Collection[str] | None = None
 ) -> Quantized:
-    """The same with these operators in float; what was rewritten for int8 alone is no more there.
+    """The same with these operators in float, where rewrites for int8 are undone.
 
     Args:
         quantized: What to change.
@@ -298,11 +306,11 @@ def with_float(
     known = frozenset(op.name for op in quantized.graph.operators)
     floats = {format: quantized.recipe.of(format).float_operators for format in quantized.lowered}
     floats |= dict.fromkeys(formats, known.intersection(operators))
-    return _arranged(quantized, quantized.recipe.with_float(floats), formats)
+    return _with_lowered(quantized, quantized.recipe.with_float(floats), formats)
 
 
 def by_format(quantized: Quantized, others: Mapping[str, Quantized]) -> Quantized:
-    """The same with each of these formats as it is in another, by operators in float alone."""
+    """The same with some formats as they are in others, which differ by operators in float only."""
     if all(other is quantized for other in others.values()):
         return quantized
     own = {format: others.get(format, quantized) for format in quantized.lowered}
@@ -311,27 +319,31 @@ def by_format(quantized: Quantized, others: Mapping[str, Quantized]) -> Quantize
     return replace(quantized, recipe=quantized.recipe.with_float(floats), lowered=lowered)
 
 
-def _arranged(quantized: Quantized, recipe: Recipe, formats: Collection[str]) -> Quantized:
-    """By a recipe, with what these formats lower made anew, once for those that are alike."""
+def _with_lowered(quantized: Quantized, recipe: Recipe, formats: Collection[str]) -> Quantized:
+    """The same with this recipe, and with what these formats lower by it.
+
+    Formats that share an arrangement and the operators in float share the graph, too.
+    """
     lowered, made = dict(quantized.lowered), dict[tuple[str, frozenset[str]], Graph]()
     for format in formats:
         own = recipe.of(format)
         key = ARRANGEMENTS[format], own.float_operators
         if key not in made:
-            made[key] = _arranged_in(ARRANGEMENTS[format], quantized, own)
+            made[key] = _lowered(ARRANGEMENTS[format], quantized, own)
         lowered[format] = made[key]
     return replace(quantized, recipe=recipe, lowered=lowered)
 
 
-def _arranged_in(arrangement: str, quantized: Quantized, recipe: Recipe) -> Graph:
-    """The graph of an arrangement, with the recipe's float operators left as they are."""
+def _lowered(arrangement: str, quantized: Quantized, recipe: Recipe) -> Graph:
+    """What formats of an arrangement lower, with the recipe's float operators unrounded."""
     floats = recipe.float_operators
     graph, rounded = (
         restored(one, recipe.rewrites, floats) for one in (quantized.graph, quantized.rounded)
     )
-    left = {op.name: op for op in graph.operators if op.name in floats}
-    mixed = rounded.with_operators([left.get(op.name, op) for op in rounded.operators])
-    source, target = ARRANGED[arrangement](graph), ARRANGED[arrangement](mixed)
+    unrounded = {op.name: op for op in graph.operators if op.name in floats}
+    mixed = rounded.with_operators([unrounded.get(op.name, op) for op in rounded.operators])
+    source, target = arranged(graph, arrangement), arranged(mixed, arrangement)
     if not recipe.corrected:
         return target
-    return correct_biases(source, target, held_tensors(source, recipe, arrangement), quantized.few)
+    held = held_tensors(source, recipe, arrangement)
+    return correct_biases(source, target, held, quantized.subset)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from converters.formats import ARRANGEMENTS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import Floats, Graph, Operator
-from converters.quantization.arrangement import ARRANGED, held_tensors, simulated_logits
+from converters.quantization.arrangement import arranged, held_tensors, simulated_logits
 from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
@@ -54,7 +54,7 @@ def kept(noise: float, graph: Graph) -> str:
 
 
 def measure(quantized: Quantized, format: str) -> float:
-    """The noise on the images aside, with what a format rounds held in levels.
+    """The noise on the held-out images, with what a format rounds held in levels.
 
     Of a regression it is 1 - R² (`edgenet.measure.accuracy.r2`), which is what it is limited by.
     """
@@ -62,13 +62,13 @@ def measure(quantized: Quantized, format: str) -> float:
 
 
 def _float_logits(quantized: Quantized) -> Floats:
-    """What the network answers in float to the images aside, whatever returns to it."""
-    return logits(simulated(quantized.graph, {}), quantized.aside)
+    """What the network answers to the held-out images, wholly in float."""
+    return logits(simulated(quantized.graph, {}), quantized.held_out)
 
 
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered, recipe = quantized.of(format), quantized.recipe.of(format)
-    found = simulated_logits(lowered, recipe, format, quantized.aside)
+    found = simulated_logits(lowered, recipe, format, quantized.held_out)
     if not quantized.graph.regresses:
         return noise(found, reference)
     share = r2(reference, found)
@@ -166,9 +166,9 @@ class _Parts:
     @classmethod
     def of(cls, quantized: Quantized, formats: Sequence[str]) -> _Parts:
         arrangement, recipe = ARRANGEMENTS[formats[0]], quantized.recipe.of(formats[0])
-        graph = ARRANGED[arrangement](quantized.graph)
+        graph = arranged(quantized.graph, arrangement)
         held = held_tensors(graph, recipe, arrangement)
-        images = quantized.aside[:: -(-len(quantized.aside) // _RANKED_ON)]
+        images = quantized.held_out[:: -(-len(quantized.held_out) // _RANKED_ON)]
         sensitivity = Sensitivity(graph, held, images, recipe.corrected)
         cut = segments(graph)
         groups = []

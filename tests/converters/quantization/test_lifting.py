@@ -14,7 +14,7 @@ from converters.formats import ARRANGEMENTS, lower
 from converters.graph import LOGITS, Graph, Lifted, Linear
 from converters.passes import simplify
 from converters.quantization import rewrite, rewrite_search, silu
-from converters.quantization.arrangement import ARRANGED
+from converters.quantization.arrangement import arranged
 from converters.quantization.lifting import candidates, lifted, restored, unlifted, within
 from converters.quantization.quantize import Method, Quantized, quantize, with_float
 from converters.scheme.recipe import Recipe
@@ -129,7 +129,7 @@ def test_channels_are_not_lifted_without(step, monkeypatch):
 
 def test_each_arrangement_takes_its_own(made):
     for format, takes in (("tflite", False), ("onnx", False), ("openvino", True)):
-        for graph in (made.of(format), ARRANGED[ARRANGEMENTS[format]](made.graph)):
+        for graph in (made.of(format), arranged(made.graph, ARRANGEMENTS[format])):
             assert any(isinstance(op, Lifted) for op in graph.operators) == takes
 
 

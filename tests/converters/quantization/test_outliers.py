@@ -116,9 +116,11 @@ def test_left_in_they_ruin_the_others():
         quantize(GRAPH, images_of(images), Method(effort="fast", without=frozenset(steps)))
         for steps in ([], ["outliers"])
     )
-    aside = kept.aside
-    assert len(aside) > 1
-    on_dark = [decibels(measure(replace(made, aside=aside), "tflite")) for made in (kept, ruined)]
+    held_out = kept.held_out
+    assert len(held_out) > 1
+    on_dark = [
+        decibels(measure(replace(made, held_out=held_out), "tflite")) for made in (kept, ruined)
+    ]
     assert on_dark[0] > on_dark[1] + 6
 
 
