@@ -23,6 +23,7 @@ from benchmarks._quantized import answers, input_spec
 from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
+from converters.image_sets import folder_sets
 from converters.quantization.equalize import rescaled, streams
 from converters.quantization.images import Images
 from converters.quantization.quantize import (
@@ -33,7 +34,7 @@ from converters.quantization.quantize import (
     quantize,
 )
 from converters.scheme.recipe import Recipe
-from converters.sources import folder_sets, load_source
+from converters.sources import load_source
 from edgenet.bundle import InputSpec
 from edgenet.images import Batch, ImageFolder
 from edgenet.measure.fidelity import Fidelity

@@ -8,13 +8,14 @@ from math import prod
 from converters.freeze import freeze
 from converters.graph import INPUT, PROBABILITIES, Floats, Graph
 from converters.head import ADDED, WITH_SIGMOID, function_of
+from converters.image_sets import ImageSet, crop_sets, folder_sets
 from converters.quantization.images import Images
 from converters.quantization.layers import layers_of
 from converters.reference import reference_answers
 from converters.report import Report
 from converters.request import Request
 from converters.scheme.recipe import CALIBRATED
-from converters.sources import ImageSet, Source, crop_sets, folder_sets, load_source
+from converters.sources import Source, load_source
 from edgenet.bundle import REGRESSION, InputSpec
 from edgenet.errors import UsageError
 from edgenet.images import Skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from converters.fallback import DEFAULT_DROP, DEFAULT_R2, Attempt, Goal, attempts
 from converters.formats import formats_of
+from converters.image_sets import VERIFIED
 from converters.in_memory import as_files
 from converters.loading import Loaded, load
 from converters.npu.compiling import prepared
@@ -25,7 +26,7 @@ from converters.quantization.quantize import (
 from converters.report import Report
 from converters.request import Request
 from converters.scheme.recipe import CALIBRATED, INT8, Recipe, read_recipe
-from converters.sources import VERIFIED, other_weights
+from converters.sources import other_weights
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
 from converters.writing import write
