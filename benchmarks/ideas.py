@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks._common import bounded, end
 from benchmarks._quantized import answers, input_spec
-from converters.fallback import DEFAULT_DROP, Attempt, Goal, attempts
+from converters.fallback import DEFAULT_DROP, Attempt, NoiseLimit, attempts
 from converters.formats import LOWERINGS
 from converters.freeze import freeze
 from converters.graph import Floats, Graph
@@ -169,7 +169,7 @@ def _results(job: Job) -> Iterator[Result]:
     attempt = next(
         attempts(
             quantize(job.graph, job.images(), Method(limited=True)),
-            Goal.of_drop(DEFAULT_DROP),
+            NoiseLimit.of_drop(DEFAULT_DROP),
             others=("int8-mixed", "w8", "fp16"),
             strict=False,
             weights_alone=lambda: quantize(job.graph, job.images(), Method(), "w8"),

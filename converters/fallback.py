@@ -53,10 +53,10 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """The noise that is allowed, as `converters.quantization.search.measure` tells it.
+class NoiseLimit:
+    """The most noise that a file may have, as `converters.quantization.search.measure` measures it.
 
-    `reason` says in words what for, and `option` is the one that allows it.
+    `reason` says in words why no more, and `option` is the command's that sets the limit.
     """
 
     noise: float
@@ -64,17 +64,17 @@ class Goal:
     option: str
 
     @classmethod
-    def of_drop(cls, points: float) -> Goal:
+    def of_drop(cls, points: float) -> NoiseLimit:
         """For a classifier that may lose so many points of top-1."""
         return cls(noise_allowed(points), f" for a drop of {points:g} points", "--max-drop")
 
     @classmethod
-    def of_r2(cls, least: float) -> Goal:
+    def of_r2(cls, least: float) -> NoiseLimit:
         """For a regression whose values have to keep this R² of the float model's."""
         return cls(1 - least, "", "--min-r2")
 
     def limits(self, graph: Graph) -> Limits:
-        """The same for files that are measured when they are written."""
+        """The same limit for files whose noise is measured once they are written."""
         if graph.regresses:
             return Limits(min_r2=1 - self.noise)
         return Limits(min_sqnr=decibels(self.noise))
@@ -88,7 +88,7 @@ def noise_allowed(max_drop: float) -> float:
 
 def attempts(
     quantized: Quantized,
-    goal: Goal,
+    limit: NoiseLimit,
     *,
     others: Collection[str],
     strict: bool,
@@ -97,12 +97,12 @@ def attempts(
 ) -> Iterator[Attempt]:
     """The precisions to try, in order; the next is worked out when the one before has failed.
 
-    Every format has to keep to the noise, each with operators in float of its own: what another
-    one rounds costs it none.
+    Each format has to keep to the limit, by operators in float of its own: what another format
+    rounds adds no noise to it.
 
     Args:
         quantized: In int8, throughout or with operators that stay in float in any case.
-        goal: How little noise is good enough.
+        limit: The noise that is allowed.
         others: The precisions that may be tried after int8: those that all formats asked for and
             the target have.
         strict: int8 throughout or nothing.
@@ -112,8 +112,8 @@ def attempts(
     Raises:
         AccuracyError: `strict`, and int8 is too noisy.
     """
-    allowed, graph = goal.noise, quantized.graph
-    wanted = f"{_wanted(allowed, graph)}{goal.reason}"
+    allowed, graph = limit.noise, quantized.graph
+    wanted = f"{_wanted(allowed, graph)}{limit.reason}"
     groups = alike(quantized.lowered)
     found = [measure(quantized, group[0]) for group in groups]
     told = ", ".join(
@@ -127,24 +127,24 @@ def attempts(
         yield first
     elif strict:
         raise AccuracyError(
-            f"int8 keeps {told} of the {wanted}: allow more with {goal.option}, or "
+            f"int8 keeps {told} of the {wanted}: allow more with {limit.option}, or "
             "leave out --strict to let some operators return to float"
         )
     if strict:
         return
-    # Where int8 is quiet enough and lost too much all the same, only more will do.
+    # Int8 that kept the limit comes here only if it lost too much on labels: less noise is wanted.
     tightened = allowed * _TIGHTENED
-    goals = (tightened,) if quiet else (allowed, tightened)
-    for noise in goals if "int8-mixed" in others else ():
+    tries = (tightened,) if quiet else (allowed, tightened)
+    for noise in tries if "int8-mixed" in others else ():
         mixed = _mixed(quantized, groups, noise, report)
         if mixed is None:
             break
         if mixed is not quantized:
             yield Attempt("int8-mixed", mixed)
     if "bf16" in others and _has_bf16():
-        yield Attempt("bf16", None, goal.limits(graph))
+        yield Attempt("bf16", None, limit.limits(graph))
     if "w8" in others:
-        yield Attempt("w8", weights_alone(), goal.limits(graph))
+        yield Attempt("w8", weights_alone(), limit.limits(graph))
     # Nothing that is smaller than float loses less.
     if "fp16" in others:
         yield Attempt("fp16", None)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.fallback import DEFAULT_DROP, DEFAULT_R2, Attempt, Goal, attempts
+from converters.fallback import DEFAULT_DROP, DEFAULT_R2, Attempt, NoiseLimit, attempts
 from converters.formats import formats_of
 from converters.image_sets import VERIFIED
 from converters.in_memory import as_files
@@ -279,7 +279,7 @@ def _attempts(request: Request, loaded: Loaded, report: Report) -> Iterator[Atte
     else:
         yield from attempts(
             quantized,
-            _goal(request),
+            _noise_limit(request),
             others=_others(request),
             strict=request.strict,
             weights_alone=lambda: _quantize(request, loaded, "w8", report),
@@ -287,10 +287,10 @@ def _attempts(request: Request, loaded: Loaded, report: Report) -> Iterator[Atte
         )
 
 
-def _goal(request: Request) -> Goal:
+def _noise_limit(request: Request) -> NoiseLimit:
     if request.task == REGRESSION:
-        return Goal.of_r2(DEFAULT_R2 if request.min_r2 is None else request.min_r2)
-    return Goal.of_drop(DEFAULT_DROP if request.max_drop is None else request.max_drop)
+        return NoiseLimit.of_r2(DEFAULT_R2 if request.min_r2 is None else request.min_r2)
+    return NoiseLimit.of_drop(DEFAULT_DROP if request.max_drop is None else request.max_drop)
 
 
 def _others(request: Request) -> frozenset[str]:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from converters.bisection.onnx_wiring import Bounds, Quantization, Wiring
+from converters.bisection.onnx_wiring import Bounds, QuantizationParameters, Wiring
 from converters.graph import Floats
 
 
@@ -21,7 +21,7 @@ class Tap:
     """A tensor to hand out: as it is, or as levels."""
 
     name: str
-    quantization: Quantization | None = None
+    quantization: QuantizationParameters | None = None
 
     def value(self, found: NDArray[Any]) -> Floats:
         """The tensor in float32."""

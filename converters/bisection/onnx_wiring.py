@@ -20,7 +20,7 @@ Bounds = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Quantization:
+class QuantizationParameters:
     """Values are (levels - zero_point) · scale; both are one number, or one a channel of `axis`."""
 
     scale: NDArray[Any]
@@ -118,13 +118,13 @@ class Wiring:
             return levels.astype(np.float32)
         return self.quantization(node).dequantized(levels)
 
-    def quantization(self, node: Any) -> Quantization:
+    def quantization(self, node: Any) -> QuantizationParameters:
         """Of a QuantizeLinear or a DequantizeLinear."""
         settings = {attribute.name: attribute.i for attribute in node.attribute}
         scale, *rest = (self.values(name) for name in node.input[1:])
         kind = settings.get("output_dtype") or TensorProto.UINT8
         zero_point = rest[0] if rest else np.zeros((), helper.tensor_dtype_to_np_dtype(kind))
-        return Quantization(scale, zero_point, settings.get("axis", 1))
+        return QuantizationParameters(scale, zero_point, settings.get("axis", 1))
 
     def levels(self, node: Any) -> NDArray[np.int8] | None:
         """The int8 weights of a product, (..., in, out), of which no depthwise one has any."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from converters.fallback import DEFAULT_DROP, Attempt, Goal, attempts, noise_allowed
+from converters.fallback import DEFAULT_DROP, Attempt, NoiseLimit, attempts, noise_allowed
 from converters.formats import LOWERINGS
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import decibels, measure
@@ -24,8 +24,8 @@ def fallback(
     made: Quantized, drop: float, lines: list[str], **options: object
 ) -> Iterator[Attempt]:
     chosen = {"others": ("int8-mixed", "w8", "fp16"), "strict": False, **options}
-    goal = Goal.of_drop(drop)
-    return attempts(made, goal, weights_alone=lambda: made, report=lines.append, **chosen)
+    limit = NoiseLimit.of_drop(drop)
+    return attempts(made, limit, weights_alone=lambda: made, report=lines.append, **chosen)
 
 
 def loudest(made: Quantized) -> float:
@@ -104,7 +104,7 @@ def test_after_the_mixed_networks_come_weights_alone_and_half_precision(made):
     assert found[2].limits.min_sqnr == pytest.approx(decibels(allowed))
 
 
-def test_where_int8_was_quiet_enough_only_a_tighter_goal_is_tried_and_told(made):
+def test_where_int8_was_quiet_enough_only_a_tighter_limit_is_tried_and_told(made):
     lines: list[str] = []
     allowed = loudest(made) * 1.1
     attempts = fallback(made, drop_for(allowed), lines)
@@ -156,7 +156,7 @@ def test_a_rung_is_worked_out_when_the_one_before_has_failed(made):
         raise AssertionError("w8 was made for nothing")
 
     found = attempts(
-        *(made, Goal.of_drop(drop_for(loudest(made) * 1.1))),
+        *(made, NoiseLimit.of_drop(drop_for(loudest(made) * 1.1))),
         others=("int8-mixed", "w8", "fp16"),
         strict=False,
         weights_alone=unwanted,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
 
-from converters.bisection.onnx_wiring import Quantization, Wiring
+from converters.bisection.onnx_wiring import QuantizationParameters, Wiring
 
 KINDS = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8, np.int16: TensorProto.INT16}
 AXIS = 1
@@ -53,7 +53,7 @@ def test_a_quantizer_gives_the_engines_levels_and_values(kind, data):
     ends = np.iinfo(kind)
     zero = data.draw(arrays(kind, 4, elements=st.integers(ends.min, ends.max)))
     levels, back = engine(kind).run(None, {"values": values, "scale": scale, "zero": zero})
-    held = Quantization(scale, zero, AXIS)
+    held = QuantizationParameters(scale, zero, AXIS)
     assert np.array_equal(held.quantized(values), levels)
     assert np.array_equal(held.dequantized(levels), back)
 
