@@ -33,8 +33,8 @@ class Target:
         name: What `--target` calls it.
         formats: Those that run there, the best first.
         precisions: Those that it computes in; the first is taken for networks with ReLU6.
-        smooth: The precision for networks with SiLU, whose outliers 8 bits hold badly.
-        activations: How its kernels hold them: "uint8", "int8", "uint16" or "float".
+        for_silu: The precision taken for networks with SiLU, whose outliers 8 bits hold badly.
+        activations: How its kernels hold activations, in words.
         pixels: What the input holds; sessions cast to it.
         lowerings: The module that writes a format, where it is not the format's own.
         centres_pixels: Whether one whole number must be the zero of all pixels.
@@ -46,7 +46,7 @@ class Target:
     name: str
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
-    smooth: str
+    for_silu: str
     activations: str
     pixels: Literal["uint8", "float32"] = "uint8"
     lowerings: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Target:
     def precision_for(self, graph: Graph) -> str:
         """The precision that a network gets if the user names none."""
         silu = any(map(is_silu, graph.operators))
-        return self.smooth if silu else self.precisions[0]
+        return self.for_silu if silu else self.precisions[0]
 
     def require_precision(self, precision: str) -> None:
         """Refuses what the target does not compute in.
@@ -100,7 +100,7 @@ def _qualcomm(name: str, socs: tuple[str, ...]) -> Target:
         name,
         formats=("onnx",),
         precisions=("int8", "w8a16"),
-        smooth="w8a16",
+        for_silu="w8a16",
         activations="uint8 or uint16",
         lowerings={"onnx": "converters.npu.htp"},
         integers=True,
@@ -114,7 +114,7 @@ def _ethos_u(name: str) -> Target:
         name,
         formats=("tflite",),
         precisions=("int8",),
-        smooth="int8",
+        for_silu="int8",
         activations="int8",
         lowerings={"tflite": "converters.npu.integer_tflite"},
         centres_pixels=True,
@@ -130,21 +130,21 @@ _ALL: tuple[Target, ...] = (
         formats=("onnx", "openvino", "tflite"),
         # int8-mixed is what --max-drop makes of int8.
         precisions=("int8", "int8-mixed", "fp32", "fp16", "bf16", "w8", "dynamic"),
-        smooth="int8",
+        for_silu="int8",
         activations="uint8",
     ),
     Target(
         "cpu-arm",
         formats=("tflite", "onnx"),
         precisions=("int8", "int8-mixed", "fp32", "fp16", "w8", "dynamic"),
-        smooth="int8",
+        for_silu="int8",
         activations="int8 in tflite, uint8 in onnx",
     ),
     Target(
         "gpu",
         formats=("tflite", "onnx"),
         precisions=("fp16", "fp32"),
-        smooth="fp16",
+        for_silu="fp16",
         activations="float",
         pixels="float32",
     ),
@@ -152,7 +152,7 @@ _ALL: tuple[Target, ...] = (
         "intel-npu",
         formats=("tflite", "openvino"),
         precisions=("int8", "fp16", "fp32"),
-        smooth="int8",
+        for_silu="int8",
         activations="int8",
     ),
     _qualcomm("qualcomm", tuple(SOCS)),

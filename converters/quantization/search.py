@@ -22,7 +22,7 @@ from converters.formats import ARRANGEMENTS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import Floats, Graph, Operator
 from converters.quantization.arrangement import arranged, held_tensors, simulated_logits
-from converters.quantization.chain import BOTH, CROSSING, ON, Tolls, Way, cheapest, total
+from converters.quantization.chain import BOTH, CROSSING, ON, Choice, Costs, cheapest, total
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.rewrite import restored
 from converters.quantization.sensitivity import Sensitivity
@@ -120,7 +120,7 @@ def return_to_float(
         parts = replace(parts, formats=(format,))
         for _ in range(_MOST_TRIES):
             floats = parts.chosen(_AIMED_AT * goal, goal)
-            enough = [parts.time(way) for way, mixed in tried.items() if mixed.noise <= goal]
+            enough = [parts.time(choice) for choice, mixed in tried.items() if mixed.noise <= goal]
             if floats in tried or parts.time(floats) >= min(enough, default=inf):
                 break
             mixed = with_float(quantized, parts.operators(floats), formats)
@@ -134,7 +134,7 @@ def return_to_float(
     return {format: _best(tried, goal, replace(parts, formats=(format,))) for format in formats}
 
 
-def _best(tried: Mapping[Way, Mixed], goal: float, parts: _Parts) -> Mixed:
+def _best(tried: Mapping[Choice, Mixed], goal: float, parts: _Parts) -> Mixed:
     enough = [floats for floats, mixed in tried.items() if mixed.noise <= goal]
     if enough:
         return tried[min(enough, key=parts.time)]
@@ -182,11 +182,11 @@ class _Parts:
         return cls(graph, plain, cut, inner, border, formats, recipe.float_operators)
 
     @cached_property
-    def nothing(self) -> Way:
+    def nothing(self) -> Choice:
         """The choice that returns nothing: segments that are wholly in float already are on."""
         return tuple(not any(self._movable(segment)) for segment in self.segments)
 
-    def chosen(self, *goals: float) -> Way:
+    def chosen(self, *goals: float) -> Choice:
         """Which are in float: the cheapest choice that meets the first goal that one meets.
 
         If none does, it is the quietest. None has more products in float than is worth it.
@@ -198,7 +198,7 @@ class _Parts:
                 return met
         return cheapest(self._noises, [self._float_shares], [most]) or self.nothing
 
-    def operators(self, floats: Way) -> frozenset[str]:
+    def operators(self, floats: Choice) -> frozenset[str]:
         """The names of the operators of the segments in float, and of those that are already."""
         chosen = [
             segment for segment, is_float in zip(self.segments, floats, strict=True) if is_float
@@ -206,11 +206,11 @@ class _Parts:
         names = (operator.name for segment in chosen for operator in segment.operators)
         return self.already.union(names)
 
-    def noise_left(self, floats: Way) -> float:
+    def noise_left(self, floats: Choice) -> float:
         """The noise of what is still held in int8: a border between two in float is not."""
         return total(self._noises, floats)
 
-    def corrected(self, measured: float, floats: Way) -> _Parts:
+    def corrected(self, measured: float, floats: Choice) -> _Parts:
         """With the noise of what stays in int8 beside `floats` scaled to what was measured.
 
         The multiplicative correction of algebraic reconstruction (Gordon, Bender and Herman 1970):
@@ -225,20 +225,20 @@ class _Parts:
             border=np.where(inside, 1, ratio) * self.border,
         )
 
-    def time(self, floats: Way) -> float:
+    def time(self, floats: Choice) -> float:
         """What they cost, as a share of int8's time, a mean over formats."""
         return total(self._times, floats)
 
-    def float_share(self, floats: Way) -> float:
+    def float_share(self, floats: Choice) -> float:
         """The share of the products of convolutions and dense layers that are in float."""
         return self._share_already + total(self._float_shares, floats)
 
     @cached_property
-    def _noises(self) -> Tolls:
+    def _noises(self) -> Costs:
         return np.multiply.outer(self.inner, 1 - ON) + np.multiply.outer(self.border, 1 - BOTH)
 
     @cached_property
-    def _times(self) -> Tolls:
+    def _times(self) -> Costs:
         """What is passed between int8 and float takes time, too."""
         longer = [self._mean(partial(self._longer, segment)) for segment in self.segments]
         values = (prod(self.graph.shapes[segment.result]) for segment in self.segments)
@@ -246,13 +246,13 @@ class _Parts:
         return np.multiply.outer(longer, ON) + np.multiply.outer(passed, CROSSING)
 
     @cached_property
-    def _float_shares(self) -> Tolls:
+    def _float_shares(self) -> Costs:
         """Of all products, what each segment adds to those in float."""
         movable = [[op.name for op in self._movable(segment)] for segment in self.segments]
-        tolls = np.multiply.outer([_share(names, self._products) for names in movable], ON)
+        costs = np.multiply.outer([_share(names, self._products) for names in movable], ON)
         # What is in float already does not come back.
-        tolls[np.array(self.nothing), 0] = np.inf
-        return tolls
+        costs[np.array(self.nothing), 0] = np.inf
+        return costs
 
     @cached_property
     def _share_already(self) -> float:

@@ -1,4 +1,4 @@
-"""No way that keeps to the limits is much cheaper than the one that is found."""
+"""No choice within the limits is much cheaper than the one that is found."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ HIDDEN = 7 / 100
 
 @st.composite
 def chains(draw):
-    """A cost, which may be a gain, and two things that are spent, for one to seven switches."""
+    """A cost, which may be a gain, and two resources that are used, for one to seven switches."""
     shape = (draw(st.integers(1, 7)), 2, 2)
     cost = draw(hnp.arrays(float, shape, elements=st.floats(-1, 1)))
-    spent = [draw(hnp.arrays(float, shape, elements=st.floats(0, 1))) for _ in range(2)]
-    return cost, spent, draw(st.lists(st.floats(0, 4), min_size=2, max_size=2))
+    used = [draw(hnp.arrays(float, shape, elements=st.floats(0, 1))) for _ in range(2)]
+    return cost, used, draw(st.lists(st.floats(0, 4), min_size=2, max_size=2))
 
 
-def best(cost, spent, limits):
-    """The least cost within the limits, by trying all ways."""
-    ways = product((False, True), repeat=len(cost))
+def best(cost, used, limits):
+    """The least cost within the limits, by trying all choices."""
+    choices = product((False, True), repeat=len(cost))
     within = [
-        way
-        for way in ways
-        if all(total(tolls, way) <= limit for tolls, limit in zip(spent, limits, strict=True))
+        choice
+        for choice in choices
+        if all(total(use, choice) <= limit for use, limit in zip(used, limits, strict=True))
     ]
-    return min((total(cost, way) for way in within), default=None)
+    return min((total(cost, choice) for choice in within), default=None)
 
 
 @given(chains())
 def test_nothing_within_the_limits_is_much_cheaper(chain):
-    cost, spent, limits = chain
-    found = cheapest(cost, spent, limits)
+    cost, used, limits = chain
+    found = cheapest(cost, used, limits)
     if found is None:
-        assert best(cost, spent, [limit * (1 - HIDDEN) for limit in limits]) is None
+        assert best(cost, used, [limit * (1 - HIDDEN) for limit in limits]) is None
         return
     assert len(found) == len(cost)
-    for tolls, limit in zip(spent, limits, strict=True):
-        assert total(tolls, found) <= limit + 1e-9
-    loose, tight = (best(cost, spent, [n * share for n in limits]) for share in (1, 1 - HIDDEN))
+    for use, limit in zip(used, limits, strict=True):
+        assert total(use, found) <= limit + 1e-9
+    loose, tight = (best(cost, used, [n * share for n in limits]) for share in (1, 1 - HIDDEN))
     assert loose is None or total(cost, found) >= loose - 1e-9
     assert tight is None or total(cost, found) <= tight + 1e-9
 
@@ -60,22 +60,22 @@ def test_without_limits_the_cheapest_of_all_is_found(chain):
 
 
 def test_what_follows_the_last_is_on():
-    tolls = np.multiply.outer([1.0, 10.0, 100.0], CROSSING)
-    assert total(tolls, (False, False, False)) == 100
-    assert total(tolls, (True, False, True)) == 11
+    costs = np.multiply.outer([1.0, 10.0, 100.0], CROSSING)
+    assert total(costs, (False, False, False)) == 100
+    assert total(costs, (True, False, True)) == 11
     assert total(np.multiply.outer([1.0, 10.0, 100.0], BOTH), (True, True, False)) == 1
     assert total(np.multiply.outer([1.0, 10.0, 100.0], ON), (True, True, False)) == 11
 
 
 def test_a_limit_of_nothing():
-    cost, spent = np.multiply.outer([-1.0, -1.0], ON), np.multiply.outer([1.0, 0.0], ON)
-    assert cheapest(cost, [spent], [0.0]) == (False, True)
-    assert cheapest(cost, [spent + 1], [0.0]) is None
+    cost, used = np.multiply.outer([-1.0, -1.0], ON), np.multiply.outer([1.0, 0.0], ON)
+    assert cheapest(cost, [used], [0.0]) == (False, True)
+    assert cheapest(cost, [used + 1], [0.0]) is None
 
 
 def test_a_long_chain_is_set_as_a_short_one_is():
     """The runs of a knapsack: items of one kind, of which the limit holds ten."""
-    cost, spent = np.multiply.outer(-np.ones(200), ON), np.multiply.outer(np.ones(200), ON)
-    found = cheapest(cost, [spent], [10.0])
+    cost, used = np.multiply.outer(-np.ones(200), ON), np.multiply.outer(np.ones(200), ON)
+    found = cheapest(cost, [used], [10.0])
     assert found is not None
     assert sum(found) == 10

@@ -12,7 +12,7 @@ from converters.formats import LOWERINGS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
 from converters.graph import LOGITS, Convolution
 from converters.passes import simplify
-from converters.quantization.chain import Way
+from converters.quantization.chain import Choice
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import (
     _MOST_FLOAT,
@@ -107,9 +107,9 @@ def _time(parts: _Parts, mixed: Mixed) -> float:
 def test_a_choice_that_takes_longer_than_what_is_enough_is_not_made(made, monkeypatch):
     """Each choice costs seconds, and its time is known before."""
     goal, honest = measure(made, "onnx") / 4, _Parts.chosen
-    asked: list[Way] = []
+    asked: list[Choice] = []
 
-    def chosen(parts: _Parts, *wanted: float) -> Way:
+    def chosen(parts: _Parts, *wanted: float) -> Choice:
         # All but the first are dearer.
         asked.append(honest(parts, *(one / 2 if asked else one for one in wanted)))
         return asked[-1]
@@ -319,11 +319,11 @@ def test_of_choices_that_leave_in_float_what_is_the_cheapest_is_taken(goal):
     assert parts.nothing == floats(parts, 4)
     assert parts.operators(parts.nothing) == parts.already
     assert parts.float_share(parts.nothing) == by_hand().float_share(floats(parts, 4))
-    choices = [way for way in product((False, True), repeat=6) if way[4]]
+    choices = [choice for choice in product((False, True), repeat=6) if choice[4]]
     enough = [
-        way
-        for way in choices
-        if parts.noise_left(way) <= goal and parts.float_share(way) <= _MOST_FLOAT
+        choice
+        for choice in choices
+        if parts.noise_left(choice) <= goal and parts.float_share(choice) <= _MOST_FLOAT
     ]
     chosen = parts.chosen(goal)
     assert chosen in enough
