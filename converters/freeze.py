@@ -179,11 +179,14 @@ def _begun_in_float(operators: list[Operator]) -> list[Operator]:
 
 
 def _read_once(graph: Graph) -> Graph:
-    """Refuses pixels that go two ways: lowerings fold one normalization into what reads it."""
+    """Refuses pixels that several operators read: lowerings expect one that normalizes them."""
     readers = graph.consumers[INPUT]
     if len(readers) > 1:
         ways = " and ".join(repr(reader.name) for reader in readers)
-        raise UnsupportedModelError(f"pixels are prepared in more than one way, by {ways}")
+        raise UnsupportedModelError(
+            f"pixels are prepared in more than one way, by {ways}: build the model with one layer "
+            "that prepares them for all that read them"
+        )
     return graph
 
 

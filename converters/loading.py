@@ -22,10 +22,10 @@ from edgenet.images import Skip
 from edgenet.measure.evaluation import judging
 from edgenet.report.cells import counted
 
-# What Keras answers at a time: 16 images of B0, 2 of B7.
+# Keras answers so many pixels at a time: 16 images of B0, 2 of B7.
 _KERAS_PIXELS = 16 * 224 * 224
-# Fewer images than these are told to be few.
-_ENOUGH = 32
+# Of fewer different images `convert` says that they are few.
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,9 @@ def _check_labels(source: Source, graph: Graph) -> None:
     wanted = graph.shapes[graph.answer][1]
     if source.labels is not None and len(source.labels) != wanted:
         count = len(source.labels)
-        two = ": a single sigmoid is two; name first what 0 means, then what 1 means"
-        has = f"{wanted} classes{two * (count == 1)}"
-        if graph.regresses:
-            has = counted(wanted, "value")
+        has = counted(wanted, "value") if graph.regresses else f"{wanted} classes"
+        if count == 1 and not graph.regresses:
+            has += ": a single sigmoid is two; name first what 0 means, then what 1 means"
         raise UsageError(f"the labels file has {counted(count, 'name')}, the model {has}")
 
 
@@ -155,27 +154,30 @@ def _image_sets(
 ) -> tuple[ImageSet, Images]:
     """The images to calibrate on, and the images to verify with."""
     count = request.method.images(request.calibration_images)
+    calibrates = request.precision in CALIBRATED
     if request.calibration is None:
-        if request.precision in CALIBRATED:
+        if calibrates:
             report(
-                f"calibrating on crops of five photographs{_few(request)} with --calibration DIR"
+                f"calibrating on crops of five photographs{_too_few(request)}: int8 keeps more "
+                "accuracy with --calibration DIR"
             )
         return crop_sets(spec, count)
-    calibrates = request.precision in CALIBRATED
     calibration, verification = folder_sets(
-        request.calibration, spec, count, skip, needs_content=calibrates or request.rounds
+        request.calibration, spec, count, skip, needs_content=request.quantizes
     )
     found = calibration.description["images"]
-    if found < min(_ENOUGH, count) and calibrates:
+    if calibrates and found < min(_FEW, count):
         report(
-            f"calibrating on {counted(found, 'different image')} and crops{_few(request)} with 100 "
-            "or more, and what is measured on these flatters"
+            f"calibrating on {counted(found, 'different image')} and crops{_too_few(request)}: "
+            "int8 keeps more accuracy with 100 or more, and figures measured on these are "
+            "optimistic"
         )
-    elif not calibrates and not request.rounds:
+    elif not request.quantizes:
         report(f"{request.precision} needs no --calibration: take --int8 to calibrate on it")
     return calibration, verification
 
 
-def _few(request: Request) -> str:
-    unheld = request.limited and request.evaluate is None
-    return f"{f', too few to hold {request.limit} by' if unheld else ''}: int8 keeps more"
+def _too_few(request: Request) -> str:
+    """What few images cannot do, where that is asked of them."""
+    judged_on_them = request.limited and request.evaluate is None
+    return f", too few to hold {request.limit} by" if judged_on_them else ""

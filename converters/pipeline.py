@@ -25,7 +25,7 @@ from converters.quantization.quantize import (
 )
 from converters.report import Report
 from converters.request import Request
-from converters.scheme.recipe import CALIBRATED, INT8, Recipe, read_recipe
+from converters.scheme.recipe import INT8, Recipe, read_recipe
 from converters.sources import other_weights
 from converters.targets import Target, target_named
 from converters.verify import PrecisionError
@@ -210,22 +210,21 @@ def _converted(request: Request, report: Report, any_precision: bool) -> Bundle:
 
 
 def _tell_of_other_weights(recipe: Recipe | None, loaded: Loaded, report: Report) -> None:
-    """A network that was trained further has other ranges, under the same names."""
+    """A network that was trained further since the recipe was made has other ranges by now."""
     if recipe is not None and other_weights(recipe.source, loaded.source.description):
         report("the recipe was made for other weights, and its ranges are theirs")
 
 
 def _tell_of_shared_images(request: Request, loaded: Loaded, report: Report) -> None:
-    """Ranges suit the images that set them better than others."""
-    calibrates = request.precision in CALIBRATED or request.rounds
-    if request.evaluate is None or loaded.calibration.files is None or not calibrates:
+    """An evaluation on images that also set ranges finds too little lost, so it is pointed out."""
+    if request.evaluate is None or loaded.calibration.files is None or not request.quantizes:
         return
     judged = ImageFolder.open(request.evaluate)
     shared = judged.shared(loaded.calibration.files)
     if shared:
         report(
             f"{shared} of {len(judged)} images of {os.fspath(request.evaluate)} also calibrate: "
-            "what is measured on them flatters"
+            "figures measured on them are optimistic"
         )
 
 
@@ -266,7 +265,7 @@ def _formats(asked: Sequence[str] | None, precision: str, target: Target | None)
 
 def _attempts(request: Request, loaded: Loaded, report: Report) -> Iterator[Attempt]:
     """What to write: one precision, or with a limit int8 and those to fall back on."""
-    if request.precision not in CALIBRATED and not request.rounds:
+    if not request.quantizes:
         yield Attempt(request.precision, None)
         return
     quantized = _quantize(request, loaded, request.precision, report)

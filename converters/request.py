@@ -74,8 +74,13 @@ class Request:
 
     @property
     def rounds(self) -> bool:
-        """Whether images that need not set ranges are there to round the weights by."""
+        """Whether the weights of a precision without ranges are rounded on images of the user's."""
         return self.precision in UNCALIBRATED and self.calibration is not None
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether images decide how activations or weights are quantized."""
+        return self.precision in CALIBRATED or self.rounds
 
     @property
     def limits(self) -> Limits:

@@ -27,7 +27,7 @@ from edgenet.report.cells import drop, error, growth, number, percent
 from edgenet.runtime.loading import load_artifact
 from edgenet.runtime.processors import cpu_name
 
-# What a rounded file keeps less than this of is of next to no use: min-max ranges keep 10 dB of B0.
+# A rounded file that keeps less than this is of next to no use: min-max ranges keep 10 dB of B0.
 _USELESS_DB = 10.0
 # Kernels round ties their own way, which moves the noise by a decibel or two. Twice its amplitude
 # is other arithmetic: sums that saturate, say, as 16-bit ones do on x86 without VNNI.
@@ -96,8 +96,8 @@ def verify(
         option = "--min-r2" if regresses else "--max-drop"
         returned = f"with {option} operators return to float"
         report(
-            f"{precision} in {format} loses most of what tells images apart, of which it keeps "
-            f"{kept:.1f} dB: {returned if precision in INT8 else 'take another precision'}"
+            f"{precision} in {format} keeps only {kept:.1f} dB of what tells images apart: "
+            f"{returned if precision in INT8 else 'take another precision'}"
         )
     verified = Verification(len(answers), fidelity.agreement, fidelity.sqnr_db, fidelity.max_error)
     return replace(artifact, verified=verified)

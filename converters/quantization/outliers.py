@@ -1,13 +1,14 @@
-"""Images that set nothing: those of one colour, and those on which a network explodes.
+"""Images that calibration leaves out: those of one colour, and those on which a network explodes.
 
-A frame of one colour is quiet in every tensor: among images it lowers the mean of their tails, at
-which ranges end, and what is measured on it flatters. Photos lose 1.8 dB of B0 where every fifth
-image is one.
+A frame of one colour has small values in every tensor. It lowers the mean of the images' tails, at
+which ranges end, and figures measured on it are optimistic. Where every fifth image is one, B0
+loses 1.8 dB on photos.
 
-An image on which a network explodes would set every range and leave no levels. Fine-tuned on
-little, with batch statistics that lag behind its weights, a network answers an image in fifty with
-maps a hundred times as loud as for all others. Such images say nothing of the others' ranges,
-weights or biases, while photos that a network is at ease with hardly differ.
+An image on which the network explodes has values so large that ranges made to hold them would leave
+hardly a level to those of other images. Fine-tuned on little, with batch statistics that lag behind
+its weights, a network answers one image in fifty with maps a hundred times as loud as all others.
+Such an image says nothing of the ranges, weights or biases that suit the others; photos that a
+network knows how to answer hardly differ in loudness.
 """
 
 from __future__ import annotations
@@ -23,13 +24,12 @@ from converters.quantization.simulate import Image, runner
 from converters.report import Report
 from converters.segments import segments
 
-# An image is left out that is so many times as loud as the median image in this share of the
-# tensors. Of EfficientNet-B0's and Lite0's photos, and of a fine-tuned B0's, none reaches 1.6, and
-# 3.1 among frames that are grey all over; an EfficientNetV2-B0 that exploded on one photo in thirty
-# had 5 to 90 there.
+# An image explodes that in this share of the tensors is so many times as loud as the median image.
+# Of EfficientNet-B0's and Lite0's photos, and of a fine-tuned B0's, none reaches 1.6 times, or 3.1
+# among frames that are grey all over; on one photo in thirty an EfficientNetV2-B0 reached 5 to 90.
 _TIMES = 4.0
 _SHARE = 0.25
-# Where it would be more of the images than this, none is left out: the network is so.
+# Where more of the images than this would be left out, none is: the network is so on all of them.
 _MOST = 0.2
 
 
@@ -46,12 +46,12 @@ def without_outliers(graph: Graph, images: Images, report: Report) -> Images:
         blank[:] = False
     shown, left_out = np.flatnonzero(~blank), np.flatnonzero(blank).tolist()
     if left_out:
-        report(f"{len(left_out)} of {images.count} images set nothing: they are of one colour")
+        report(f"{len(left_out)} of {images.count} images are left out: they are of one colour")
     louder = _louder(peaks[shown])
     outliers = shown[louder > _TIMES]
     if 0 < len(outliers) <= _MOST * len(shown):
         report(
-            f"{len(outliers)} of {images.count} images set nothing: the network explodes on them, "
+            f"{len(outliers)} of {images.count} images are left out: the network explodes on them, "
             f"to {louder.max():.0f} times the values of the others"
         )
         left_out += outliers.tolist()

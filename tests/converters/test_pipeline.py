@@ -241,7 +241,7 @@ def test_a_damaged_image_is_left_out_where_the_user_chose(
     assert bundle.manifest.calibration["images"] == used
 
 
-def test_of_one_photo_it_is_told_that_what_is_measured_flatters(
+def test_of_one_photo_it_is_told_that_figures_on_it_are_optimistic(
     tiny_models, place, texture_folder, tmp_path
 ):
     shutil.copy(texture_folder / "000.png", tmp_path)
@@ -253,8 +253,8 @@ def test_of_one_photo_it_is_told_that_what_is_measured_flatters(
         calibration_images=8,
         report=lines.append,
     )
-    told = "calibrating on 1 different image and crops: int8 keeps more with 100 or more, and "
-    assert f"{told}what is measured on these flatters" in lines
+    told = "calibrating on 1 different image and crops: int8 keeps more accuracy with 100 or more, "
+    assert f"{told}and figures measured on these are optimistic" in lines
 
 
 @pytest.mark.parametrize(("asked", "looked_at"), [(None, 27), (30, 30)])

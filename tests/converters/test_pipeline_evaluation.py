@@ -24,12 +24,12 @@ def test_evaluation_reports_every_format_and_passes_the_gate(tiny_models, place,
     )
     for format in ("tflite", "onnx", "openvino"):
         assert any(line.startswith(f"{format}: agreement") and "drop" in line for line in lines)
-    told = f"40 of 100 images of {texture_folder} also calibrate: what is measured on them flatters"
-    assert lines.count(told) == 1
+    told = f"40 of 100 images of {texture_folder} also calibrate: figures measured on them are "
+    assert lines.count(f"{told}optimistic") == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "w8"])
-def test_images_that_set_nothing_flatter_nothing(tiny_models, place, texture_folder, precision):
+def test_of_images_that_set_nothing_nothing_is_told(tiny_models, place, texture_folder, precision):
     """fp32's do not; nor does w8 see those that it is judged on here, but for one."""
     (place / "others").mkdir()
     Image.new("RGB", (SIZE, SIZE)).save(place / "others" / "1.png")
@@ -43,7 +43,7 @@ def test_images_that_set_nothing_flatter_nothing(tiny_models, place, texture_fol
         evaluate=place / "others",
         report=lines.append,
     )
-    told = [line for line in lines if "flatters" in line]
+    told = [line for line in lines if "optimistic" in line]
     assert [line.partition(" images")[0] for line in told] == ["1 of 2"] * (precision == "w8")
 
 

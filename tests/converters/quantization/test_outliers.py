@@ -54,7 +54,7 @@ def test_images_that_a_network_explodes_on_are_left_out(places):
     images = with_bright(places)
     kept, told = left(GRAPH, images)
     assert kept == [image for place, image in enumerate(images) if place not in places]
-    assert f"{len(places)} of {COUNT} images set nothing: the network explodes on them" in told[0]
+    assert f"{len(places)} of {COUNT} images are left out: the network explodes on them" in told[0]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_images_of_one_colour_are_left_out(shades):
         images[place] = np.full_like(images[place], shade)
     kept, told = left(GRAPH, images)
     assert kept == [image for place, image in enumerate(images) if place not in shades]
-    assert told == [f"{len(shades)} of {COUNT} images set nothing: they are of one colour"]
+    assert told == [f"{len(shades)} of {COUNT} images are left out: they are of one colour"]
 
 
 def test_where_all_images_are_of_one_colour_all_stay():
