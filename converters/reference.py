@@ -104,11 +104,11 @@ def _silent(layer: Any) -> Iterator[Change]:
         yield layer, "activation", keras.activations.linear
 
 
-def _makes_probabilities(acting: Any) -> bool:
-    """Whether a layer, an operation or a function is what the front end takes for one of them."""
-    if origin(acting) is None:
-        return known(acting) in TO_PROBABILITIES
-    return kind_of(acting).lower() in TO_PROBABILITIES
+def _makes_probabilities(function: Any) -> bool:
+    """Whether a layer, an operation or a function is a softmax or sigmoid to the front end."""
+    if origin(function) is None:
+        return known(function) in TO_PROBABILITIES
+    return kind_of(function).lower() in TO_PROBABILITIES
 
 
 def _last_acting(model: Any) -> Any:

@@ -27,11 +27,10 @@ from converters.graph import (
     Moving,
     Operator,
 )
-from converters.scheme.parameters import PIXELS, Quantization
+from converters.scheme.parameters import PIXELS, SMALLEST_SCALE, Quantization
 from converters.scheme.recipe import Recipe
 
 _LEVELS_16 = 2**16 - 1
-_SMALLEST_STEP = 1e-12
 # Where functions end, ranges do. Finer steps pay: the HTP errs by a step or two where other kernels
 # round, and depthwise convolutions amplify that. On 24 photos B0 kept 26.8 dB of the float model
 # so, and 19.9 with symmetric levels.
@@ -165,5 +164,5 @@ def _ends(operator: Operator, recipe: Recipe) -> tuple[float, float]:
 
 def _unsigned(low: float, high: float) -> Quantization:
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32(max((high - low) / _LEVELS_16, _SMALLEST_STEP)))
+    scale = float(np.float32(max((high - low) / _LEVELS_16, SMALLEST_SCALE)))
     return Quantization(scale, round(-low / scale), 16)

@@ -21,9 +21,9 @@ MIDDLE_16 = 2**15
 WEIGHT_LEVELS = 127
 # Accumulators are int32 in all engines: leave a bit of room for the sum beside the bias.
 BIAS_LIMIT = 2**30
-_SMALLEST_SCALE = 1e-12
-# Of what is always zero any step will do, but OpenVINO divides the bias before it by the step, and
-# refuses some 1e10.
+SMALLEST_SCALE = 1e-12
+# Any step holds what is always zero, but OpenVINO divides the bias of the layer before by the step,
+# and refuses quotients of some 1e10.
 _IDLE_STEP = 1e-6
 # Ranges tried for constants: enough that three offsets come within 0.02 of a pixel's step.
 _WIDTHS = 2001
@@ -76,7 +76,7 @@ class Quantization:
         half of so many levels are enough for ranges that lie on one side.
         """
         low, high = min(low, 0.0), max(high, 0.0)
-        smallest = _IDLE_STEP if low == high else _SMALLEST_SCALE
+        smallest = _IDLE_STEP if low == high else SMALLEST_SCALE
         if bits == 16:
             step = max(max(-low, high) / (MIDDLE_16 - 1), smallest)
             return cls(float(np.float32(step)), MIDDLE_16, bits)
@@ -108,8 +108,8 @@ def are_powers(values: Floats) -> bool:
     return bool(np.all(np.frexp(values)[0] == 0.5))
 
 
-# Pixels are their own levels, and a sigmoid spends its 256 levels on [0, 1), or in 16 bits what is
-# above zero of them: the scales that the kernels of TFLite and ONNX Runtime compute.
+# Pixels are their own levels. A sigmoid has its 256 levels in [0, 1), in 16 bits those above the
+# middle one, which is zero: the scales that the kernels of TFLite and ONNX Runtime compute with.
 PIXELS = Quantization(scale=1.0, zero_point=0)
 SIGMOID = Quantization(scale=1.0 / 256, zero_point=0)
 SIGMOID_16 = Quantization(scale=1.0 / MIDDLE_16, zero_point=MIDDLE_16, bits=16)
@@ -170,7 +170,7 @@ def weight_scales(operator: Linear, paired: bool) -> Floats:
     largest = np.abs(operator.weights).max(axis=others)
     if paired:
         largest = np.maximum(largest, largest_pairs(operator))
-    return np.maximum(largest / WEIGHT_LEVELS, _SMALLEST_SCALE).astype(np.float32)
+    return np.maximum(largest / WEIGHT_LEVELS, SMALLEST_SCALE).astype(np.float32)
 
 
 def _channel_axis(operator: Linear) -> int:

@@ -38,11 +38,11 @@ from converters.scheme.document import WEIGHTS, Range, Rewrites, fields_of
 from converters.scheme.parameters import PIXELS, Quantization, sigmoid_like
 from edgenet.errors import UsageError
 
-# ONNX Runtime refuses to average when the input's step, shared out over the map, is 256 times the
-# output's or more (QLinearGlobalAveragePool); dead maps come to that.
+# ONNX Runtime refuses to average (QLinearGlobalAveragePool) where the input's step divided by the
+# number of pixels is 256 times the output's or more, as with maps that are always zero.
 _FINEST_MEAN = 200
-# Images hold values that no calibration saw, and two bits of sixteen are not missed: on the tiny
-# networks of the tests what was clipped at the extremes cost 7 to 12 dB of 32.
+# Images have values beyond all that calibration saw, and two bits of 16 can be spent on them: where
+# the extremes were clipped, the tiny networks of the tests lost 7 to 12 dB of 32.
 _ROOM = 4.0
 
 
@@ -151,8 +151,8 @@ class Recipe:
         """The scale and zero point of each tensor that has levels, the input's among them.
 
         The probabilities are left out: they are computed in float from the logits. What only
-        moves values keeps its source's parameters. Those of a tensor that a float operator makes
-        are for the integer operators that read it. Without ranges nothing has levels.
+        moves values has its source's parameters. A tensor that a float operator makes has some
+        too, for the integer operators that read it. Without ranges nothing has levels.
         """
         if not self.ranges:
             return {}
@@ -164,20 +164,14 @@ class Recipe:
         if shift is not None and bits == 8:
             chosen[normalize.output] = Quantization(1.0, shift)
         for operator in graph.operators:
-            if operator.output in chosen and isinstance(operator, Capped):
-                low, high = self.ranges[operator.output]
-                ends = low, min(high, operator.most)
-                chosen[operator.output] = Quantization.covering(*ends, bits)
-            if operator.output in chosen and _is_bounded(operator, bits):
-                chosen[operator.output] = sigmoid_like(chosen[operator.output])
-            if isinstance(operator, Moving) and operator.inputs[0] in chosen:
-                chosen[operator.output] = chosen[operator.inputs[0]]
-            elif isinstance(operator, Reshape) and operator.output in chosen:
-                chosen[operator.inputs[0]] = chosen[operator.output]
-            if isinstance(operator, GlobalAverage) and operator.output in chosen and bits == 8:
-                chosen[operator.output] = _coarsened(
-                    chosen[operator.output], chosen[operator.inputs[0]]
-                )
+            source, made = operator.inputs[0], operator.output
+            if isinstance(operator, Moving) and source in chosen:
+                chosen[made] = chosen[source]
+            elif isinstance(operator, Reshape) and made in chosen:
+                # As where a convolution makes groups of pixels, which have no range of their own.
+                chosen[source] = chosen[made]
+            elif made in chosen:
+                chosen[made] = _adapted(operator, chosen, self.ranges)
         return chosen
 
 
@@ -214,6 +208,21 @@ UNCALIBRATED: Mapping[str, Recipe] = {
     "w8": Recipe("none", {}, activation_bits=32),
     "dynamic": Recipe("at run time", {}),
 }
+
+
+def _adapted(
+    operator: Operator, chosen: Mapping[str, Quantization], ranges: Mapping[str, Range]
+) -> Quantization:
+    """The parameters chosen for what an operator makes, or those that the operator itself sets."""
+    own = chosen[operator.output]
+    if isinstance(operator, Capped):
+        low, high = ranges[operator.output]
+        return Quantization.covering(low, min(high, operator.most), own.bits)
+    if _is_bounded(operator, own.bits):
+        return sigmoid_like(own)
+    if isinstance(operator, GlobalAverage) and own.bits == 8:
+        return _coarsened(own, chosen[operator.inputs[0]])
+    return own
 
 
 def _is_bounded(operator: Operator, bits: int) -> bool:
