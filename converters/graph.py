@@ -1,8 +1,9 @@
 """The frozen graph: what a Keras EfficientNet computes at inference, as a short list of operators.
 
-Tensors are float32, channels last, of fixed shape, and known by name; an operator names the Keras
-layer that it came from and a tensor the last layer folded into it, so that a report can speak of
-layers. The one input holds RGB pixels, 0..255. Every format is lowered from this graph alone.
+Tensors are float32, channels last, of fixed shape, and known by name. An operator has the name of
+the Keras layer that it came from, and a tensor that of the last layer folded into what makes it, so
+that a report can speak of layers. The one input holds RGB pixels, 0..255. Every format is lowered
+from this graph alone.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Affine(Operator):
 
 @dataclass(frozen=True, eq=False)
 class Unscaled(Affine):
-    """What divides the gains of a scaled SiLU out again, for its sigmoid.
+    """Divides the gains of a scaled SiLU out again, for its sigmoid.
 
     See `converters.quantization.silu`.
     """
@@ -122,7 +123,7 @@ class Unscaled(Affine):
 
 @dataclass(frozen=True, eq=False)
 class Lifted(Affine):
-    """What multiplies a map by gains for the depthwise convolutions that read it.
+    """Multiplies a map by gains, for the depthwise convolutions that read it.
 
     See `converters.quantization.lifting`.
     """
@@ -153,7 +154,7 @@ class Linear(Operator):
     def reading(self, gain: Floats) -> Linear:
         """The same operator for an input whose channels are multiplied by a gain, (in,)."""
         # In all kinds of weights, depthwise ones too, the last axis but one is the channel read.
-        # Weights of several inputs leave their levels by it.
+        # Where an output has weights of several channels, they are no multiples of its scale now.
         weights = (self.weights / gain[:, None]).astype(np.float32)
         return replace(self, weights=weights, scales=None)
 
@@ -228,7 +229,7 @@ def is_silu(operator: Operator) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class LeakyRelu(Activation):
-    """What a tensor has above zero, and below it the value times `slope`."""
+    """Values above zero as they are, and those below it times `slope`."""
 
     function: Function = field(default="leaky_relu", init=False)
     slope: float

@@ -1,13 +1,14 @@
-"""What operators cost in time on a CPU, as far as choices need it; in products in float.
+"""What operators cost in time on a CPU, as exactly as choices need it.
 
-A vector instruction multiplies four times as many values in int8; around the products engines
-differ. XNNPACK looks SiLU up in a table in int8 and takes two passes in float; ONNX Runtime takes
-one pass in float and two slow ones in int8; OpenVINO makes it part of the convolution in both. The
-floats that a 1×1 convolution reads XNNPACK can round, pixel by pixel, and multiply in int8. The
-numbers are fits to the profiles (`edgenet bench --profile`) of EfficientNet-B0's float, int8, mixed
-and dynamic files by one core of an AMD EPYC with AVX-512 VNNI, where a product in float took 20 ps.
-What XNNPACK's float SiLU takes more on large maps is from a Xeon with AMX, where B0's took .3 to .4
-ns a value on maps below 1 MiB, and .6 to .95 on larger ones.
+The unit is one product in float. A vector instruction multiplies four times as many values in int8;
+around the products engines differ. XNNPACK looks SiLU up in a table in int8 and takes two passes in
+float; ONNX Runtime takes one pass in float and two slow ones in int8; OpenVINO makes it part of the
+convolution in both. The floats that a 1×1 convolution reads XNNPACK can round, pixel by pixel, and
+multiply in int8. The numbers are fits to the profiles (`edgenet bench --profile`) of
+EfficientNet-B0's float, int8, mixed and dynamic files by one core of an AMD EPYC with AVX-512 VNNI,
+where a product in float took 20 ps. What XNNPACK's float SiLU takes more on large maps is from a
+Xeon with AMX, where B0's took .3 to .4 ns a value on maps below 1 MiB, and .6 to .95 on larger
+ones.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from converters.graph import (
     is_silu,
 )
 
-# Weights come from memory at every run: what a dense layer spends its time on.
+# Of each byte of weights, which come from memory at every run: a dense layer spends its time on it.
 _BYTE = 2.0
-# A core's own cache holds what is read of such a map, and what is made of it.
+# A core's own cache holds both what is read of a map of this size and what is made of it.
 _NEAR_BYTES = 2**20
 
 
@@ -69,7 +70,7 @@ class _Kernels:
         values = prod(shape)
         if not isinstance(operator, Linear):
             value = self._value(operator, self.bytes * values)
-            # What is for nothing is part of another operator.
+            # An operator that costs nothing is computed within another one, without a call.
             return self.call + value * values if value else 0.0
         depthwise = isinstance(operator, Convolution) and operator.depthwise
         product = self.depthwise if depthwise else self.product
@@ -85,7 +86,7 @@ class _Kernels:
         if isinstance(operator, Multiply):
             return self.multiply
         if isinstance(operator, Lifted):
-            # It is made only where it is for nothing.
+            # Only formats for whose engine it costs nothing have it.
             return 0.0
         return self.scale if isinstance(operator, Affine) else self.other
 

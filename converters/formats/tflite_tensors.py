@@ -33,7 +33,7 @@ _NARROW = ("elu", "gelu", "gelu_tanh")
 
 
 class Tensors:
-    """What operators read and make, as a recipe holds it, by the names of the graph's tensors.
+    """The tensors that operators read and make, in levels or in float, by their names in the graph.
 
     Attributes:
         integers: Whether all that can be held in levels is, the logits too.

@@ -11,7 +11,13 @@ from edgenet.errors import UnsupportedModelError
 
 
 def resized(trace: Trace, layer: Any, inputs: list[str], name: str) -> str:
-    """Photos come in the size that a model of open size brings them to."""
+    """Passes over a layer that leaves images at their size, and refuses one that changes it.
+
+    Photos come in the size to which a model of open size brings them.
+
+    Raises:
+        UnsupportedModelError: It changes their size; the message says how else to get there.
+    """
     _, height, width, channels = trace.shapes[inputs[0]]
     if (layer.height, layer.width) == (height, width):
         return inputs[0]

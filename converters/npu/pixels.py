@@ -16,10 +16,10 @@ from edgenet.errors import UnsupportedModelError
 
 
 def centred(graph: Graph) -> Graph:
-    """Has pixels lose one whole number in place of the mean of each channel.
+    """Subtracts one whole number from all pixels, in place of the mean of each channel.
 
-    What a channel's own mean differs by goes into the bias of the stem. That is exact except where
-    the stem's padding joins in: its zeros stand for the common number there. It spares an operator
+    What a channel's own mean differs by goes into the bias of the stem. That is exact except at the
+    borders, where the zeros of the stem's padding stand for the common number. It saves an operator
     that would round the pixels again, and the quantizers around it.
 
     Raises:

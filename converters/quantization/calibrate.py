@@ -21,12 +21,13 @@ from converters.quantization.parallel import in_order
 from converters.quantization.simulate import Image, runner
 
 TAIL = 1e-4
-# Of all tensors of the images under way, twice while they are handed over: two images of B7.
+# The most bytes that all tensors of the images under way may take: two images of B7. While they are
+# handed over they take twice as much.
 _HELD_BYTES = 6e9
-# Of each tensor and image: a hundred images give a sketch of 25,600 values. Of more images than
-# `_SKETCHED`, every second, fourth, ... gives some.
+# Values kept of each tensor and image: a hundred images give a sample of 25,600.
 _SAMPLED = 256
-_SKETCHED = 256
+# Of more images than these, every second, fourth, ... gives values to the sample.
+_SAMPLED_IMAGES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ class _Tally:
         """Takes in what was seen of one more image."""
         if len(self._ends) % self._every == 0:
             self._samples.append(look.sample)
-        if len(self._samples) > _SKETCHED:
+        if len(self._samples) > _SAMPLED_IMAGES:
             del self._samples[1::2]
             self._every *= 2
         self._ends.append(look.ends)

@@ -120,9 +120,16 @@ def _advanced(
     tap: str,
     quantization: Quantization | None,
 ) -> tuple[list[Tensors], Doubles]:
-    """From what is reached of each image, the front ahead of it, and the means of the tap.
+    """The tensors of the next front for each image, and the means of the tap: (images, channels).
 
-    What is `shifted`, (channels,) by name, is so only now.
+    Args:
+        network: Simulates int8.
+        reached: The tensors of the last front, by image.
+        shifted: What has been added to the biases of some of those since they were computed,
+            (channels,) by name.
+        front: The names of the tensors to go on from.
+        tap: The tensor whose means are measured.
+        quantization: How the tap is held, if it is.
     """
     ahead = [name for name in front if name not in reached[0]]
     run = runner(network.extract_model(list(reached[0]), [*ahead, tap]), [*ahead, tap])

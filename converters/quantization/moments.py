@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from converters.graph import Convolution, Doubles, Floats, Linear
 
-# Of each map and image: with a hundred images a multiple of the largest number of inputs. A
-# depthwise kernel has few.
+# Positions sampled in each map of each image: with a hundred images more samples than a convolution
+# of B0 has inputs (1,152 at most). A depthwise kernel has few inputs.
 _POSITIONS = 16
+_DEPTHWISE_POSITIONS = 8
+# Images whose samples are multiplied at once; of a depthwise convolution, which has many samples
+# and small products, fewer.
+_IMAGES_A_PRODUCT = 32
+_DEPTHWISE_IMAGES_A_PRODUCT = 4
 # More taps than these, as of a dense layer on a whole map, are taken in parts, each with moments of
 # its own: those of all would be 16 GB at 45,000. B7 has 3,840.
 _WIDEST = 4096
 _PART = 512
-_DEPTHWISE_POSITIONS = 8
-_IMAGES_A_PRODUCT = 32
-# Of a depthwise convolution, whose samples are many and whose products are small.
-_DEPTHWISE_IMAGES_A_PRODUCT = 4
 
 
 @dataclass(frozen=True, eq=False)

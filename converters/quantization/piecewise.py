@@ -1,6 +1,6 @@
-"""Maps in two pieces: what lets many quiet values and a few loud ones have 256 levels each.
+"""Maps in two pieces, so that many small values and a few large ones have 256 levels each.
 
-Behind squeeze-and-excite single values are loud, in each image those of other channels, so that no
+Behind squeeze-and-excite single values are large, in each image those of other channels, so that no
 gain by channel helps. Such a map is cut at a threshold t, as piecewise linear quantization does it
 (Fang et al. 2020, arXiv:2002.00104): min(x, t) is held in fine levels and max(x - t, 0) in coarse
 ones, the convolution that reads it runs on both, and its results are added. In float nothing

@@ -19,12 +19,13 @@ from converters.quantization.moments import Moments, in_parts
 from converters.scheme.pairs import fitting, neighbours
 from converters.scheme.parameters import WEIGHT_LEVELS, weight_scales
 
-# Of the mean variance, added to each input's own: GPTQ's "percdamp".
+# The share of the mean variance that is added to each input's own: GPTQ's "percdamp".
 _DAMPING = 0.01
+# How far the variance of a constant input may be off, as a share of the input's square.
 _PRECISION = 1e-9
-# Taps rounded before the rest hears of their errors, in one matrix product instead of many.
+# Taps rounded before their errors are passed on to the rest, in one matrix product instead of many.
 _BLOCK = 64
-# Smaller ones are inverted like any other matrix.
+# Triangles up to this size are inverted like any other matrix.
 _TRIANGLE = 128
 
 
@@ -76,7 +77,7 @@ def _gptq(weights: Doubles, moments: Moments, scales: Doubles, beside: NDArray[n
     `beside` are each tap's `neighbours`.
     """
     order = np.argsort(-moments.variance, axis=1, kind="stable")
-    # What a constant input's variance may be off by, and a dead one's.
+    # How far the variances of constant inputs may be off, and more than zero for dead ones.
     floor = _PRECISION * (moments.mean**2).mean(axis=1) + np.finfo(np.float32).tiny
     factor = _error_factor(moments.covariance, floor, order)
     left = np.take_along_axis(weights, order[:, :, None], axis=1)

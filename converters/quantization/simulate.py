@@ -38,7 +38,8 @@ def replaced(
 ) -> onnx.ModelProto:
     """The float model with nodes made behind each held tensor, from `TENSOR/exact` to `TENSOR`.
 
-    `make` gets the tensor and the held one that it belongs to; the parameters are constants.
+    The sigmoid inside a held SiLU is held, too. `make` gets the name of a tensor, and that of the
+    held one which it is or belongs to; the scales and zero points are constants of the model.
     """
     model = build(graph, "fp32", outputs=outputs)
     levels = {name: (name, quantization) for name, quantization in held.items()}

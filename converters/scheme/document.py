@@ -1,4 +1,4 @@
-"""What a recipe's JSON may hold: read with care, since people edit it."""
+"""Reading a recipe's JSON, each key of which is checked, since people edit it."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_what_is_kept_of_an_image_does_not_grow_with_the_map():
 def test_of_many_images_the_samples_of_evenly_spaced_ones_are_kept(monkeypatch):
     graph, images = Chain(8, 8).normalize().convolution(4).head(), pixels(11, 8, 8)
     every = calibrate(graph, (image[None] for image in images)).tensors
-    monkeypatch.setattr("converters.quantization.calibrate._SKETCHED", 4)
+    monkeypatch.setattr("converters.quantization.calibrate._SAMPLED_IMAGES", 4)
     found = calibrate(graph, (image[None] for image in images)).tensors
     for name, statistics in found.items():
         assert np.array_equal(statistics.sample, every[name].sample[::4])
