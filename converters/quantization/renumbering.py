@@ -14,7 +14,7 @@ from typing import TypeVar
 from converters.frontend.names import Numbered, parted
 from converters.graph import Graph
 from converters.report import Report
-from converters.scheme.recipe import Recipe
+from converters.scheme.recipe import Recipe, of_another_network
 from edgenet.errors import UsageError
 
 _Value = TypeVar("_Value")
@@ -60,9 +60,9 @@ def _paired(told: _Layers, here: _Layers) -> dict[Numbered, Numbered]:
         only = min(told - here, default=None)
         lacks = f"this one has no '{only}'" if only else f"it has no '{min(here - told)}'"
         raise UsageError(
-            f"the recipe is of another network: {lacks}; convert without it to make a new one. "
-            "Where it is the same one, and Keras has but numbered its layers otherwise, call "
-            "keras.utils.clear_session() before you build it, or give layers names of your own"
+            f"{of_another_network(lacks)}. Where it is the same one, and Keras has but numbered "
+            "its layers otherwise, call keras.utils.clear_session() before you build it, or give "
+            "layers names of your own"
         )
     return dict(zip(ours, theirs, strict=True))
 

@@ -16,6 +16,7 @@ from converters.quantization.calibrate import TensorStatistics, channel_peaks
 from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.simulate import Image
 from converters.scheme.document import Rewrites
+from converters.scheme.recipe import of_another_network
 from edgenet.errors import UsageError
 
 Option = Callable[[TensorStatistics], Floats]
@@ -126,9 +127,8 @@ def rewritten(graph: Graph, rewrites: Rewrites) -> Graph:
         places = _places(graph, name)
         for tensor, factors in made.items():
             if places.get(tensor) != len(factors):
-                raise UsageError(
-                    f"the recipe is of another network: no {name} by {len(factors)} values can "
-                    f"be made at {tensor!r}"
+                raise of_another_network(
+                    f"no {name} by {len(factors)} values can be made at {tensor!r}"
                 )
         graph = apply(graph, {key: np.array(v, np.float32) for key, v in made.items()})
     return graph

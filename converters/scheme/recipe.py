@@ -136,16 +136,10 @@ class Recipe:
         floats = self.float_operators.union(*self.float_operators_in.values())
         unknown = sorted(floats - known) or sorted(set(self.ranges) - {*graph.shapes})
         if unknown:
-            raise UsageError(
-                f"the recipe is of another network: this one has no {unknown[0]!r}; "
-                "convert without it to make a new one"
-            )
+            raise of_another_network(f"this one has no {unknown[0]!r}")
         missing = sorted({*graph.shapes} - {INPUT, PROBABILITIES, *self.ranges})
         if self.ranges and missing:
-            raise UsageError(
-                f"the recipe is of another network: it has no range of {missing[0]!r}; "
-                "convert without it to make a new one"
-            )
+            raise of_another_network(f"it has no range of {missing[0]!r}")
 
     def quantizations(self, graph: Graph) -> dict[str, Quantization]:
         """The scale and zero point of each tensor that has levels, the input's among them.
@@ -173,6 +167,13 @@ class Recipe:
             elif made in chosen:
                 chosen[made] = _adapted(operator, chosen, self.ranges)
         return chosen
+
+
+def of_another_network(reason: str) -> UsageError:
+    """The refusal of a recipe that was made for another network, which `reason` shows."""
+    return UsageError(
+        f"the recipe is of another network: {reason}; convert without it to make a new one"
+    )
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:

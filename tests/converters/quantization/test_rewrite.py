@@ -114,5 +114,6 @@ def test_every_stream_is_equalized_by_factors_that_a_recipe_keeps_as_they_are():
     ],
 )
 def test_a_rewrite_of_another_network_is_refused(rewrites, said):
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as caught:
         rewritten(silu_network(), rewrites)
+    assert "take one of" in said or "convert without it to make a new one" in str(caught.value)
