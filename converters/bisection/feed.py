@@ -63,7 +63,7 @@ class Feed:
         return self.shape[first], self.shape[first + 1]
 
     def batches(self, images: Pixels) -> Iterator[tuple[NDArray[Any], int]]:
-        """Batches of the input's own size, and how many images of each are no filling."""
+        """Batches of the input's own size, the last filled up, and how many images each has."""
         size = self.shape[0]
         for start in range(0, len(images), size):
             part = images[start : start + size]

@@ -29,7 +29,7 @@ Levels = NDArray[np.int8]
 _SAME_WEIGHTS_DB = 20.0
 # To (height, width, in, out) from TFLite's order of a convolution's weights, and from the others'.
 _CONVOLUTIONS = ((1, 2, 3, 0), (2, 3, 1, 0))
-# What hands answers on as they are, or as probabilities, by all that formats call it.
+# Operators that hand answers on as they are, or as probabilities, by the formats' names for them.
 _HANDING_ON = frozenset(
     [
         *("softmax", "reshape", "flatten", "squeeze", "unsqueeze", "expanddims", "transpose"),
@@ -145,7 +145,7 @@ class Network(ABC):
         return tuple(number for number, step in enumerate(self.steps) if step.quantized)
 
     def _answering(self, vectors: Mapping[str, tuple[Any | None, int]]) -> tuple[int, int, bool]:
-        """The step that makes the output called logits or values, or else the first.
+        """Finds the step that makes the output called logits or values, or else the first output.
 
         Args:
             vectors: The outputs of one row an image, in order: the node that makes each, and its

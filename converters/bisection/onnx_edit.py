@@ -29,14 +29,16 @@ class Tap:
 
 
 class Edit:
-    """A copy of a graph that grows node by node; `_floats` are the tensors that islands make."""
+    """A copy of a graph that grows node by node; the graph itself stays as it is."""
 
     def __init__(self, model: Any, wiring: Wiring) -> None:
         self._source, self._wiring = model, wiring
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
+        # By tensor that a node in float makes, the one that holds it within its bounds.
         self._floats: dict[str, str] = {}
-        self._made: dict[str, str] = {}
+        # Nodes that move levels, a second time for floats, by what they make.
+        self._turned_nodes: set[str] = set()
 
     def kept(self, node: Any) -> None:
         """Adds a node as it is."""
@@ -132,12 +134,12 @@ class Edit:
 
     def _turned(self, node: Any, source: str) -> str:
         output = f"{node.output[0]}/turned"
-        if output not in self._made:
+        if output not in self._turned_nodes:
             added = deepcopy(node)
             added.name = added.output[0] = output
             added.input[0] = source
             self._nodes.append(added)
-            self._made[output] = output
+            self._turned_nodes.add(output)
         return output
 
     def _clipped(self, name: str, bounds: Bounds) -> str:

@@ -92,7 +92,7 @@ def _end(tensor: Any) -> float:
 class Edit:
     """A copy of a file that grows operator by operator; the file itself stays as it is.
 
-    `_floats` holds, for a quantized tensor, the float one that it is rounded from.
+    Where something has returned to float, an int8 tensor and its float form may both exist.
     """
 
     def __init__(self, model: Any) -> None:
@@ -107,13 +107,17 @@ class Edit:
         self._graph = copy(graph)
         self._graph.tensors, self._graph.operators = list(graph.tensors), []
         self._model.subgraphs = [self._graph]
+        # By quantized tensor, the float one that it is rounded from, in an island or at a QUANTIZE.
         self._floats: dict[int, int] = {}
-        self._wide: dict[int, int] = {}
+        # Those of them that are rounded already, for operators that stay in int8.
         self._rounded: set[int] = set()
+        # By quantized tensor that int8 makes, its dequantized form for operators in float.
+        self._wide: dict[int, int] = {}
+        # By float tensor of the file that a DEQUANTIZE made, the one in the copy that replaces it.
         self._aliases: dict[int, int] = {}
 
     def kept(self, operator: Any, code: int) -> None:
-        """Adds an operator as it is; where it stands at an island's border, it is the border."""
+        """Adds an operator as it is, but for QUANTIZE and DEQUANTIZE of what is in float anyway."""
         source, output = int(operator.inputs[0]), int(operator.outputs[0])
         if code == _Codes.DEQUANTIZE and source in self._floats:
             self._aliases[output] = self._floats[source]
@@ -165,6 +169,7 @@ class Edit:
         return bytes(builder.Output())
 
     def _as_held(self, index: int) -> int:
+        """A tensor in the form that the file has it in, rounded first if it is float by now."""
         index = int(index)
         if index in self._floats and index not in self._rounded:
             self._rounded.add(index)
@@ -172,6 +177,7 @@ class Edit:
         return self._aliases.get(index, index)
 
     def _as_float(self, index: int) -> int:
+        """A tensor in float, dequantized first if it is in int8."""
         if index in self._floats:
             return self._floats[index]
         index = self._aliases.get(index, index)
@@ -183,6 +189,7 @@ class Edit:
         return self._wide[index]
 
     def _tensor(self, like: int, kind: int, suffix: str) -> int:
+        """A new tensor of another's shape, in a type of its own."""
         tensor = copy(self._graph.tensors[like])
         tensor.name = self._graph.tensors[like].name + f"/{suffix}".encode()
         tensor.type, tensor.buffer = kind, 0
@@ -199,6 +206,7 @@ class Edit:
         return index
 
     def _ended(self, like: int, end: float) -> int:
+        """The smaller of what was made for a tensor in float and of its last level."""
         most = self._constant(like, np.array([end], np.float32))
         self._graph.tensors[most].shape = np.array([1], np.int32)
         ended = self._tensor(like, _FLOAT32, "ended")
