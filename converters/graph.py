@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.description import Description
+
 Shape = tuple[int, ...]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -333,7 +335,7 @@ class Graph:
 
     `input_shape` is (batch, height, width, 3). `outputs` names tensors, the answer first: logits,
     probabilities, features; or values, features. `pixels` is what the input holds them as: their
-    values are 0..255 in both.
+    values are 0..255 in both. `description` is what a file tells of itself, where that is known.
     """
 
     name: str
@@ -341,6 +343,7 @@ class Graph:
     operators: tuple[Operator, ...]
     outputs: tuple[str, ...]
     pixels: Literal["uint8", "float32"] = "uint8"
+    description: Description | None = None
 
     @property
     def answer(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from converters.description import Description
 from converters.freeze import freeze
 from converters.graph import INPUT, PROBABILITIES, Floats, Graph
 from converters.head import ADDED, WITH_SIGMOID, function_of
@@ -57,6 +58,8 @@ def load(request: Request, report: Report) -> Loaded:
     if request.evaluate is not None:
         judging(request.evaluate, request.task, source.labels, graph.shapes[graph.answer][1])
     spec = _input_spec(request, source, graph)
+    description = Description(spec.crop_fraction, spec.interpolation, source.labels)
+    graph = replace(graph, description=description)
     skip = _once(report) if request.skip_damaged else None
     calibration, verification = _image_sets(request, spec, report, skip)
     report(f"asking Keras about {verification.count} images")

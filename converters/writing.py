@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from converters.description import LABELS
 from converters.fallback import Attempt
 from converters.formats import lower
 from converters.graph import Floats, Graph
@@ -173,6 +174,6 @@ def _calibration(loaded: Loaded, attempt: Attempt) -> Mapping[str, Any] | None:
 def _write_labels(source: Source, folder: Path) -> FileRecord | None:
     if source.labels is None:
         return None
-    path = folder / "labels.txt"
+    path = folder / LABELS
     path.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
     return record_of(folder, path)

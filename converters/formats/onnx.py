@@ -9,6 +9,7 @@ what is dequantized anyway, and what it makes is quantized once, for those that 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import singledispatchmethod
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from converters.description import Description
 from converters.formats.onnx_nodes import WITH_16_BITS, WITH_GELU, channels_first
 from converters.formats.onnx_weights import Weights
 from converters.formats.pixel_groups import with_pixel_groups
@@ -407,4 +409,15 @@ class Builder(Weights):
             helper.make_tensor_value_info(name, TensorProto.FLOAT, channels_first(shapes[name]))
             for name in outputs
         ]
-        return self.whole(self.graph.name, inputs, values)
+        model = self.whole(self.graph.name, inputs, values)
+        if self.graph.description is not None:
+            helper.set_model_props(model, _properties(self.graph.description))
+        return model
+
+
+def _properties(description: Description) -> dict[str, str]:
+    """What ONNX Runtime hands out as `custom_metadata_map`; class names are a JSON array."""
+    properties = {"pixels": description.pixels}
+    if description.labels is not None:
+        properties["labels"] = json.dumps(description.labels, ensure_ascii=False)
+    return properties

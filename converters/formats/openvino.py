@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from openvino import opset1
 from openvino import opset13 as ops
 
+from converters.description import Description
 from converters.graph import (
     INPUT,
+    PROBABILITIES,
     Activation,
     Add,
     Affine,
@@ -39,6 +41,7 @@ from converters.graph import (
     Pad,
     Reshape,
 )
+from converters.head import function_of
 from converters.scheme.parameters import (
     Quantization,
     own_scales,
@@ -299,4 +302,23 @@ class _Builder:
         if self.precision == "w8":
             # Else the CPU plugin rounds what a dense layer with int8 weights reads to int8 too.
             model.set_rt_info("0", ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        if self.graph.description is not None and not self.graph.regresses:
+            for name, value in _model_info(self.graph, self.graph.description).items():
+                model.set_rt_info(value, ["model_info", name])
         return model
+
+
+def _model_info(graph: Graph, description: Description) -> dict[str, str]:
+    """What OpenVINO's Model API (`model_api.models.ClassificationModel`) reads in a file.
+
+    It takes frames as OpenCV has them, BGR, and parts names by spaces.
+    """
+    info = {
+        "model_type": "Classification",
+        "multilabel": str(function_of(graph.producers[PROBABILITIES]) == "sigmoid"),
+        "reverse_input_channels": "True",
+        "resize_type": "crop" if description.cuts else "standard",
+    }
+    if description.labels is not None:
+        info["labels"] = " ".join("_".join(label.split()) for label in description.labels)
+    return info

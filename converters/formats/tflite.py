@@ -20,6 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.formats.pixel_groups import with_pixel_groups
+from converters.formats.tflite_metadata import BUFFER_NAME, metadata, with_labels
 from converters.formats.tflite_tensors import Tensors
 from converters.graph import (
     INPUT,
@@ -374,4 +375,8 @@ class Builder(Tensors):
     def finish(self) -> bytes:
         """The file, with the graph's outputs in float."""
         outputs = {name: self.form(name, False) for name in self.graph.outputs}
-        return self.file.finish({INPUT: self.input}, outputs)
+        description = self.graph.description
+        if description is None:
+            return self.file.finish({INPUT: self.input}, outputs)
+        self.file.describe(BUFFER_NAME, metadata(self.graph, description))
+        return with_labels(self.file.finish({INPUT: self.input}, outputs), description)

@@ -140,6 +140,12 @@ class TFLiteFile:
             )
         return self._codes[code, version]
 
+    def describe(self, name: str, metadata: bytes) -> None:
+        """Adds metadata, which readers find by its name."""
+        data = np.frombuffer(metadata, np.uint8)
+        self._model.metadata = [schema.MetadataT(name=name, buffer=len(self._model.buffers))]
+        self._model.buffers.append(AlignedBuffer(data=data))
+
     def finish(self, inputs: dict[str, int], outputs: dict[str, int]) -> bytes:
         """The file, with these tensors by name as its one signature."""
         self._graph.inputs = np.array(list(inputs.values()), np.int32)

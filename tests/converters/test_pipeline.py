@@ -63,6 +63,11 @@ def test_a_bundle_holds_what_its_manifest_says(tiny_bundle):
     assert bundle.labels() == tuple(f"stripes {index}" for index in range(CLASSES))
 
 
+def test_each_file_tells_its_class_names_by_itself(tiny_bundle):
+    for path in (*tiny_bundle.glob("model.*"), tiny_bundle / "reference" / "model.tflite"):
+        assert path.suffix == ".bin" or b"stripes" in path.read_bytes()
+
+
 def test_the_manifest_keeps_the_contract(tiny_bundle, tiny_models, texture_folder):
     document = json.loads((tiny_bundle / MANIFEST).read_text())
     assert document["schema_version"] == 1
