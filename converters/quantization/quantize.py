@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from converters.formats import ARRANGEMENTS
-from converters.graph import Graph, Linear, Operator
+from converters.graph import Doubles, Graph, Linear, Operator
 from converters.quantization.arrangement import arranged, held_tensors
 from converters.quantization.calibrate import Observations, calibrate
 from converters.quantization.correct import correct_biases
@@ -25,7 +27,7 @@ from converters.quantization.rewrite import (
 )
 from converters.quantization.rewrite_search import rewrite_where_worth
 from converters.quantization.rounding import round_weights
-from converters.quantization.simulate import Image
+from converters.quantization.simulate import Image, logits, simulated
 from converters.report import Report
 from converters.scheme.document import Rewrites
 from converters.scheme.recipe import INT8, UNCALIBRATED, Recipe
@@ -129,6 +131,8 @@ class Quantized:
         held_out: Images that set nothing, to measure the result on.
         images: How many images were used, the held-out ones among them.
         outliers: How many were left out.
+        spread: The standard deviation of each value that a regression answers, over the images:
+            (values,); None of a classifier.
     """
 
     graph: Graph
@@ -139,6 +143,7 @@ class Quantized:
     held_out: Sequence[Image]
     images: int
     outliers: int
+    spread: Doubles | None = None
 
     @property
     def mixed(self) -> bool:
@@ -231,8 +236,15 @@ def quantize(
         held_out=split.held_out,
         images=observations.images + images.count - split.count,
         outliers=given - images.count,
+        spread=_spread(graph, images) if graph.regresses else None,
     )
     return _with_lowered(quantized, recipe, formats)
+
+
+def _spread(graph: Graph, images: Images) -> Doubles:
+    """Over all images: over a few of them, one of many values may hardly vary."""
+    spread: Doubles = logits(simulated(graph, {}), images.all()).std(axis=0, dtype=np.float64)
+    return spread
 
 
 def _require_replayable(recipe: Recipe, precision: str) -> None:

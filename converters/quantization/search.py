@@ -29,7 +29,6 @@ from converters.quantization.sensitivity import Sensitivity
 from converters.quantization.simulate import logits, noise, simulated
 from converters.report import Report
 from converters.segments import Segment, segments
-from edgenet.measure.accuracy import r2
 
 # More products than this in float, and another precision is the better choice.
 _MOST_FLOAT = 0.4
@@ -56,7 +55,8 @@ def kept(noise: float, graph: Graph) -> str:
 def measure(quantized: Quantized, format: str) -> float:
     """The noise on the held-out images, with what a format rounds held in levels.
 
-    Of a regression it is 1 - R² (`edgenet.measure.accuracy.r2`), which is what it is limited by.
+    Of a regression, which is limited by its R², it is 1 - R² of the value kept worst: the mean
+    square of that one's error as a share of its variance over all calibration images.
     """
     return _noise(quantized, format, _float_logits(quantized))
 
@@ -69,10 +69,11 @@ def _float_logits(quantized: Quantized) -> Floats:
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered, recipe = quantized.of(format), quantized.recipe.of(format)
     found = simulated_logits(lowered, recipe, format, quantized.held_out)
-    if not quantized.graph.regresses:
+    if quantized.spread is None:
         return noise(found, reference)
-    share = r2(reference, found)
-    return 0.0 if share is None else 1 - share
+    varies = quantized.spread > 0
+    errors = np.square(reference.astype(np.float64) - found).mean(axis=0)
+    return float((errors[varies] / quantized.spread[varies] ** 2).max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)

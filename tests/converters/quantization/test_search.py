@@ -10,8 +10,9 @@ import pytest
 
 from converters.formats import LOWERINGS
 from converters.formats.cost import all_in_int8, at_border, in_float, in_int8
-from converters.graph import LOGITS, Convolution
+from converters.graph import LOGITS, VALUES, Convolution, Floats
 from converters.passes import simplify
+from converters.quantization.arrangement import simulated_logits
 from converters.quantization.chain import Choice
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import (
@@ -24,10 +25,17 @@ from converters.quantization.search import (
     measure,
     return_to_float,
 )
+from converters.quantization.simulate import Image
 from converters.segments import segments
-from edgenet.measure.accuracy import sqnr_db
+from edgenet.measure.accuracy import r2, sqnr_db
 from tests.converters.graphs import Chain, answers, float_answers, pixels
-from tests.converters.quantization.networks import SIZE, deep_network, quantized, silu_network
+from tests.converters.quantization.networks import (
+    SIZE,
+    batches,
+    deep_network,
+    quantized,
+    silu_network,
+)
 
 FORMATS = tuple(LOWERINGS)
 
@@ -41,6 +49,26 @@ def made():
 def test_noise_in_decibels():
     assert [decibels(share) for share in (1.0, 0.1, 0.001)] == pytest.approx([0, 10, 30])
     assert decibels(0.0) == 120
+
+
+@pytest.mark.parametrize("places", [(0, 0), (0, 0, 1)])
+def test_the_r2_is_of_the_variance_over_all_calibration_images(places):
+    """Over few images, which may be alike, a value hardly varies though it does elsewhere."""
+    graph = silu_network()
+    operators = graph.operators[:-1]
+    regression = replace(graph, operators=operators).renamed({LOGITS: VALUES}, (VALUES,))
+    made = quantized(regression)
+    values = np.concatenate([float_answers(regression, image)[VALUES] for image in batches(24)])
+    assert made.spread == pytest.approx(values.std(axis=0), rel=1e-4)
+    whole = measure(replace(made, held_out=batches(24)), "onnx")
+    assert whole == pytest.approx(1 - r2(values, simulated_values(made, batches(24))), rel=0.05)
+    alike = measure(replace(made, held_out=[made.held_out[place] for place in places]), "onnx")
+    assert whole / 30 < alike < 3 * whole
+
+
+def simulated_values(made: Quantized, images: list[Image]) -> Floats:
+    """What int8 answers in ONNX Runtime."""
+    return simulated_logits(made.of("onnx"), made.recipe, "onnx", images)
 
 
 def test_what_is_quiet_enough_stays_in_int8(made):
