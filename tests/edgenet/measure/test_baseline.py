@@ -47,10 +47,10 @@ def test_a_run_is_as_good_as_itself():
 def test_of_a_regression_the_r2_is_compared():
     before, after = regression_document(), regression_document()
     assert [change.measure for change in found(after, before).changes] == ["r2"] * 2
-    after["results"][0].update(noise=[9.0] * after["images"], r2=0.9)
+    after["results"][0].update(noise=[9.0] * after["images"], r2=0.984)
     before["results"][0].update(noise=[1.0] * after["images"], r2=0.99)
     (line,) = found(after, before).regressions
-    assert "R² fell from 0.9900 to 0.9000 (p = 0.0005)" in line
+    assert "R² fell from 0.9900 to 0.9840 (p = 0.0005)" in line
     after["results"][0]["r2"] = 0.986
     assert found(after, before).regressions == []
     after["results"][0]["r2"] = None
@@ -66,6 +66,7 @@ def test_a_limit_that_a_regressions_baseline_misses_does_not_hold():
     before["results"][0]["r2"] = 0.94
     missed = baseline.missed(before, "tflite", "cpu", Limits.of("int8"))
     assert missed == {"r2"}
+    assert Limits.of("int8").given(Limits()).min_r2 == 0.95
     assert Limits.of("int8").given(Limits(), missed).min_r2 is None
     assert Limits.of("int8").given(Limits(min_r2=0.9), missed).min_r2 == 0.9
 
@@ -101,6 +102,12 @@ def test_a_photo_is_no_alarm_but_is_told_where_it_is_more_than_may_be_lost():
         "tflite int8 cpu: top-1 fell from 74.00% to 73.00% (1 lost, 0 gained, p = 0.5)",
         "tflite int8 cpu: agreement fell from 0.9800 to 0.9700 (1 lost, 0 gained, p = 0.5)",
     ]
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(6, "unsure"), (7, "worse")])
+def test_a_loss_is_told_from_chance_at_one_in_a_hundred(lost, verdict):
+    """That a fair coin falls on one side each time has p = 1/64 and 1/128."""
+    assert [change.verdict for change in found(worse(lost)).changes[:2]] == [verdict] * 2
 
 
 def test_images_that_were_wrong_anyway_count_for_agreement_alone():

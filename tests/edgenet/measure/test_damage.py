@@ -35,11 +35,12 @@ def test_a_class_is_charged_with_what_it_lost_and_credited_with_what_it_gained()
 
 
 def test_of_values_the_largest_errors_come_first_each_by_its_own_spread():
-    reference = np.array([[0, 0], [1, 1000], [2, 2000], [3, 3000]], np.float32)
-    ours = reference + np.array([[0, 0], [0.5, 0], [0, 100], [0, 0]], np.float32)
+    reference = np.array([[0, 0, 7], [1, 1000, 7], [2, 2000, 7], [3, 3000, 7]], np.float32)
+    ours = reference + np.array([[0, 0, 0], [0.5, 0, 0], [0, 100, 0], [0, 0, 0]], np.float32)
     found = damage.find_in_values(reference, ours)
-    assert [image.number for image in found.worst][:2] == [1, 2]
-    assert (found.worst[1].reference.values, found.worst[1].ours.values) == ((2, 2000), (2, 2100))
+    assert [image.number for image in found.worst] == [1, 2, 0, 3]
+    assert found.worst[1].reference.values == (2, 2000, 7)
+    assert found.worst[1].ours.values == (2, 2100, 7)
     assert (found.changed, found.classes, found.worst[0].kl) == (0, (), None)
 
 
@@ -67,10 +68,14 @@ def test_an_image_without_an_answer_has_changed_whatever_the_reference_says():
     assert [(each.index, each.lost) for each in found.classes] == [(0, 1)]
 
 
-def test_at_most_a_dozen_images_are_kept():
-    rng = np.random.default_rng(1)
-    logits = rng.normal(size=(50, 4))
-    assert len(find(logits, logits + 1e-3).worst) == damage.WORST
+def test_no_more_images_and_classes_are_kept_than_are_read():
+    """Of each class one image is lost and another gained."""
+    labels = np.arange(50) // 2
+    before = np.eye(25, dtype=np.float32)[np.where(np.arange(50) % 2, labels, 24)]
+    found = find(before, before[np.arange(50) ^ 1], labels)
+    assert (found.classes[0].lost, found.classes[0].gained) == (1, 1)
+    assert (len(found.worst), len(found.classes)) == (damage.WORST, damage.CLASSES)
+    assert len(damage.find_in_values(before, before).worst) == damage.WORST
 
 
 @pytest.mark.parametrize(("k", "share"), [(1, 0.25), (2, 0.75), (3, 1.0)])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edgenet.measure import accuracy
 from edgenet.measure.fidelity import Fidelity
 
 
@@ -18,10 +19,13 @@ from edgenet.measure.fidelity import Fidelity
 )
 def test_fidelity_is_consistent_in_itself(reference_logits, logits, labels):
     found = Fidelity.of(reference_logits, logits, labels)
-    assert found.top1 is not None
-    assert found.drop is not None
+    before = accuracy.top1(reference_logits, labels)
+    assert found.top1 == accuracy.top1(logits, labels)
+    assert found.drop_points == pytest.approx(100 * (before - found.top1))
+    assert found.kl == np.mean(accuracy.divergences(reference_logits, logits))
     assert abs(found.drop.points) <= 100 * (1 - found.agreement) + 1e-9
     assert (found.sqnr_db is None) == (found.max_error == 0.0)
+    assert Fidelity.by("classification", reference_logits, logits).agreement == found.agreement
 
 
 @given(
@@ -47,16 +51,16 @@ def test_true_values_tell_which_of_two_is_nearer():
 def test_errors_of_values_in_different_units_are_of_the_one_kept_worst():
     """A share from 0 to 1 that becomes noise is nothing in the mean with a price of thousands."""
     random = np.random.default_rng(0)
-    truth = (random.uniform(0, 1, (500, 2)) * [1, 1e5]).astype(np.float32)
-    reference = truth + random.normal(size=truth.shape).astype(np.float32) * np.float32([0.02, 500])
+    truth = (random.uniform(0, 1, (500, 2)) * [1e5, 1]).astype(np.float32)
+    reference = truth + random.normal(size=truth.shape).astype(np.float32) * np.float32([500, 0.02])
     noisy = reference.copy()
-    noisy[:, 0] = random.uniform(0, 1, 500)
+    noisy[:, 1] = random.uniform(0, 1, 500)
     found = Fidelity.of_values(reference, noisy, truth)
-    assert found == Fidelity.of_values(reference, noisy, truth, 0)
+    assert found == Fidelity.of_values(reference, noisy, truth, 1)
     # Of two numbers drawn from 0 to 1, the mean difference is a third.
     for error in (found.mean_error, found.mae, found.mae_growth):
         assert 0.25 < error < 0.4
-    price = Fidelity.of_values(reference, noisy, truth, 1)
+    price = Fidelity.of_values(reference, noisy, truth, 0)
     assert (price.mean_error, price.mae_growth) == (0, 0)
     assert 300 < price.mae < 500
 

@@ -47,6 +47,7 @@ def test_the_ends_of_a_limit_are_limits():
     for end in (0, 1):
         Limits(max_drop=end, min_agreement=end, min_sqnr=-1, min_r2=end).require()
     Limits(min_r2=-1).require()
+    Limits().require()
 
 
 def test_a_good_int8_file_passes():
@@ -110,6 +111,8 @@ def test_narrower_precisions_are_allowed_more():
         bounds = [Limits.of(precision, crops).min_agreement for precision in order]
         assert bounds == sorted(bounds, reverse=True)
         assert set(order) == set(PRECISIONS)
+        for precision in order:
+            Limits.of(precision, crops).require()
     assert Limits.of("fp32").min_sqnr == Limits.at_conversion("fp32").min_sqnr
     assert Limits.of("int8").min_sqnr is None
 

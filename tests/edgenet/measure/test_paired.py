@@ -31,8 +31,8 @@ def test_a_share_is_judged_by_the_images_on_which_the_runs_differ(lost, gained, 
     found = paired.shares(before, after)
     assert (found.lost, found.gained) == (lost, gained)
     assert found.p == pytest.approx(p)
-    low, high = found.interval
-    assert low <= (gained - lost) / 200 <= high
+    low, high = accuracy.drop_interval(lost, gained, 200)
+    assert found.interval == pytest.approx((-high / 100, -low / 100))
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
