@@ -61,6 +61,13 @@ def test_a_photo_of_any_size_is_cropped_without_a_warning(monkeypatch: pytest.Mo
         prepare(np.asarray(photo(40, 40)), 8, 8, 0.96, "bilinear")
 
 
+@pytest.mark.parametrize("kind", ["bicubic", "bilinear"])
+def test_pillows_interpolations_are_pillows_own(kind: str) -> None:
+    image = photo(40, 30)
+    expected = np.asarray(image.resize((9, 7), Image.Resampling[kind.upper()]))
+    np.testing.assert_array_equal(prepare(image, 7, 9, 1.0, kind), expected)
+
+
 def test_no_resize_where_the_size_is_right() -> None:
     image = photo(16, 16)
     np.testing.assert_array_equal(prepare(image, 16, 16, 1.0, "bicubic"), np.asarray(image))
