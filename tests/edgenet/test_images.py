@@ -74,27 +74,6 @@ def test_labels_csv_is_followed(tmp_path: Path) -> None:
     assert (folder.names, folder.labels) == (("b.png", "a.png"), (7, 0))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("name,index\na.png,1\n", "header"),
-        ("", "header"),
-        ("file,class_index\n", "lists no image"),
-        ("file,class_index\na.png\n", "line 2"),
-        ("file,class_index\na.png,x\n", "whole number from 0, not 'x'"),
-        ("file,class_index\na.png,-1\n", "whole number from 0, not '-1'"),
-        ("file,class_index\na.png,1.5\n", "whole number"),
-        ("file,class_index\ngone.png,1\n", "line 2 .* names 'gone.png'"),
-        ('file,class_index\n"a.png,1\n', "not a CSV file"),
-    ],
-)
-def test_an_unfit_labels_csv_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    fill(tmp_path, "a.png")
-    (tmp_path / "labels.csv").write_text(content)
-    with pytest.raises(UsageError, match=message):
-        ImageFolder.open(tmp_path)
-
-
 def test_images_beside_class_folders_are_refused(tmp_path: Path) -> None:
     """A stray one would else be all that counts."""
     fill(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png", "confusion.png", "more.png")
@@ -316,9 +295,3 @@ def test_an_image_that_has_gone_is_in_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     with pytest.raises(UsageError, match=r"cannot read the image .*a\.png: No such file"):
         folder.shared(folder)
-
-
-def test_a_list_without_images_is_told(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("file,class_index\n")
-    with pytest.raises(UsageError, match=r"labels\.csv lists no image"):
-        ImageFolder.open(tmp_path)

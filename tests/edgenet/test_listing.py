@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def listed(folder: Path, *lines: str) -> Listing:
-    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "labels.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return read(folder)
 
 
@@ -55,6 +55,7 @@ def test_values_are_the_numbers_that_were_written(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        ([], "must begin with the header line"),
         (["a.png,3"], 'must begin with the header line "file,class_index" or, of a regression'),
         (["file", "a.png"], "must begin with the header line"),
         (["file,age,age", "a.png,1,2"], "must begin with the header line"),
@@ -67,11 +68,20 @@ def test_values_are_the_numbers_that_were_written(
         (["file,age", "a.png,1", "b.png,1", "a.png,2"], "names 'a.png' 2 times"),
         (["file,class_index", "a.png"], "line 2 of .* needs a class_index"),
         (["file,class_index", "a.png,1.5"], "must be a whole number from 0, not '1.5'"),
+        (["file,class_index", "a.png,-1"], "must be a whole number from 0, not '-1'"),
+        (["file,class_index", "a.png,x"], "must be a whole number from 0, not 'x'"),
+        (["file,class_index", '"a.png,1'], "is not a CSV file in UTF-8"),
     ],
 )
 def test_what_cannot_be_followed_is_named(folder: Path, lines: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         listed(folder, *lines)
+
+
+def test_a_list_in_another_encoding_is_refused(folder: Path) -> None:
+    (folder / "labels.csv").write_bytes("file,größe\na.png,1\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="is not a CSV file in UTF-8"):
+        read(folder)
 
 
 def opened(folder: Path, header: str = "file,age,height") -> ImageFolder:
