@@ -86,8 +86,9 @@ def test_the_next_write_sweeps_up_after_a_killed_one(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "bundle").exists()
     assert list(tmp_path.iterdir()) != []
-    write(tmp_path / "bundle", CONTENT)
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    with pytest.raises(ZeroDivisionError):
+        fail_to_write(tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bundle_set_aside_by_a_killed_write_comes_back(tmp_path: Path) -> None:
