@@ -97,6 +97,12 @@ def test_a_manifest_reads_back_as_it_was(manifest: Manifest) -> None:
 
 
 @given(manifest=manifests)
+def test_equal_manifests_are_the_same_text(manifest: Manifest) -> None:
+    versions = dict(reversed(manifest.versions.items()))
+    assert replace(manifest, versions=versions).to_json() == manifest.to_json()
+
+
+@given(manifest=manifests)
 def test_what_was_measured_on_labelled_images_is_kept_and_may_be_absent(manifest: Manifest) -> None:
     assert "evaluation" not in json.loads(manifest.to_json())
     result = {"format": "onnx", "top1": None, "agreement": 0.9, "drop_interval": [-0.5, 0.5]}
@@ -151,6 +157,13 @@ def test_any_other_value_is_refused_or_harmless(manifest: Manifest, data: st.Dat
     assert bundle.classes == 2 or place[0] == "outputs"
     assert all(isinstance(bundle.artifact(format).bytes, int) for format in bundle.formats)
     assert Manifest.from_json(bundle.manifest.to_json()) == bundle.manifest
+
+
+def test_a_summary_counts_ranges_and_rewrites_and_keeps_the_rest(tmp_path: Path) -> None:
+    recipe = {"weights": {"bits": 8}, "ranges": {"a": [0, 1]}, "rewrites": {"silu": {"a": [2.0]}}}
+    manifest = replace(write(tmp_path / "bundle", CONTENT).manifest, recipe=recipe)
+    expected = {"weights": {"bits": 8}, "ranges": 1, "rewrites": {"silu": 1}}
+    assert summary(manifest)["recipe"] == expected
 
 
 @given(manifest=manifests, share=st.floats(0, 0.99))
