@@ -14,6 +14,7 @@ import edgenet
 from edgenet.cli import main as cli
 from edgenet.cli import models
 from edgenet.errors import DeviceError, EdgenetError
+from edgenet.runtime.placement import PartialError, Placement
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -90,6 +91,21 @@ def test_an_error_is_one_line_and_its_code(
     assert cli.main(["models"]) == code
     [shown] = capsys.readouterr().err.splitlines()
     assert shown.startswith(f"edgenet: error: {line}")
+
+
+def test_a_table_comes_before_the_line_of_its_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = PartialError("gpu", "WebGPU", [Placement("Conv", "cpu", 2, "no kernel")])
+
+    def fail(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr(models, "run", fail)
+    assert cli.main(["models"]) == 4
+    *table, line = capsys.readouterr().err.splitlines()
+    assert table == error.details.splitlines()
+    assert line.startswith("edgenet: error: the gpu (WebGPU) does not run 2 of 2 operators: Conv;")
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

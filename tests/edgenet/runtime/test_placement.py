@@ -13,11 +13,13 @@ def test_a_refusal_names_what_would_not_go_and_the_next_command() -> None:
     assert "does not run 10 of 31 operators: A, B, C and 2 more" in str(error)
     assert "--allow-fallback" in str(error)
     assert "\n" not in str(error)
+    assert error.details == table((CONV, *REFUSED))
 
 
 def test_the_table_tells_where_each_would_run() -> None:
-    lines = [line.split() for line in table((CONV, REFUSED[0])).splitlines()[2:]]
-    assert lines == [["Conv", "21", "gpu"], ["A", "2", "cpu", "no", "kernel"]]
+    uncounted = Placement("F", "cpu", None)
+    lines = [line.split() for line in table((CONV, REFUSED[0], uncounted)).splitlines()[2:]]
+    assert lines == [["Conv", "21", "gpu"], ["A", "2", "cpu", "no", "kernel"], ["F", "?", "cpu"]]
 
 
 def test_where_placements_are_not_counted_the_engines_own_numbers_are_told() -> None:
