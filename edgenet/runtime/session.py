@@ -56,7 +56,6 @@ class Session(ABC):
         self._outputs = {output.name: output.shape for output in plan.outputs}
         self._task = REGRESSION if ANSWERS[REGRESSION] in self._outputs else CLASSIFICATION
         self._answer = ANSWERS[self._task]
-        self._require(self._answer)
         self._lock = self._turns()
         with self._lock:
             loaded = self._load_model()

@@ -56,6 +56,14 @@ class Refuses(Sums):
         raise ValueError("Op builtin_code out of range: 206\nat some place")
 
 
+class Frees(Sums):
+    freed = 0
+
+    def _close(self, handle: tuple[int, ...]) -> None:
+        assert handle == self._plan.input.shape
+        self.freed += 1
+
+
 def plan_of(size: int) -> Plan:
     return Plan(
         model=Path("model"),
@@ -190,6 +198,11 @@ def test_classify_ranks_what_run_computes(session: Session) -> None:
     assert all(p.label for p in found)
 
 
+def test_of_equal_classes_the_first_is_the_first() -> None:
+    found = Sums(plan_of(1)).rank(np.tile(np.float32([0.01, 0.02]), 100), 3)
+    assert [(p.index, p.label) for p in found] == [(1, "1"), (3, "3"), (5, "5")]
+
+
 def test_labels_name_what_run_answers(session: Session) -> None:
     assert session.labels == tuple(f"stripes {index}" for index in range(CLASSES))
     found = [session.labels[index] for index in session.run(images(8)).argmax(1)]
@@ -287,6 +300,16 @@ def test_a_closed_session_says_so(tiny_bundle: Path, format: str) -> None:
     session.close()
     with pytest.raises(EdgenetError, match="the session is closed"):
         session.run(images(1))
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_a_model_is_freed_once_and_by_the_process_that_opened_it(forked: bool) -> None:
+    session = Frees(plan_of(1))
+    if forked:
+        session._after_fork()
+    session.close()
+    session.close()
+    assert session.freed == (0 if forked else 1)
 
 
 @pytest.mark.parametrize("format", FORMATS)
