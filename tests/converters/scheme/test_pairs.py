@@ -16,7 +16,7 @@ from converters.graph import Convolution, Dense, Linear, Padding
 from converters.passes import simplify
 from converters.quantization.moments import MomentSampler
 from converters.quantization.rounding import round_weights
-from converters.scheme.pairs import PAIR_LEVELS, largest_pairs, neighbours
+from converters.scheme.pairs import PAIR_LEVELS, fitting, largest_pairs, neighbours, overflow
 from converters.scheme.parameters import PIXELS, Quantization, quantize_linear
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
 
@@ -69,6 +69,7 @@ def test_the_last_level_that_fits_is_the_last():
         ("dense", 4, [[1], [0], [3], [2]]),
         ("dense", 3, [[1], [0], [3]]),
         ("1x1", 3, [[1], [0], [3]]),
+        ("3x3", 2, [[tap ^ 1] for tap in range(18)]),
         ("depthwise", 2, [[]] * 9),
     ],
 )
@@ -125,6 +126,30 @@ def test_weights_that_make_up_for_each_other_never_saturate(kind, channels, seed
     levels = quantize_linear(rounded, PIXELS).weights
     assert np.allclose(levels * rounded.scales, rounded.weights, rtol=1e-5)
     assert not any(saturates(levels, start) for start in starts(operator))
+
+
+@given(st.integers(-127, 127), st.lists(st.integers(-127, 127), max_size=2))
+def test_the_nearest_level_that_there_is_room_for_is_taken(level, beside):
+    room = [
+        value
+        for value in range(-PAIR_LEVELS, PAIR_LEVELS + 1)
+        if all(value * other <= 0 or abs(value + other) <= PAIR_LEVELS for other in beside)
+    ]
+    (found,) = fitting(np.array([level]), np.array(beside, int).reshape(-1, 1))
+    assert found == min(room, key=lambda value: abs(value - level))
+
+
+@given(
+    kind=st.sampled_from(["1x1", "3x3"]),
+    channels=st.integers(1, 9),
+    seed=st.integers(0, 99),
+    largest=st.integers(32, 127),
+)
+def test_weights_overflow_where_a_kernel_saturates(kind, channels, seed, largest):
+    operator = layer(kind, channels, seed)
+    levels = np.rint(operator.weights * largest / np.abs(operator.weights).max()).astype(np.int8)
+    expected = any(saturates(levels, start) for start in starts(operator))
+    assert overflow(levels) == expected
 
 
 @given(kind=st.sampled_from(LAYERS[:3]), channels=st.integers(2, 8), seed=st.integers(0, 99))

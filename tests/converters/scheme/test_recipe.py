@@ -146,6 +146,17 @@ def test_what_holds_no_recipe_is_refused_in_one_line(tmp_path, content, said):
     assert "\n" not in str(caught.value)
 
 
+def test_16_bits_widen_every_range_and_weights_alone_need_none():
+    recipe = Recipe("by hand", {"t": (-1.0, 2.0)}, rounding="least-squares")
+    assert recipe.for_precision("int8") == recipe.for_precision("int8-mixed") == recipe
+    wide = recipe.for_precision("w8a16")
+    assert (wide.activation_bits, wide.ranges) == (16, {"t": (-4.0, 8.0)})
+    for precision, fixed in UNCALIBRATED.items():
+        found = recipe.for_precision(precision)
+        assert found == replace(fixed, rounding="least-squares")
+        assert found.quantizations(Chain(8, 8).normalize().convolution(4).head()) == {}
+
+
 def test_the_precisions_without_calibration_say_their_bits():
     bits = {name: recipe.to_json()["activations"]["bits"] for name, recipe in UNCALIBRATED.items()}
     assert bits == {"w8": 32, "dynamic": 8}
