@@ -133,12 +133,10 @@ def _with_zero(ends: Range) -> Range:
 def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
     """A range with the ends that the network itself sets, and about zero where it nearly is.
 
-    ReLU lives above zero, and what is clipped before SiLU or its gate cannot come out of it.
+    What is clipped before SiLU or its gate cannot come out of it.
     """
     low, high = ranges[tensor]
     role = role_of(graph, tensor)
-    if role is Role.RECTIFIED:
-        return 0.0, high
     producer = graph.producers[tensor]
     if role is Role.SILU:
         source = ranges[producer.inputs[0]][1]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation
+from converters.graph import FEATURES, LOGITS, PROBABILITIES, Activation, Multiply
 from converters.passes import simplify
 from converters.quantization import silu
 from converters.quantization.calibrate import TensorStatistics
@@ -30,7 +30,7 @@ from converters.scheme.parameters import Quantization
 from converters.scheme.recipe import Recipe
 from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, chains, pixels, recipe_of
-from tests.converters.quantization.networks import SIZE, network_of_roles, silu_network
+from tests.converters.quantization.networks import network_of_roles, silu_network
 
 
 def statistics(low, low_tail, high_tail, high) -> TensorStatistics:
@@ -39,6 +39,7 @@ def statistics(low, low_tail, high_tail, high) -> TensorStatistics:
 
 
 TWO_IMAGES = statistics(low=[-20, -10], low_tail=[-4, -2], high_tail=[3, 5], high=[8, 16])
+LOUD = statistics(low=[-40, -20], low_tail=[-8, -4], high_tail=[6, 10], high=[16, 32])
 
 
 @pytest.mark.parametrize("role", Role)
@@ -67,14 +68,17 @@ def test_each_role_has_its_own_balance(role, expected):
 
 
 def test_nothing_below_the_flat_part_is_spent_on_silu():
-    wide = statistics([-90], [-30], [4], [9])
-    assert by_role(Role.BEFORE_SILU, wide)[0] == SILU_FLAT
+    wide = statistics([-90], [-30], [30], [90])
+    assert by_role(Role.BEFORE_SILU, wide) == (SILU_FLAT, 30)
     assert by_role(Role.BEFORE_SILU_DEPTHWISE, wide)[0] == SILU_FLAT
+    assert by_role(Role.BEFORE_SIGMOID, wide) == (SILU_FLAT, -SILU_FLAT)
 
 
 def test_a_tensor_on_one_side_of_zero_keeps_its_extremes():
     positive = statistics([1], [2], [3], [4])
     assert by_role(Role.LINEAR, positive) == pytest.approx((1, math.sqrt(12)))
+    nearly = statistics([-1], [2], [3], [4])
+    assert by_role(Role.LINEAR, nearly) == pytest.approx((-1, math.sqrt(12)))
 
 
 @pytest.mark.parametrize("role", [Role.LINEAR, Role.BEFORE_SCALED_SILU])
@@ -105,15 +109,19 @@ def graph():
     return network_of_roles()
 
 
-def test_scaled_silu_ends_where_what_it_comes_from_does():
+def test_silu_scaled_or_not_ends_where_what_it_comes_from_does():
     graph = silu_network()
     (site, *_) = silu.candidates(graph)
     graph = scaled(graph, {site: np.ones(graph.shapes[site][-1], np.float32)})
-    before, sigmoid = graph.producers[site].inputs
-    (source,) = graph.producers[sigmoid].inputs
-    ranges = recipe_of(graph, pixels(6, SIZE, SIZE)).ranges
-    assert ranges[site][1] <= ranges[before][1]
-    assert SILU_FLAT <= ranges[source][0] < ranges[source][1] <= -SILU_FLAT
+    products = {op.output: LOUD for op in graph.operators if isinstance(op, Multiply)}
+    ranges = choose(graph, dict.fromkeys(graph.producers, TWO_IMAGES) | products).ranges
+    for tensor, producer in graph.producers.items():
+        if role_of(graph, tensor) is Role.SILU:
+            source = ranges[producer.inputs[0]][1]
+            assert ranges[tensor][1] == pytest.approx(source / (1 + math.exp(-source)))
+    assert ranges[site][1] == ranges[graph.producers[site].inputs[0]][1] == pytest.approx(8)
+    (gated,) = products.keys() - {site}
+    assert ranges[gated][1] == pytest.approx(16)
 
 
 @pytest.mark.parametrize("rule", RULES)
