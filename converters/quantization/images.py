@@ -87,7 +87,7 @@ class Images:
         for place, image in enumerate(self.all()):
             if place in measured:
                 held_out.append(image)
-            elif place in chosen and place not in withheld:
+            elif place in chosen:
                 subset.append(image)
                 of_subset.append(scenes[place])
         setting = (image for place, image in enumerate(self.all()) if place not in withheld)
