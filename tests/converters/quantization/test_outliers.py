@@ -21,6 +21,7 @@ from tests.converters.quantization.networks import SIZE, batches, images_of
 from tests.converters.test_pipeline import quick
 
 COUNT = 30
+COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 def in_proportion() -> Graph:
@@ -66,7 +67,7 @@ def test_where_they_are_none_or_many_all_stay(places):
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.dictionaries(st.integers(0, COUNT - 1), st.integers(0, 255), min_size=1, max_size=20))
+@given(st.dictionaries(st.integers(0, COUNT - 1), COLOURS, min_size=1, max_size=20))
 def test_images_of_one_colour_are_left_out(shades):
     images = batches(COUNT)
     for place, shade in shades.items():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.graph import Convolution, Dense, Linear, Padding
-from converters.quantization import moments
+from converters.quantization import moments, rounding
 from converters.quantization.moments import Moments, MomentSampler
 from converters.quantization.rounding import round_weights
 from converters.scheme.parameters import PIXELS, quantize_linear, weight_scales
@@ -67,6 +67,15 @@ def test_outputs_err_less_than_with_the_nearest_level():
         theirs = np.square(centred @ (nearest(operator) - operator.weights)).mean()
         better += ours < theirs
     assert better >= 19
+
+
+def test_the_size_of_blocks_changes_nothing(monkeypatch):
+    operator, seen = dense(23, 4, 0), moments_of(inputs(23, 0))
+    whole = round_weights(operator, seen, paired=True)
+    monkeypatch.setattr(rounding, "_BLOCK", 5)
+    monkeypatch.setattr(rounding, "_TRIANGLE", 3)
+    found = round_weights(operator, seen, paired=True)
+    assert np.allclose(found.weights, whole.weights, atol=1e-6)
 
 
 def test_uncorrelated_inputs_leave_nothing_to_make_up_for():
@@ -135,7 +144,7 @@ def test_dead_and_constant_inputs_round_too(taps, level, noise, images, seed):
 
 def test_a_dense_layer_on_a_whole_map_is_rounded_in_parts(monkeypatch):
     """Each part as a layer of its own would be; the moments of all together need not fit."""
-    taps, part = 40, 8
+    taps, part = 38, 8
     operator, values = dense(taps, 3, seed=1), inputs(taps, seed=1).astype(np.float32)
     monkeypatch.setattr(moments, "_WIDEST", 20)
     monkeypatch.setattr(moments, "_PART", part)
@@ -143,7 +152,7 @@ def test_a_dense_layer_on_a_whole_map_is_rounded_in_parts(monkeypatch):
     for row in values:
         sampler.add(sampler.sample(row[None]))
     found = sampler.moments()
-    assert found.covariance.shape == (taps // part, part, part)
+    assert found.covariance.shape == (5, part, part)
     rounded = round_weights(operator, found, paired=True)
     levels = rounded.weights / rounded.scales
     assert np.abs(levels - np.rint(levels)).max() < 1e-3
