@@ -39,7 +39,7 @@ def drop_for(noise: float) -> float:
 
 
 def test_half_the_drop_allows_half_the_noises_amplitude():
-    assert 15 < decibels(noise_allowed(DEFAULT_DROP)) < 25
+    assert decibels(noise_allowed(DEFAULT_DROP)) == pytest.approx(23.2)
     assert noise_allowed(0.25) == pytest.approx(noise_allowed(0.5) / 4)
     assert drop_for(noise_allowed(0.3)) == pytest.approx(0.3)
     assert noise_allowed(0) == noise_allowed(-1) == 0
