@@ -43,7 +43,7 @@ def without_export_number(layers: Sequence[str]) -> list[str]:
     """The layers without the number that an export added to every one of them, where it did."""
     paths = [layer for layer in layers if _BLOCK.search(layer)]
     endings = {match.group() if (match := _NUMBER.search(layer)) else "" for layer in paths}
-    if len(endings) != 1 or endings == {""}:
+    if len(endings) != 1:
         return list(layers)
     (ending,) = endings
     return [layer.removesuffix(ending) for layer in layers]

@@ -32,12 +32,15 @@ def test_a_layer_is_read_from_names(tensor, constants, layer):
 
 
 def test_a_number_that_every_layer_got_is_dropped():
-    layers = ["stem_conv_1", "block1a_dwconv_1", "predictions_1"]
-    assert without_export_number(layers) == ["stem_conv", "block1a_dwconv", "predictions"]
+    layers = ["stem_conv_1", "block1a_dwconv_1", "predictions_1", "x"]
+    assert without_export_number(layers) == ["stem_conv", "block1a_dwconv", "predictions", "x"]
 
 
-def test_a_number_that_one_layer_has_stays():
-    layers = ["stem_conv", "block1a_dwconv", "dense_1"]
+@pytest.mark.parametrize(
+    "layers",
+    [["stem_conv", "block1a_dwconv", "dense_1"], ["stem_conv", "block1a_dwconv_1"], ["dense_1"]],
+)
+def test_a_number_that_one_layer_has_stays(layers):
     assert without_export_number(layers) == layers
 
 

@@ -71,12 +71,17 @@ def test_what_is_found_is_enough_and_its_ends_are_needed(network, share):
     assert not any(goal.met(measure(frozenset(kept - {end}))) for end in ends)
 
 
+@pytest.mark.parametrize("most", [12, MOST_CANDIDATES])
 @given(networks, st.floats(0.05, 0.95))
-def test_no_candidate_is_measured_twice_and_their_number_is_bounded(network, share):
+def test_no_candidate_is_measured_twice_and_their_number_is_bounded(most, network, share):
+    """Beyond the bound nothing more is spared; what is found is enough all the same."""
     sizes, noises = network
-    measure = Additive(noises)
-    search(Listed(named(sizes)), measure, Goal(0.0, -10 * math.log10(sum(noises) * share)))
-    assert len(set(measure.calls)) == len(measure.calls) <= MOST_CANDIDATES
+    measure, goal = Additive(noises), Goal(0.0, -10 * math.log10(sum(noises) * share))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("converters.bisection.search.MOST_CANDIDATES", most)
+        found = search(Listed(named(sizes)), measure, goal)
+    assert len(set(measure.calls)) == len(measure.calls) <= most
+    assert goal.met(found.score)
 
 
 def test_one_bad_step_is_found_among_many():
@@ -147,3 +152,4 @@ def test_without_names_blocks_are_runs():
 )
 def test_both_parts_of_a_goal_must_hold(score, met):
     assert Goal().met(score) is met
+    assert score.noise == pytest.approx(10 ** (-score.sqnr_db / 10))
