@@ -171,6 +171,13 @@ def test_one_sigmoid_of_a_convolution_is_two_classes_of_the_map(flat):
     assert_same_function(graph, simple)
 
 
+def test_one_value_that_relu_makes_is_no_logit():
+    graph = a_map().pool().dense(1, "relu").dense(2).graph()
+    simple = passes.simplify(graph)
+    assert kinds(simple).count("Dense") == 2
+    assert_same_function(graph, simple)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_of_convolutions_becomes_one_of_dense_layers(name):
     chain, expected = HEADS[name]
