@@ -125,8 +125,8 @@ def test_top1_counts_labels_met():
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_image_without_an_answer_agrees_with_nothing_and_is_never_right(value):
-    logits = np.full((4, 10), value, np.float32)
-    logits[3] = np.eye(10, dtype=np.float32)[0]
+    logits = np.eye(10, dtype=np.float32)[[0, 0, 0, 0]]
+    logits[:3, 4] = value
     labels = np.zeros(4, np.int64)
     assert accuracy.answers(logits).tolist() == [accuracy.NO_ANSWER] * 3 + [0]
     assert accuracy.top1(logits, labels) == 0.25
@@ -134,6 +134,13 @@ def test_an_image_without_an_answer_agrees_with_nothing_and_is_never_right(value
     assert accuracy.agreement(np.zeros((4, 10), np.float32), logits) == 0.25
     assert accuracy.agreement(logits, logits) == 0.25
     assert np.isfinite(accuracy.divergences(np.zeros((4, 10), np.float32), logits)).all()
+
+
+@pytest.mark.parametrize(("k", "share"), [(1, 0.25), (2, 0.75), (3, 1.0)])
+def test_top_k_counts_labels_among_the_highest(k, share):
+    labels = np.array([0, 1, 2, 1])
+    logits = np.array([[3, 2, 1], [3, 2, 1], [1, 3, 2], [3, 1, 2]], np.float32)
+    assert accuracy.top_k(logits, labels, k) == share
 
 
 @pytest.mark.parametrize(("classes", "told"), [(2, None), (5, None), (6, 1.0)])
@@ -191,6 +198,8 @@ def test_kl_of_two_coins():
     p, q = np.log([[0.5, 0.5]]), np.log([[0.25, 0.75]])
     expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     assert accuracy.divergences(p + 7, q) == pytest.approx([expected])
+    loud = np.array([[2000.0, 0.0]])
+    assert accuracy.divergences(loud, loud[:, ::-1]) == pytest.approx([2000])
 
 
 @given(logits_pair(), st.floats(0.125, 8, width=32))

@@ -76,10 +76,3 @@ def test_no_more_images_and_classes_are_kept_than_are_read():
     assert (found.classes[0].lost, found.classes[0].gained) == (1, 1)
     assert (len(found.worst), len(found.classes)) == (damage.WORST, damage.CLASSES)
     assert len(damage.find_in_values(before, before).worst) == damage.WORST
-
-
-@pytest.mark.parametrize(("k", "share"), [(1, 0.25), (2, 0.75), (3, 1.0)])
-def test_top_k_counts_labels_among_the_highest(k, share):
-    labels = np.array([0, 1, 2, 1])
-    logits = np.array([[3, 2, 1], [3, 2, 1], [1, 3, 2], [3, 1, 2]], np.float32)
-    assert accuracy.top_k(logits, labels, k) == share
