@@ -54,7 +54,7 @@ def prepare(
     return np.asarray(photo.resize((width, height), resample), np.uint8)
 
 
-def require_way(crop_fraction: float | None, interpolation: str | None) -> None:
+def require_way(crop_fraction: float | None, interpolation: str | None = None) -> None:
     """Refuses ways to prepare a photo that there are not; None leaves it to the model.
 
     Raises:

@@ -120,6 +120,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _require_sane(args: argparse.Namespace) -> None:
+    from edgenet.preparing import require_way
+
     if args.count < 1:
         raise UsageError(f"--count {args.count}: at least one image is needed")
     if not 0 <= args.goal_agreement <= 1:
@@ -128,11 +130,7 @@ def _require_sane(args: argparse.Namespace) -> None:
         )
     if not math.isfinite(args.goal_sqnr):
         raise UsageError(f"--goal-sqnr {args.goal_sqnr}: a number of dB is needed, as in 20")
-    if args.crop_fraction is not None and not 0 < args.crop_fraction <= 1:
-        raise UsageError(
-            f"--crop-fraction {args.crop_fraction}: a share above 0 and at most 1 is needed, "
-            "as in 0.875"
-        )
+    require_way(args.crop_fraction)
     if args.crop_fraction is not None and args.images is None:
         raise UsageError("--crop-fraction is for the photos of --images DIR: name the folder too")
     if args.skip_damaged and args.images is None:

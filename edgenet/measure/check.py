@@ -19,6 +19,7 @@ from edgenet.measure.evaluation import Images, crops_of, folder_of
 from edgenet.measure.limits import Limits
 from edgenet.measure.opening import open_formats, open_reference, reference_bytes
 from edgenet.measure.parity import compare, default_limits
+from edgenet.preparing import require_way
 from edgenet.report.progress import OnProgress, silent
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.loading import Reach
@@ -102,6 +103,7 @@ def check(
     """
     asked = Limits(max_drop, min_agreement, min_sqnr, min_r2=min_r2)
     asked.require()
+    require_way(crop_fraction)
     if images is not None and images < 1:
         raise UsageError(f"--images {images}: at least one image is needed")
     if evaluate is None:

@@ -61,6 +61,7 @@ def test_a_baseline_is_compared_with(tiny_bundle, texture_folder, tmp_path):
     [
         ({"images": 0}, "at least one image"),
         ({"crop_fraction": 1.0}, "name the folder too"),
+        ({"crop_fraction": 2.0, "evaluate": "nowhere"}, "at most 1, not 2.0"),
         ({"max_drop": 1.0}, "needs labels"),
         ({"min_r2": 0.9}, "a classifier"),
         ({"baseline": "nowhere.json"}, "nowhere.json"),
