@@ -9,7 +9,6 @@ builds for aarch64; see `benchmarks._emulated`. The answers are real, times are 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -26,6 +25,8 @@ from edgenet.errors import UsageError
 from edgenet.images import ImageFolder, Pixels
 from edgenet.measure.accuracy import agreement, sqnr_db
 from edgenet.measure.fidelity import Logits
+from edgenet.measure.machine import describe
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 # What the device runs: edgenet as it is here, and one engine.
@@ -71,7 +72,11 @@ def main() -> int:
             print(f"{format} on {cpu}", file=sys.stderr)
             there = answers(arm, cpu, bundle.path, format, images)
             rows.append(_row(bundle, format, cpu, reference, here, there))
-    print(json.dumps(list(map(asdict, rows))) if args.json else _report(args.bundle, rows, images))
+    if args.json:
+        results = [asdict(row) for row in rows]
+        print(dumps({"machine": describe(), "images": len(images), "results": results}))
+    else:
+        print(_report(args.bundle, rows, images))
     return 0
 
 

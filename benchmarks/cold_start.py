@@ -10,7 +10,6 @@ turns. All modules are compiled beforehand, as pip leaves them where it installs
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from edgenet.errors import EdgenetError
 from edgenet.measure.latency import timed
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 from edgenet.runtime.processors import physical_cores
 
@@ -64,7 +64,7 @@ def main() -> int:
     machine = describe()
     if args.json:
         document = {"machine": machine, "results": [asdict(result) for result in results]}
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(dumps(document))
     else:
         print(f"{machine['cpu']}, {machine['cores']} cores; ms of a fresh process, in turns")
         print(_table(results))

@@ -32,6 +32,7 @@ from edgenet.errors import EdgenetError
 from edgenet.measure.latency import timed
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 LIMIT = 0.03
@@ -68,7 +69,7 @@ def main() -> int:
     machine = describe()
     if args.json:
         document = {"machine": machine, "results": [asdict(result) for result in results]}
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(dumps(document))
     else:
         print(f"{machine['cpu']}, {machine['cores']} cores; p50 in ms, in turns")
         print(_table(results))

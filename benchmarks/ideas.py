@@ -10,7 +10,6 @@ nothing, are answered in each engine and compared with fp32. Seconds are of the 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,6 +43,7 @@ from edgenet.measure.evaluation import judging
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number, percent
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 WHOLE = "the whole method"
@@ -221,7 +221,7 @@ def _json(model: str, job: Job, results: Sequence[Result]) -> str:
         "images": {name: len(photos.truth) for name, photos in job.judges.items()},
         "results": [asdict(result) for result in results],
     }
-    return json.dumps(document, indent=1, allow_nan=False)
+    return dumps(document)
 
 
 def _text(model: str, job: Job, results: Sequence[Result]) -> str:

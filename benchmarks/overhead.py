@@ -9,7 +9,6 @@ object: two thread pools that spin would disturb each other, and the ratio would
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from edgenet.images import Pixels
 from edgenet.measure.bootstrap import Interval, median_interval
 from edgenet.measure.machine import describe
 from edgenet.report.cells import measured, number
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 LIMIT, LIMIT_US = 1.02, 20.0
@@ -68,7 +68,7 @@ def main() -> int:
     machine = describe()
     if args.json:
         document = {"machine": machine, "results": [asdict(result) for result in results]}
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(dumps(document))
     else:
         print(f"{machine['cpu']}, {machine['cores']} cores; p50 in ms, timed in turns")
         print(_table(results))

@@ -11,7 +11,6 @@ started.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -34,6 +33,7 @@ from edgenet.measure.evaluation import judging
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import adds_in_16_bits, describe
 from edgenet.report.cells import number, percent
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 _BATCH = 32
@@ -255,7 +255,7 @@ def _json(job: Job, results: list[Result]) -> str:
         "making": asdict(_making(job)),
         "results": [_entry(result) for result in results],
     }
-    return json.dumps(document, indent=1, allow_nan=False)
+    return dumps(document)
 
 
 def _entry(result: Result) -> dict[str, Any]:

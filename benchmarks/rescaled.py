@@ -11,7 +11,6 @@ of the calibration images as ranges and rounds weights to the nearest level; "ou
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +39,7 @@ from edgenet.images import Batch, ImageFolder
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 OCTAVES = 4
@@ -88,7 +88,7 @@ def main() -> int:
             "images": len(job.evaluation),
             "results": [asdict(result) for result in results],
         }
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(dumps(document))
     else:
         print(f"{args.model}, {len(job.evaluation)} photos against fp32")
         print(_table(results))

@@ -33,6 +33,7 @@ from edgenet.measure.machine import describe
 from edgenet.models.specs import VARIANTS, variant
 from edgenet.models.summary import summarize
 from edgenet.report.cells import number
+from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 _IMAGES = 8
@@ -59,7 +60,7 @@ def main() -> int:
         args.svg.write_text(_drawn(results), encoding="utf-8")
     if args.json:
         document = {"machine": describe(), "results": [asdict(result) for result in results]}
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(dumps(document))
     else:
         machine = describe()
         print(f"{machine['cpu']}, {machine['cores']} cores; {args.images} calibration images")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from typing import Any
 
@@ -127,9 +126,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace, document: dict[str, Any]) -> None:
     from edgenet.report import bench
+    from edgenet.report.document import dumps
 
     # Whatever becomes of the files, what was measured is told.
-    print(json.dumps(document, indent=1, allow_nan=False) if args.json else bench.text(document))
+    print(dumps(document) if args.json else bench.text(document))
     reports.write(args, partial(_page, document), partial(bench.markdown, document))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -98,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         from converters.bisection.search import Goal
     except ModuleNotFoundError as error:
         raise MissingExtraError.of_host("bisecting", error) from error
+    from edgenet.report.document import dumps
     from edgenet.report.progress import Steps
 
     pair = _opened(args)
@@ -111,8 +111,7 @@ def run(args: argparse.Namespace) -> int:
             "is the smallest set that gives as much as all of them"
         )
     if args.json:
-        document = report.document(args.bundle, pair.format, findings)
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(dumps(report.document(args.bundle, pair.format, findings)))
     else:
         source = args.images or "crops of scikit-image's photographs"
         print(report.text(findings, source, _command(pair, findings)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Probes the engines and prints a table or a JSON document."""
+    from edgenet.report.document import dumps
     from edgenet.runtime.devices import probe
 
     rows = probe()
     if args.json:
-        print(json.dumps({"devices": [asdict(row) for row in rows]}, indent=1))
+        print(dumps({"devices": [asdict(row) for row in rows]}))
     else:
         print(_table(rows))
     return 0

@@ -21,9 +21,9 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table, or the JSON document, and returns the exit code."""
     rows = _rows()
     if args.json:
-        import json
+        from edgenet.report.document import dumps
 
-        print(json.dumps({"models": rows}, indent=2))
+        print(dumps({"models": rows}))
         return 0
     from edgenet.report.table import render
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from time import perf_counter
@@ -125,6 +124,8 @@ def _answer(session: Session, image: str, top: int) -> _Result:
 
 
 def _json(bundle: str, info: SessionInfo, results: list[_Result]) -> str:
+    from edgenet.report.document import dumps
+
     document: dict[str, Any] = {
         "bundle": bundle,
         "format": info.format,
@@ -139,7 +140,7 @@ def _json(bundle: str, info: SessionInfo, results: list[_Result]) -> str:
         "elsewhere": [asdict(placement) for placement in info.elsewhere],
         "results": [_entry(result, info) for result in results],
     }
-    return json.dumps(document, indent=1)
+    return dumps(document)
 
 
 def _entry(result: _Result, info: SessionInfo) -> dict[str, Any]:

@@ -80,8 +80,9 @@ def _summarize(model: str, input_size: int | None) -> ModelSummary:
 
 
 def _json(summary: ModelSummary) -> str:
-    import json
     from dataclasses import asdict
+
+    from edgenet.report.document import dumps
 
     document = {
         "model": summary.name,
@@ -90,7 +91,7 @@ def _json(summary: ModelSummary) -> str:
         "macs": summary.macs,
         "stages": [asdict(row) for row in summary.rows],
     }
-    return json.dumps(document, indent=2)
+    return dumps(document)
 
 
 def _text(summary: ModelSummary) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import edgenet
 from edgenet.cli import main as cli
 from edgenet.cli import models
 from edgenet.errors import DeviceError, EdgenetError
+from edgenet.report.document import dumps
 from edgenet.runtime.placement import PartialError, Placement
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -249,3 +251,12 @@ def _edgenet(
         encoding="latin-1",
         check=False,
     )
+
+
+@pytest.mark.parametrize("command", [["models"], ["summary", "lite0"]], ids=" ".join)
+def test_documents_are_laid_out_alike(
+    capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert cli.main([*command, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out == f"{dumps(json.loads(out))}\n"
