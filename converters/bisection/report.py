@@ -17,21 +17,21 @@ _WIDTH = 40
 
 
 def document(bundle: str, format: str, findings: Findings) -> dict[str, Any]:
-    """What `--json` prints.
+    """What `--json` prints; see `edgenet/report/schema/bisect.schema.json`.
 
     Args:
         bundle: The folder or file that was asked for.
         format: Of the int8 file.
         findings: What was found of it.
     """
-    restored = findings.restored
+    restored, worst = findings.restored, findings.worst[:_WORST]
     return {
         "bundle": bundle,
         "format": format,
         "images": findings.images,
         **_shares(findings, findings.score.agreement),
         "sqnr_db": _finite(findings.score.sqnr_db),
-        "operators": [_entry(row) for row in findings.rows],
+        "operators": [_entry(row, row in worst) for row in findings.rows],
         "goal": {
             **_shares(findings, findings.goal.agreement),
             "sqnr_db": findings.goal.sqnr_db,
@@ -52,7 +52,7 @@ def _shares(findings: Findings, share: float) -> dict[str, float | None]:
     return {"agreement": None if regresses else share, "r2": share if regresses else None}
 
 
-def _entry(row: Row) -> dict[str, Any]:
+def _entry(row: Row, worst: bool) -> dict[str, Any]:
     return {
         "layer": row.step.layer,
         "operator": row.step.name,
@@ -62,6 +62,7 @@ def _entry(row: Row) -> dict[str, Any]:
         "compared": row.sqnr_db is not None,
         "sqnr_db": _finite(row.sqnr_db),
         "own_sqnr_db": _finite(row.own_sqnr_db),
+        "worst": worst,
         "returned": row.returned,
         "overflows": row.overflows,
     }

@@ -18,7 +18,7 @@ from tests.converters.bisection.conftest import Frozen
 KEYS = ["bundle", "format", "images", "agreement", "r2", "sqnr_db", "operators", "goal", "restore"]
 OPERATOR_KEYS = [
     *("layer", "operator", "tensor", "kind", "macs", "compared", "sqnr_db", "own_sqnr_db"),
-    *("returned", "overflows"),
+    *("worst", "returned", "overflows"),
 ]
 RESTORE_KEYS = ["operators", "agreement", "r2", "sqnr_db", "float_macs_share", "reached"]
 
@@ -77,7 +77,8 @@ def test_the_table_names_layers_and_says_what_to_do(capsys, tiny_bundle, texture
 
 
 def test_the_worst_are_told_once_more_after_the_table(capsys, tiny_bundle, texture_folder):
-    _, out, _ = bisect(capsys, tiny_bundle, "--images", texture_folder, "--count", 12)
+    arguments = [tiny_bundle, "--images", texture_folder, "--count", 12]
+    _, out, _ = bisect(capsys, *arguments)
     table, _, rest = out.partition("\n\n")
     marked = [line for line in table.splitlines() if "worst" in line]
     title, _, _, *told = rest.partition("\n\n")[0].splitlines()
@@ -85,6 +86,10 @@ def test_the_worst_are_told_once_more_after_the_table(capsys, tiny_bundle, textu
     assert sorted(line.split()[0] for line in told) == sorted(line.split()[0] for line in marked)
     losses = [float(line.split()[-1]) for line in told]
     assert losses == sorted(losses)
+    operators = json.loads(bisect(capsys, *arguments, "--json")[1])["operators"]
+    assert [entry["layer"] for entry in operators if entry["worst"]] == [
+        line.split()[0] for line in marked
+    ]
 
 
 def advised(out: str) -> list[str]:

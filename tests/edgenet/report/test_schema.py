@@ -88,6 +88,14 @@ def test_check_of_a_regression_keeps_its_schema(capsys, regression_bundle, textu
     validator("check").validate(document)
 
 
+@pytest.mark.parametrize("bundle", ["tiny_bundle", "regression_bundle"])
+def test_bisect_keeps_its_schema(capsys, request, texture_folder, bundle):
+    asked = ("--format", "onnx", "--images", texture_folder, "--count", 4, "--json")
+    document = printed(capsys, "bisect", request.getfixturevalue(bundle), *asked)
+    assert sum(entry["worst"] for entry in document["operators"]) == 5
+    validator("bisect").validate(document)
+
+
 def test_the_made_up_documents_of_other_tests_are_true_to_life():
     document = bench_document()
     document["results"][0].update(profile=profile(), end_to_end=end_to_end())
