@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         type=values,
         metavar="F",
-        help="one or more, separated by commas (default: all that can run)",
+        help="tflite, onnx, openvino, or several separated by commas (default: all that can run)",
     )
     reach.add_arguments(parser)
     parser.add_argument(
@@ -78,21 +78,21 @@ def _add_effort(group: argparse._ArgumentGroup) -> None:
         "--runs",
         type=int,
         metavar="N",
-        help=f"timed runs at least (default: {RUNS}, or what --percentile takes)",
+        help=f"fewest timed runs of each file (default: {RUNS}, or what --percentile takes)",
     )
     group.add_argument(
         "--min-time",
         type=float,
         default=MIN_TIME,
         metavar="S",
-        help=f"seconds on each at least (default: {MIN_TIME:g})",
+        help=f"shortest time to spend on each file, in seconds (default: {MIN_TIME:g})",
     )
     group.add_argument(
         "--percentile",
         type=int,
         metavar="P",
-        help="50, 90, 95 or 99: run often enough for it; p99 takes 368 runs and is left out where "
-        "there are fewer",
+        help="run often enough for this percentile, 50, 90, 95 or 99; p99 takes 368 runs and is "
+        "left out where there are fewer",
     )
 
 

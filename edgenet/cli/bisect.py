@@ -55,16 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=_IMAGES,
         metavar="N",
-        help="images to use (default: %(default)s)",
+        help="how many images to use (default: %(default)s)",
     )
     images.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     images.add_argument(
-        "--crop-fraction", type=float, metavar="X", help="1.0 = no crop (default: the bundle's)"
+        "--crop-fraction",
+        type=float,
+        metavar="F",
+        help="the central part of a photo that is used; 1.0 = no crop (default: the bundle's)",
     )
     images.add_argument(
         "--preprocess",
         metavar="NAME",
-        help="raw, unit, tf, torch or lite: what a file without a bundle wants of pixels",
+        help="how a file without a bundle wants its pixels prepared: raw, unit, tf, torch or lite",
     )
     _add_goal(parser.add_argument_group("what counts as restored (both must hold)"))
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -76,15 +79,15 @@ def _add_goal(goal: argparse._ArgumentGroup) -> None:
         type=float,
         default=0.99,
         metavar="A",
-        help="share 0..1 of images with the float file's top-1; of a regression, R² of its values "
-        "(default: %(default)s)",
+        help="least share 0..1 of images with the float file's top-1; of a regression, the least "
+        "R² by its values (default: %(default)s)",
     )
     goal.add_argument(
         "--goal-sqnr",
         type=float,
         default=20.0,
         metavar="DB",
-        help="over the logits or values (default: %(default)s)",
+        help="least SQNR in dB, over the logits or values (default: %(default)s)",
     )
 
 

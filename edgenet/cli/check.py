@@ -38,20 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: crops of scikit-image's photographs)",
     )
     images.add_argument(
-        "--crop-fraction", type=float, metavar="F", help="1.0 = no crop (default: the bundle's)"
+        "--crop-fraction",
+        type=float,
+        metavar="F",
+        help="the central part of a photo that is used; 1.0 = no crop (default: the bundle's)",
     )
     images.add_argument(
         "--images",
         type=_count,
         metavar="N",
-        help=f"use N of them (default: all of DIR, or {CROPS} crops)",
+        help=f"how many images to use (default: all of DIR, or {CROPS} crops)",
     )
     images.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
     parser.add_argument(
         "--format",
         type=values,
         metavar="F",
-        help="one or more, separated by commas (default: all that can run)",
+        help="tflite, onnx, openvino, or several separated by commas (default: all that can run)",
     )
     reach.add_arguments(parser)
     parser.add_argument(
@@ -72,35 +75,36 @@ def _add_limits(limits: argparse._ArgumentGroup) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="of top-1; needs labels (default: 1.0 where there are any; none where --baseline's "
-        "file loses more)",
+        help="points of top-1 that a file may lose; needs labels (default: 1.0 where there are "
+        "labels; none where --baseline's file loses more)",
     )
     limits.add_argument(
         "--min-agreement",
         type=float,
         metavar="A",
-        help="share 0..1 of equal top-1 (default: fp32 0.999, fp16 0.99, bf16, w8a16, w8 and "
-        "dynamic 0.97, else 0.95; on crops: 0.999, 0.97, 0.92, 0.85; none with --max-drop, nor "
-        "where --baseline's file keeps less)",
+        help="least share 0..1 of images with fp32's top-1 (default: 0.999 for fp32, 0.99 for "
+        "fp16, 0.97 for bf16, w8a16, w8 and dynamic, 0.95 for int8 and int8-mixed; on crops 0.999, "
+        "0.97, 0.92 and 0.85; none with --max-drop, nor where --baseline's file keeps less)",
     )
     limits.add_argument(
         "--min-sqnr",
         type=float,
         metavar="DB",
-        help="over the logits or values (default: fp32 80, else none)",
+        help="least SQNR in dB, over the logits or values (default: 80 for fp32, else none)",
     )
     limits.add_argument(
         "--min-r2",
         type=float,
         metavar="R",
-        help="of a regression: R² of its values by fp32's (default: as --min-agreement's)",
+        help="of a regression, the least R² by fp32's values (default: as for --min-agreement)",
     )
     limits.add_argument(
         "--baseline",
         metavar="FILE",
-        help="an earlier check --json: fail where a file lost more than 0.5 points of top-1 or of "
-        "agreement, or 1 dB of SQNR, and more than chance explains (p < 0.01, image by image); on "
-        "other images than the baseline's, where it lost that much at all",
+        help="an earlier check --json: fail where a file has since lost more than 0.5 points of "
+        "top-1 or of agreement, 1 dB of SQNR or, of a regression, 0.005 of R², and more than "
+        "chance explains (p < 0.01, image by image); on other images than the baseline's, fail "
+        "where it has lost that much at all",
     )
 
 

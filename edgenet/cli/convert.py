@@ -50,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="short for --precision int8",
     )
     precision.add_argument(
-        "--precision", choices=PRECISIONS, help="default: what --target takes, else fp32"
+        "--precision",
+        choices=PRECISIONS,
+        help="how weights and activations are stored and computed (default: what --target "
+        "takes, else fp32)",
     )
     parser.add_argument(
         "--target",
@@ -63,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         type=values,
         metavar="F,...",
-        help=f"of {', '.join(FORMATS)} (default: all that have the precision)",
+        help=f"{', '.join(FORMATS)}, or several separated by commas (default: all that have the "
+        "precision)",
     )
     _add_model(parser.add_argument_group("the model"))
     _add_images(parser.add_argument_group("images"))
@@ -88,13 +92,13 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         help="regression where the outputs are values, not classes (default: %(default)s)",
     )
     group.add_argument(
-        "--labels", metavar="FILE", help="names of the classes, or values, one a line"
+        "--labels", metavar="FILE", help="a file of the names of the classes, or values, one a line"
     )
     group.add_argument(
         "--preprocess",
         metavar="NAME",
-        help="raw, unit, tf, torch or lite: how pixels were prepared for training, for a model "
-        "that does not do it itself",
+        help="how pixels were prepared for training, for a model that does not do it itself: raw, "
+        "unit, tf, torch or lite",
     )
     group.add_argument(
         "--input-size",
@@ -111,7 +115,8 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--calibration",
         metavar="DIR",
-        help="images that set the ranges (default: crops of scikit-image's photographs)",
+        help="a folder of images that set the ranges (default: crops of scikit-image's "
+        "photographs)",
     )
     group.add_argument(
         "--calibration-images",
@@ -120,7 +125,9 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         help="how many of them (default: 128; 27 with --effort fast)",
     )
     group.add_argument("--skip-damaged", action="store_true", help="leave damaged images out")
-    group.add_argument("--evaluate", metavar="DIR", help="labelled images to judge the result on")
+    group.add_argument(
+        "--evaluate", metavar="DIR", help="a folder of labelled images to judge the result on"
+    )
     group.add_argument(
         "--crop-fraction",
         type=float,
@@ -142,13 +149,13 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         "--max-drop",
         type=float,
         metavar="POINTS",
-        help="top-1 that may be lost: int8 returns operators to float until it is not, or becomes "
-        "w8 or fp16 (for OpenVINO alone, bf16); other precisions fail",
+        help="points of top-1 that may be lost: where int8 loses more, operators return to float, "
+        "or all becomes w8 or fp16 (for OpenVINO alone, bf16); other precisions fail",
     )
     group.add_argument(
         "--min-r2",
         type=float,
-        metavar="F",
+        metavar="R",
         help="with --task regression, in place of --max-drop: the least R² by fp32's values",
     )
     group.add_argument(
@@ -189,7 +196,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=values,
         metavar="STEP,...",
         default=[],
-        help="steps to leave out, of outliers, streams, silu, lifting, piecewise, correction",
+        help="steps to leave out: outliers, streams, silu, lifting, piecewise, correction",
     )
 
 

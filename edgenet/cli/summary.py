@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="a variant, a .keras or .h5 file or a SavedModel"
     )
     parser.add_argument(
-        "--input-size", type=int, metavar="PIXELS", help="height and width (default: the model's)"
+        "--input-size",
+        type=int,
+        metavar="N",
+        help="height and width in pixels (default: the model's)",
     )
     parser.add_argument("--svg", metavar="FILE", help="also draw the stages into an SVG file")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
