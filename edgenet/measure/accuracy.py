@@ -20,7 +20,7 @@ Bools = NDArray[np.bool_]
 Z_95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: two-sided 95 %."""
 
-# The same of Student's t, with one to four degrees of freedom.
+# The same quantile of Student's t with one, two, three and four degrees of freedom.
 _STUDENT_95 = (12.7062, 4.3027, 3.1824, 2.7764)
 
 NO_ANSWER = -1
@@ -46,9 +46,10 @@ class PairedDrop:
 
 @dataclass(frozen=True)
 class Growth:
-    """Of a mean absolute error beside the reference's on the same images, in the values' unit.
+    """How much a mean absolute error exceeds the reference's on the same images.
 
-    `interval` is its 95 % confidence interval, by the normal distribution.
+    Both are in the value's unit; `interval` is the 95 % confidence interval of `amount`, by
+    Student's t.
     """
 
     amount: float
@@ -95,7 +96,7 @@ def top_k(logits: Floats, labels: NDArray[np.integer], k: int) -> float:
 
 
 def top5(logits: Floats, labels: NDArray[np.integer]) -> float | None:
-    """`top_k` for k = 5; None where there are no more than five classes, for it says nothing."""
+    """`top_k` for k = 5; None for five classes or fewer, where it would always be 1."""
     return top_k(logits, labels, _TOP) if logits.shape[1] > _TOP else None
 
 
@@ -178,10 +179,10 @@ def energies(values: Floats) -> NDArray[np.float64]:
 
 
 def standardized(values: Floats, reference: Floats) -> NDArray[np.float64]:
-    """A regression's values, images × values, less the reference's mean, as shares of its spread.
+    """A regression's values, images × values, in the reference's standard deviations from its mean.
 
-    The unit and the mean of a value are no signal. One whose reference is the same on every image
-    is left out, as zeros.
+    So neither the unit of a value nor its mean counts as signal. A value that the reference answers
+    alike to every image becomes zeros.
     """
     exact = reference.astype(np.float64)
     spread = exact.std(axis=0)
@@ -196,7 +197,7 @@ def max_error(reference: Floats, logits: Floats) -> float:
 def mean_error(reference: Floats, values: Floats, value: int) -> float:
     """The mean absolute difference of one of a regression's values, in its unit.
 
-    Of several there is no mean, for an age and a share have no unit in common.
+    There is no mean over several values: an age and a share have no unit in common.
 
     Args:
         reference: The reference's values, images × values.
@@ -214,7 +215,7 @@ def absolute_errors(values: Floats, truth: Floats, value: int) -> NDArray[np.flo
 def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Growth | None:
     """How much the mean of errors of the same images grew, with Student's interval of paired means.
 
-    None of a single image, which tells of no other.
+    None for a single image, which shows no spread.
     """
     if len(before) < 2:
         return None

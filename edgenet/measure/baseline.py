@@ -17,7 +17,7 @@ from edgenet.measure.limits import Limits
 from edgenet.measure.paired import CEILING_DB, Evidence
 
 SHARE = 0.005
-"""Of top-1, of agreement and of R², what may be lost: 7 of 1,300 images would be more."""
+"""What may be lost of top-1, of agreement and of R²: 6 of 1,300 images; 7 are more."""
 
 DECIBELS = 1.0
 """SQNR that may be lost: a quarter more noise."""
@@ -50,8 +50,8 @@ _Key = tuple[str, str]
 
 _NAMES = {"top1": "top-1", "agreement": "agreement", "sqnr_db": "SQNR", "r2": "R²"}
 _OF_CLASSES, _OF_VALUES = ("top1", "agreement", "sqnr_db"), ("r2",)
-# Why what was known of a file is not known now. Its agreement always is, and no SQNR tells that it
-# is equal to the bit.
+# Why a figure that the baseline has may be missing now. Agreement never is, and an SQNR of None
+# means that the two are equal to the bit.
 _UNKNOWN = {
     "top1": "the images have no labels now",
     "r2": "fp32 answers alike to all images now",
@@ -147,7 +147,7 @@ def require_comparable(
 def missed(baseline: Document, format: str, device_used: str, limits: Limits) -> frozenset[str]:
     """Which of these limits the baseline's own file misses: "top1", "agreement" or "r2".
 
-    None, if the file is new.
+    Empty where the baseline has no such file.
     """
     found = set[str]()
     for result in baseline["results"]:
@@ -176,7 +176,7 @@ def compare(
     be surer than `CHANCE`; where they did not, or the baseline does not tell its answers image by
     image, the tolerance alone decides. A file that was not checked again has regressed, too, and so
     has one of which a figure can no longer be measured. Both runs are judged by the later one's
-    labels, for a change of labels is none of the file.
+    labels, because a corrected label does not change the file.
 
     Args:
         document: The later run.

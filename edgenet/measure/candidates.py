@@ -158,9 +158,10 @@ def open_all(
 
 
 def _once_each(candidates: Sequence[Candidate], say: Callable[[str], None]) -> list[Candidate]:
-    """Without those that an engine runs as it does another: OpenVINO takes no more than all cores.
+    """Leaves out candidates that run exactly as an earlier one does.
 
-    They stay open, and cost nothing while they are not called.
+    OpenVINO takes no more threads than there are cores, so that two numbers of threads may come to
+    the same. Sessions left out stay open; they cost no time while nobody calls them.
     """
     found: dict[tuple[Any, ...], Candidate] = {}
     for candidate in candidates:

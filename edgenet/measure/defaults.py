@@ -7,4 +7,4 @@ MIN_TIME = 2.0
 """The shortest time spent on each file, in seconds."""
 
 CROPS = 256
-"""How many of photographs are compared on, where no images are named."""
+"""How many crops of photographs `check` compares on, where no images are named."""

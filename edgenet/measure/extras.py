@@ -27,7 +27,7 @@ def listed(measured: Comparison | throughput.Streams) -> Document:
 def add_end_to_end(document: Document, image: str, candidates: Sequence[Candidate]) -> None:
     """Adds, to each result on hardware, the times from a photo's bytes to its label.
 
-    A photo fills one place of a batch, so that only the smallest that was asked for has them.
+    Of several batches only the smallest gets them: one photo leaves the rest of a batch empty.
 
     Raises:
         UsageError: The photo cannot be read.

@@ -22,14 +22,16 @@ class Fidelity:
     `top1`, `top5` and `drop` (points) are None without labels, `top5` also for up to five classes;
     `sqnr_db` (dB) is None where all answers are equal to the bit. `agreement` is a share 0..1,
     `max_error` the largest absolute difference of a logit or value, `cosine` and `kl` (nats) are
-    means over images. Images that are answered with NaN or infinity are never right; the last four
-    take zeros for their logits, as the last two take them for values.
+    means over images.
 
-    Of a regression alone there are `r2`, the coefficient of determination (`accuracy.r2`), and
-    `mean_error`, the mean absolute difference of a value, in its own unit; the shares of classes,
-    `cosine` and `kl` are None. `mae` is the mean absolute error by the true values, where they are
-    known, and `growth` by how much that is more than the reference's. Of several values, which have
-    no unit in common, these three are of one.
+    A regression has `r2`, the coefficient of determination (`accuracy.r2`), and `mean_error`, the
+    mean absolute difference of a value in its own unit, where a classifier has None; its `top1`,
+    `top5`, `drop`, `agreement`, `cosine` and `kl` are None. Where the true values are known, `mae`
+    is the mean absolute error by them, and `growth` how much that exceeds the reference's. Several
+    values have no unit in common: `mean_error`, `mae` and `growth` are those of one of them.
+
+    An image that is answered with NaN or infinity is never right and agrees with nothing; all other
+    figures take zeros for its logits or values.
     """
 
     top1: float | None

@@ -54,8 +54,8 @@ def measure(
 ) -> Footprint:
     """Loads and runs a bundle once in a child process.
 
-    A GPU or NPU is tried out before the clock starts: that is a process of its own, and no cost of
-    the bundle. Nor is what "auto" tries in vain: name what it chose.
+    A GPU or NPU is tried out, in yet another process, before the clock starts: that is no cost of
+    the bundle. `device` must not be "auto", whose vain attempts would count: name what it chose.
 
     Raises:
         EdgenetError: The child failed; the message is its own.

@@ -142,16 +142,17 @@ class Limits:
             raise UsageError(f"--min-r2 {self.min_r2}: it is at most 1, as in 0.97")
 
     def given(self, asked: Limits, missed: Collection[str] = ()) -> Limits:
-        """What holds of these limits, as defaults, beside those that the user sets.
+        """These limits as defaults: each holds unless the user sets another or it is waived.
 
-        A default agreement stands in for what is not known: how much worse the answers got. Of
-        those that changed, some were wrong before, and a file may change one in twenty and lose
-        nothing. Where the user bounds the drop it would overrule that by chance, and does not hold;
-        nor does a default that an earlier run, which was good enough to compare with, missed.
+        The default agreement is waived where the user bounds the drop. It only stands in for the
+        drop where no labels tell that: some answers that change were wrong before, so that a file
+        may change one in twenty and lose nothing. Beside a bound on the drop it would refuse such a
+        file. A default that the baseline's own file misses is waived too: that run was good enough
+        to be compared with.
 
         Args:
-            asked: The user's own; each holds.
-            missed: What the earlier run missed, as `baseline.missed` tells it.
+            asked: The user's own limits; all of them hold.
+            missed: The defaults that the baseline's file misses, as `baseline.missed` tells them.
         """
         bounded = asked.max_drop is not None or "agreement" in missed
         defaults = replace(

@@ -12,8 +12,9 @@ from edgenet.runtime.engines import ENGINES
 from edgenet.runtime.loading import FixedBatchError, Reach
 from edgenet.runtime.placement import PartialError, RefusedError
 
-# Where nothing opens, the first of these is told: a fixed batch proves that the device was reached,
-# and what a device lacks is told by an engine that is here.
+# Of several formats that do not open for these reasons, the error of the kind that stands first is
+# raised. A fixed batch was found on a device that was reached, and a device's reason comes from an
+# engine that is installed: both say more than that another engine is missing.
 _TELLING = (FixedBatchError, DeviceError, MissingExtraError)
 
 
@@ -57,11 +58,11 @@ def open_formats(
             session = load_artifact(
                 bundle, bundle.artifact(format), device, threads, reach=reach, batch=batch
             )
-        # That a device runs a part of this file, or nothing, is no fault of the machine.
+        # The device works and refuses this file, whole or in part: no other file may hide that.
         except (PartialError, RefusedError):
             raise
         except _TELLING as error:
-            # Of a sweep over batches, a format asked for may take a part.
+            # Of several batches to measure, a format that was asked for may run with some.
             if formats and not isinstance(error, FixedBatchError):
                 raise
             lacking.append(error)

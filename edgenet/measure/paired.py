@@ -30,8 +30,9 @@ class Evidence:
     """How sure a change is.
 
     `interval` is the 95 % confidence interval of after - before, `p` the probability of a loss at
-    least as large if both runs were equally good. `lost` counts the images that only the earlier
-    run had, `gained` those that only the later one has; None where nothing is counted.
+    least as large if both runs were equally good. Of a share of images, `lost` counts those that
+    were in it in the earlier run alone, `gained` those that are in the later one's alone; of other
+    figures both are None.
     """
 
     interval: tuple[float, float]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Answers:
     """A session's logits or values, one row an image, and the median ms of one call.
 
-    `void` images were answered with NaN or infinity, as half floats can be.
+    `void` counts the images answered with NaN or infinity, as half floats that overflow are.
     """
 
     logits: Logits
@@ -93,7 +93,7 @@ class Result:
 
 @dataclass(frozen=True)
 class CrossAgreement:
-    """Two classifiers' files: the share of images with one top-1 class, and the logits' cosine."""
+    """How alike two files answer: the share of equal top-1 classes, and the logits' cosine."""
 
     formats: tuple[str, str]
     agreement: float

@@ -28,7 +28,7 @@ from edgenet.runtime.loading import Reach
 from edgenet.runtime.processors import processors
 
 Document = dict[str, Any]
-# What a fresh process cost, and why that is not known.
+# The costs of a fresh process, and a line for each that is not known.
 _Weighed = tuple[Footprint, list[str]]
 _BINS = 40
 
@@ -127,7 +127,11 @@ def _footprint(request: Request, candidate: Candidate) -> _Weighed:
 
 
 def _reach(request: Request, candidate: Candidate) -> Reach:
-    """How the device was reached: what chooses anew loads the file where it was refused, too."""
+    """The delegate that the candidate runs on, by name.
+
+    Without the name the fresh process would choose again, and its time to load would include the
+    delegates that refuse the file.
+    """
     asked = request.reach or Reach()
     chosen = candidate.session.delegate
     return asked if chosen.device == "cpu" else replace(asked, delegate=chosen.name)
