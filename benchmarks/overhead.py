@@ -23,7 +23,7 @@ from edgenet.errors import EdgenetError
 from edgenet.images import Pixels
 from edgenet.measure.bootstrap import Interval, median_interval
 from edgenet.measure.machine import describe
-from edgenet.report.cells import measured, number
+from edgenet.report.cells import number, with_interval
 from edgenet.report.document import dumps
 from edgenet.report.table import render
 
@@ -151,7 +151,7 @@ def _table(results: list[Overhead]) -> str:
             number(result.session_ms, 3),
             number(result.bare_ms, 3),
             str(result.ratio),
-            measured(result.added_us, result.added_interval_us),
+            with_interval(result.added_us, result.added_interval_us),
             "yes" if result.kept else "no",
         ]
         for result in results

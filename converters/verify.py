@@ -161,7 +161,7 @@ def judge(
         compared = parity.compare(reference, sessions, images.recorded(), lambda info: limits)
     if limits.min_r2 is not None:
         compared.require_r2()
-    value = compared.value_told(bundle.labels())
+    value = compared.worst_value_name(bundle.labels())
     of_value = "" if value is None else f" of {value}"
     for line in _of_fp32(compared, of_value):
         report(line)

@@ -109,7 +109,7 @@ def check(
     if evaluate is None:
         _require_no_folder(crop_fraction, skip_damaged)
     opened = Bundle.open(bundle)
-    giver = opened if reference is None else Bundle.open(reference)
+    holder = opened if reference is None else Bundle.open(reference)
     _require_of_task(asked, opened.manifest.task)
     wanted = None if formats is None else several(formats)
     before = None if baseline is None else baseline_file.read(os.fspath(baseline))
@@ -134,7 +134,7 @@ def check(
             on_missing=report,
             reach=Reach(delegate, delegate_options or {}, allow_fallback),
         )
-        float_model = open_reference(stack, giver, threads)
+        float_model = open_reference(stack, holder, threads)
         on_cpu = [_on_cpu(stack, opened, session, threads) for session in sessions]
 
         def update(done: int) -> None:
@@ -142,7 +142,7 @@ def check(
 
         parity = compare(float_model, sessions, compared.recorded(), held, update, on_cpu)
     parity.require_r2()
-    size = reference_bytes(giver, float_model)
+    size = reference_bytes(holder, float_model)
     document = check_document.document(os.fspath(bundle), opened, parity, compared, size)
     unsure = check_document.judge(document, before, wanted).unsure if before is not None else ()
     return Checked(document, compared, unsure)
@@ -183,8 +183,9 @@ def _limits(
 ) -> Limits:
     defaults = default_limits(info, crops)
     if baseline is None:
-        return defaults.given(asked)
-    return defaults.given(asked, earlier.missed(baseline, info.format, info.device_used, defaults))
+        return defaults.overridden_by(asked)
+    missed = earlier.missed(baseline, info.format, info.device_used, defaults)
+    return defaults.overridden_by(asked, missed)
 
 
 def _on_cpu(

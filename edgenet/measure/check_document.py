@@ -36,7 +36,7 @@ def document(
         "images_source": images.source,
         "images_sha256": images.digest.hexdigest(),
         "labels": None if parity.labels is None else parity.labels.tolist(),
-        "worst_value": parity.value_told(labels),
+        "worst_value": parity.worst_value_name(labels),
         "results": [_entry(result, images, bundle, labels) for result in parity.results],
         "cross_agreement": [
             {**asdict(pair), "formats": list(pair.formats)} for pair in parity.cross_agreement

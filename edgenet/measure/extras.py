@@ -81,7 +81,7 @@ def add_profiles(document: Document, candidates: Sequence[Candidate], progress: 
     isa = document["machine"]["isa"]
     threads = sorted({candidate.session.info.threads for candidate in candidates})
     peaks = [found for count in threads for found in peak.measure(count)]
-    document["peaks"] = run.documents(peaks)
+    document["peaks"] = [asdict(found) for found in peaks]
     for done, (candidate, result) in enumerate(zip(candidates, document["results"], strict=True)):
         info = candidate.session.info
         try:

@@ -141,7 +141,7 @@ class Limits:
         if self.min_r2 is not None and not self.min_r2 <= 1:
             raise UsageError(f"--min-r2 {self.min_r2}: it is at most 1, as in 0.97")
 
-    def given(self, asked: Limits, missed: Collection[str] = ()) -> Limits:
+    def overridden_by(self, asked: Limits, missed: Collection[str] = ()) -> Limits:
         """These limits as defaults: each holds unless the user sets another or it is waived.
 
         The default agreement is waived where the user bounds the drop. It only stands in for the

@@ -79,13 +79,13 @@ def _rank(error: EdgenetError) -> int:
     return next(rank for rank, kind in enumerate(_TELLING) if isinstance(error, kind))
 
 
-def open_reference(stack: ExitStack, giver: Bundle, threads: int | None = None) -> Session:
-    """Opens the fp32 reference that a bundle gives, on the CPU; the stack closes the session.
+def open_reference(stack: ExitStack, holder: Bundle, threads: int | None = None) -> Session:
+    """Opens the fp32 reference that a bundle holds, on the CPU; the stack closes the session.
 
     Args:
         stack: What owns the session.
-        giver: The bundle that is measured, or another. It gives its reference/, or else its model
-            where that is fp32.
+        holder: The bundle that holds it, in reference/ or as its own model: the one that is
+            measured, or another.
         threads: As for `edgenet.load`.
 
     Raises:
@@ -93,21 +93,22 @@ def open_reference(stack: ExitStack, giver: Bundle, threads: int | None = None) 
         MissingExtraError: Its engine is not installed; the message names what serves instead.
         EdgenetError: As `edgenet.load`.
     """
-    artifact = giver.manifest.reference
-    if artifact is None and giver.manifest.precision != "fp32":
+    artifact = holder.manifest.reference
+    if artifact is None and holder.manifest.precision != "fp32":
         raise UsageError(
-            f"{giver.path} holds no fp32 reference: name a bundle that does with --reference BUNDLE"
+            f"{holder.path} holds no fp32 reference: "
+            "name a bundle that does with --reference BUNDLE"
         )
-    if artifact and not (giver.path / artifact.files[0].path).exists():
+    if artifact and not (holder.path / artifact.files[0].path).exists():
         raise UsageError(
-            f"{giver.path} has no {artifact.files[0].path} here: "
+            f"{holder.path} has no {artifact.files[0].path} here: "
             "name a bundle that does with --reference BUNDLE"
         )
     try:
-        return stack.enter_context(load(giver, threads=threads, reference=artifact is not None))
+        return stack.enter_context(load(holder, threads=threads, reference=artifact is not None))
     except MissingExtraError as error:
         raise MissingExtraError(
-            f"running the fp32 reference of {giver.path}",
+            f"running the fp32 reference of {holder.path}",
             error.extra,
             f"{error.install}{_another_reference()}",
         ) from error
@@ -122,6 +123,6 @@ def _another_reference() -> str:
     return f", or name with --reference BUNDLE what this makes: {made}"
 
 
-def reference_bytes(giver: Bundle, session: Session) -> int:
+def reference_bytes(holder: Bundle, session: Session) -> int:
     """The size of the reference that `session` runs, in bytes."""
-    return (giver.manifest.reference or giver.artifact(session.info.format)).bytes
+    return (holder.manifest.reference or holder.artifact(session.info.format)).bytes

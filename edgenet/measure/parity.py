@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from edgenet.runtime import Session, SessionInfo
 
 
+# The top-1 above chance that is taken for chance too, on the few hundred images of a check; where
+# there are many classes, no more than chance itself.
+_ABOVE_CHANCE = 0.05
+
+
 @dataclass(frozen=True)
 class Answers:
     """A session's logits or values, one row an image, and the median ms of one call.
@@ -127,7 +132,7 @@ class Parity:
     def doubt(self) -> str | None:
         """What makes a drop mean nothing: a float model that is right no more often than chance."""
         chance = 1 / self.reference.classes
-        if self.reference_top1 is None or self.reference_top1 > chance + min(chance, 0.05):
+        if self.reference_top1 is None or self.reference_top1 > chance + min(chance, _ABOVE_CHANCE):
             return None
         return (
             f"fp32 itself is right on {self.reference_top1:.1%} of the images, as by chance: if "
@@ -139,8 +144,8 @@ class Parity:
         """Whether every file kept every limit."""
         return all(result.passed for result in self.results)
 
-    def value_told(self, labels: Sequence[str] | None) -> str | None:
-        """How `worst_value` is called, by its label or its index; None where there is but one."""
+    def worst_value_name(self, labels: Sequence[str] | None) -> str | None:
+        """The name of `worst_value`: its label or its index; None where there is but one value."""
         if self.worst_value is None or self.reference.classes == 1:
             return None
         return labels[self.worst_value] if labels else str(self.worst_value)

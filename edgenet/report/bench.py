@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgenet.report import markdown as md
-from edgenet.report.cells import measured as with_interval
-from edgenet.report.cells import number, percent
+from edgenet.report.cells import number, percent, with_interval
 from edgenet.report.table import render
 
 Document = dict[str, Any]
@@ -100,7 +99,7 @@ def markdown(document: Document) -> str:
     return "\n\n".join([*parts, *map(_profile_markdown, profiled(document))]) + "\n"
 
 
-def measured(document: Document) -> list[Document]:
+def on_hardware(document: Document) -> list[Document]:
     """The results on hardware: only their times say how fast a device is."""
     return [result for result in document["results"] if result["emulated"] is None]
 
@@ -115,10 +114,10 @@ def profiled(document: Document) -> list[Document]:
     return [result for result in document["results"] if result.get("profile")]
 
 
-def measured_grid(document: Document) -> Grid:
+def hardware_grid(document: Document) -> Grid:
     """Titles, cells and alignment of what ran on hardware; "!" at a p50 that something spoils."""
     shared = bool(document["interference"]["warnings"])
-    return _grid(measured(document), shared)
+    return _grid(on_hardware(document), shared)
 
 
 def emulated_grid(document: Document) -> Grid:
@@ -151,7 +150,7 @@ def _lists(document: Document) -> tuple[list[str], ...]:
 def _grids(document: Document) -> list[tuple[str, Grid]]:
     """The tables that have rows, each with the line above it."""
     grids = [
-        (title(document), measured_grid(document)),
+        (title(document), hardware_grid(document)),
         (EMULATED, emulated_grid(document)),
         (BATCHES, batches_grid(document)),
     ]

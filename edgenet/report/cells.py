@@ -44,7 +44,7 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def measured(value: float | None, interval: Sequence[float] | None, fewest: int = 0) -> str:
+def with_interval(value: float | None, interval: Sequence[float] | None, fewest: int = 0) -> str:
     """A measured number with no more digits than its interval is worth, as in "5.12 ± 0.03".
 
     Args:

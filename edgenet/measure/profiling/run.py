@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,3 @@ def document(
         "peak_gmacs_per_s": peak,
         "findings": explain(found, info.precision, isa, info.delegated_fraction, peak),
     }
-
-
-def documents(peaks: list[Peak]) -> list[dict[str, Any]]:
-    """Peaks as JSON."""
-    return [asdict(peak) for peak in peaks]

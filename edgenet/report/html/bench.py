@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from edgenet.report import bench
-from edgenet.report.cells import measured, number, percent
+from edgenet.report.cells import number, percent, with_interval
 from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
@@ -31,7 +31,7 @@ _SLOWEST = 25
 
 def page(document: Document) -> str:
     """One self-contained page, the summary first."""
-    results = bench.measured(document)
+    results = bench.on_hardware(document)
     names = list(dict.fromkeys(result["name"] for result in document["results"]))
     found, emulated = document["machine"], bench.emulated_grid(document)
     timed = bench.end_to_end(document)
@@ -39,12 +39,12 @@ def page(document: Document) -> str:
         f"Latency of {', '.join(names)}",
         f"edgenet bench on {found['cpu']}, {found['cores']} cores",
         _summary(document, results),
-        *(_measured(document, results) if results else ()),
+        *(_timed_sections(document, results) if results else ()),
         section("Not on hardware", paragraph(f"Computed {bench.EMULATED}."), table(*emulated))
         if emulated[1]
         else "",
         section("Where the time goes", *map(_profile, bench.profiled(document))),
-        section("From JPEG to label", table(*bench.end_to_end_grid(timed)) if timed else ""),
+        section("From photo to label", table(*bench.end_to_end_grid(timed)) if timed else ""),
         section(
             "How it was made",
             *(recipe(path, made) for path, made in document["bundles"].items()),
@@ -53,10 +53,10 @@ def page(document: Document) -> str:
     )
 
 
-def _measured(document: Document, results: list[Document]) -> tuple[str, ...]:
+def _timed_sections(document: Document, results: list[Document]) -> tuple[str, ...]:
     return (
         section("Accuracy, latency, size", _frontier(_smallest_batches(results))),
-        section("All results", table(*bench.measured_grid(document))),
+        section("All results", table(*bench.hardware_grid(document))),
         section("Batches", table(*swept)) if (swept := bench.batches_grid(document))[1] else "",
         section("Distribution", *_distribution(results)),
     )
@@ -174,4 +174,4 @@ def _label(result: Document) -> str:
 
 
 def _p50(result: Document) -> str:
-    return measured(result["p50_ms"], result["intervals"]["p50_ms"])
+    return with_interval(result["p50_ms"], result["intervals"]["p50_ms"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenet.bundle import REGRESSION
 from edgenet.report import check
-from edgenet.report.cells import counted, error, measured, number, percent
+from edgenet.report.cells import counted, error, number, percent, with_interval
 from edgenet.report.html import charts
 from edgenet.report.html.frontier import frontier
 from edgenet.report.html.page import (
@@ -93,10 +93,10 @@ def _figures(result: Document, growth: str) -> list[tuple[str, str, str]]:
     found = [(f"{result['format']}: {figure}", told, _tone(missed))]
     if result["drop_points"] is not None:
         missed = check.missed(result, "top-1 drop")
-        drop = measured(result["drop_points"], result["drop_interval"], 2 if missed else 1)
+        drop = with_interval(result["drop_points"], result["drop_interval"], 2 if missed else 1)
         found.append((f"{result['format']}: drop, points", drop, _tone(missed)))
     if result["mae_growth"] is not None:
-        grown = measured(result["mae_growth"], result["mae_growth_interval"])
+        grown = with_interval(result["mae_growth"], result["mae_growth_interval"])
         found.append((f"{result['format']}: {growth}", grown, ""))
     return found
 

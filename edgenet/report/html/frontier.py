@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgenet.report.cells import measured, number, percent
+from edgenet.report.cells import number, percent, with_interval
 from edgenet.report.html import charts
 from edgenet.report.html.page import paragraph, table
 
@@ -25,7 +25,7 @@ def frontier(points: Sequence[charts.Point], accuracy: str, remark: str, share: 
     """
     rows = [
         [
-            *(str(index), p.label, measured(p.ms, p.interval)),
+            *(str(index), p.label, with_interval(p.ms, p.interval)),
             percent(p.accuracy) if share else number(p.accuracy, 4),
             f"{p.bytes / 1e6:.1f}",
         ]

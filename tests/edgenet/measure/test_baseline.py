@@ -66,9 +66,9 @@ def test_a_limit_that_a_regressions_baseline_misses_does_not_hold():
     before["results"][0]["r2"] = 0.94
     missed = baseline.missed(before, "tflite", "cpu", Limits.of("int8"))
     assert missed == {"r2"}
-    assert Limits.of("int8").given(Limits()).min_r2 == 0.95
-    assert Limits.of("int8").given(Limits(), missed).min_r2 is None
-    assert Limits.of("int8").given(Limits(min_r2=0.9), missed).min_r2 == 0.9
+    assert Limits.of("int8").overridden_by(Limits()).min_r2 == 0.95
+    assert Limits.of("int8").overridden_by(Limits(), missed).min_r2 is None
+    assert Limits.of("int8").overridden_by(Limits(min_r2=0.9), missed).min_r2 == 0.9
 
 
 @pytest.mark.parametrize(

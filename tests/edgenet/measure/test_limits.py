@@ -131,13 +131,13 @@ def test_narrower_precisions_are_allowed_more():
     ],
 )
 def test_a_default_yields_where_the_user_bounds_the_loss(asked, held, drop, agreement):
-    found = Limits.of("int8").given(asked, held)
+    found = Limits.of("int8").overridden_by(asked, held)
     assert (found.max_drop, found.min_agreement) == (drop, agreement)
     assert found.min_sqnr == asked.min_sqnr
 
 
 def test_a_float_file_is_held_to_its_logits_whatever_else_is_asked():
-    assert Limits.of("fp32").given(Limits(max_drop=100), ("agreement",)).min_sqnr == 80
+    assert Limits.of("fp32").overridden_by(Limits(max_drop=100), ("agreement",)).min_sqnr == 80
 
 
 @given(st.floats(-3, 6), st.integers(0, 99))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgenet.report import bench, markdown
-from edgenet.report.cells import measured
+from edgenet.report.cells import with_interval
 from tests.documents import bench_document, emulated, sweep
 
 
@@ -21,7 +21,7 @@ from tests.documents import bench_document, emulated, sweep
     ],
 )
 def test_digits_follow_the_interval(value, interval, shown):
-    assert measured(value, interval) == shown
+    assert with_interval(value, interval) == shown
 
 
 def test_a_spoiled_result_is_marked_and_its_reason_told():
