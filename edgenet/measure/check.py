@@ -12,6 +12,7 @@ from typing import Any
 from edgenet.arguments import several
 from edgenet.bundle import REGRESSION, Bundle
 from edgenet.errors import UsageError
+from edgenet.images import Skip
 from edgenet.measure import baseline as earlier
 from edgenet.measure import baseline_file, check_document
 from edgenet.measure.defaults import CROPS
@@ -23,6 +24,8 @@ from edgenet.preparing import require_way
 from edgenet.report.progress import OnProgress, silent
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.loading import Reach
+
+_Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,25 +106,14 @@ def check(
     """
     asked = Limits(max_drop, min_agreement, min_sqnr, min_r2=min_r2)
     asked.require()
-    require_way(crop_fraction)
-    if images is not None and images < 1:
-        raise UsageError(f"--images {images}: at least one image is needed")
-    if evaluate is None:
-        _require_no_folder(crop_fraction, skip_damaged)
+    _require_images(evaluate, images, crop_fraction, skip_damaged)
     opened = Bundle.open(bundle)
     holder = opened if reference is None else Bundle.open(reference)
     _require_of_task(asked, opened.manifest.task)
     wanted = None if formats is None else several(formats)
-    before = None if baseline is None else baseline_file.read(os.fspath(baseline))
-    if before is not None:
-        earlier.require_comparable(before, opened.manifest.task, wanted)
-    spec = opened.manifest.input
-    if evaluate is None:
-        compared = crops_of(spec, images or CROPS)
-    else:
-        spec = spec if crop_fraction is None else replace(spec, crop_fraction=crop_fraction)
-        skip = report if skip_damaged else None
-        compared = folder_of(opened, spec, os.fspath(evaluate), images, skip)
+    before = _read_baseline(baseline, opened, wanted)
+    skip = report if skip_damaged else None
+    compared = _images(opened, evaluate, images, crop_fraction, skip)
     _require_labels(asked, compared)
     held = partial(_limits, asked, crops=evaluate is None, baseline=before)
     with ExitStack() as stack:
@@ -148,12 +140,44 @@ def check(
     return Checked(document, compared, unsure)
 
 
-def _require_no_folder(crop_fraction: float | None, skip_damaged: bool) -> None:
-    """Refuses what is for the images of a folder."""
+def _require_images(
+    evaluate: _Path | None, count: int | None, crop_fraction: float | None, skip_damaged: bool
+) -> None:
+    """Refuses arguments about images that are out of range, or that need a folder and have none."""
+    require_way(crop_fraction)
+    if count is not None and count < 1:
+        raise UsageError(f"--images {count}: at least one image is needed")
+    of_folders = {"--crop-fraction": crop_fraction is not None, "--skip-damaged": skip_damaged}
+    for option, given in of_folders.items():
+        if given and evaluate is None:
+            raise UsageError(f"{option} is for the images of --evaluate DIR: name the folder too")
+
+
+def _images(
+    bundle: Bundle,
+    evaluate: _Path | None,
+    count: int | None,
+    crop_fraction: float | None,
+    skip: Skip | None,
+) -> Images:
+    """The images of a folder, or crops of the photographs at hand where none is named."""
+    spec = bundle.manifest.input
+    if evaluate is None:
+        return crops_of(spec, count or CROPS)
     if crop_fraction is not None:
-        raise UsageError("--crop-fraction is for the images of --evaluate DIR: name the folder too")
-    if skip_damaged:
-        raise UsageError("--skip-damaged is for the images of --evaluate DIR: name the folder too")
+        spec = replace(spec, crop_fraction=crop_fraction)
+    return folder_of(bundle, spec, os.fspath(evaluate), count, skip)
+
+
+def _read_baseline(
+    path: _Path | None, bundle: Bundle, formats: Sequence[str] | None
+) -> Mapping[str, Any] | None:
+    """An earlier document, once it is known to be comparable with a check of the bundle."""
+    if path is None:
+        return None
+    found = baseline_file.read(os.fspath(path))
+    earlier.require_comparable(found, bundle.manifest.task, formats)
+    return found
 
 
 def _require_of_task(asked: Limits, task: str) -> None:
