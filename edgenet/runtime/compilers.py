@@ -1,4 +1,4 @@
-"""Vendors' compilers, which run nothing here: `edgenet convert --target` calls them."""
+"""Probes of vendors' compilers: they run nothing here, and `convert --target` calls them."""
 
 from __future__ import annotations
 

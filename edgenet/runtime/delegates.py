@@ -68,7 +68,7 @@ class Delegate:
 
 @dataclass(frozen=True)
 class Found:
-    """A device that answered: what it is ("hardware", "software", …) and its own name."""
+    """A device that answered a probe: its kind ("hardware", "software", …) and its own name."""
 
     kind: str
     name: str

@@ -127,7 +127,7 @@ def hardware(
 def no_hardware(
     engines: Sequence[Engine], name: str, options: Mapping[str, str] | None = None
 ) -> DeviceError:
-    """Why "auto" runs nothing with the delegate of that name, where `hardware` found none.
+    """The error for "auto" where `hardware` found no device behind the delegate of that name.
 
     Args:
         engines: As for `hardware`.
@@ -178,7 +178,10 @@ def _refusal(
     found: Mapping[Delegate, Finding],
     name: str | None,
 ) -> DeviceError:
-    """The last delegate of the table is the one with the most general way to get it."""
+    """Why none of the delegates found can be used: the reason and the fix of the last of them.
+
+    The last in the table is the one that most machines can install.
+    """
     names = " and ".join(engine.name for engine in engines)
     if not found:
         return DeviceError(

@@ -39,7 +39,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where and how to run: `load`'s arguments that no candidate has a say in."""
+    """Where and how to run: those of `load`'s arguments that hold for every candidate."""
 
     device: str
     threads: int | None
@@ -114,7 +114,11 @@ def load_artifact(
 def _candidates(
     bundle: Bundle, format: str | None, reference: bool, named: bool
 ) -> tuple[Artifact, ...]:
-    """What may be opened; where an engine or a delegate is `named`, that decides among all."""
+    """The artifacts that may be opened, the preferred one first: those whose files are here.
+
+    Where an engine or a delegate is `named`, all of them: if its file is the one that is missing,
+    the error must say so.
+    """
     if format is not None and format not in FORMATS:
         raise UsageError(f"no format {format!r}: choose one of {', '.join(FORMATS)}")
     if not reference:

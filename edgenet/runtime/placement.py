@@ -58,7 +58,8 @@ class PartialError(DeviceError):
         device: What was asked for.
         delegate: Its name.
         placements: All that is known of who runs what.
-        told: As of `counts`, where the engine tells that and not how many each placement is of.
+        told: How many operators the device runs and how many it does not, where the engine tells
+            that and no count for each placement; None takes `counts` of the placements.
     """
 
     def __init__(

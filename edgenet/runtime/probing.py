@@ -26,7 +26,7 @@ _BROKEN = "update or remove its driver"
 
 @dataclass(frozen=True)
 class Finding:
-    """What a probe found: `kind` and `name` of a usable device, or the reason and its mending."""
+    """What a probe found: `kind` and `name` of a usable device, or why it is not, and the fix."""
 
     usable: bool
     kind: str

@@ -17,10 +17,10 @@ from edgenet.runtime.placement import Placement
 class Plan:
     """What a session opens, and how: all choices made, all files vouched for.
 
-    `device` is what was asked for, `delegate` what it came to; `allow_fallback` lets operators that
-    the delegate refuses run on the CPU; `options` are for a delegate that the user brings;
-    `resized` tells that the file is to be brought to the batch of `input`, which is not its own;
-    `made_with` is the engine's version that verified the file, None where that is not known.
+    `device` is what was asked for, `delegate` what was chosen for it; `allow_fallback` lets
+    operators that the delegate refuses run on the CPU; `options` are for a delegate that the user
+    brings; `resized` tells that the file is to be brought to the batch of `input`, which is not its
+    own; `made_with` is the engine's version that verified the file, None where that is not known.
     """
 
     model: Path
@@ -111,8 +111,9 @@ class SessionInfo:
     def place(self) -> tuple[str, str]:
         """What two times must share to be compared: the device, and the delegate that reaches it.
 
-        That a file leaves operators to the CPU, or on the CPU to kernels other than XNNPACK's, is
-        its own doing: it makes no other place of it.
+        The CPU is left out of the delegate, and on the CPU the delegate is left out: which
+        operators a file leaves to the CPU, or there to other kernels than XNNPACK's, is a property
+        of the file, and two files that differ in it can be compared.
         """
         if self.device_used == "cpu":
             return self.device_used, ""

@@ -1,4 +1,4 @@
-"""The session: what all engines share of running a model, and what each one gives."""
+"""`Session`: a model open in an engine; what all engines share, and what each must provide."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgenet.runtime.records import Loaded, Plan, Prediction, SessionInfo, Value
 
 Floats = npt.NDArray[np.float32]
 
-# In place of a handle that is a parent process's.
+# Stands in a forked child for the parent's handle, which must not be used there.
 _INHERITED = object()
 
 _PROBES = Path(__file__).parent / "probes"
@@ -84,7 +84,7 @@ class Session(ABC):
         return cpu_name()
 
     def _turns(self) -> AbstractContextManager[Any]:
-        """What `_load`, `_run` and `_close` are called within, one at a time where it is a lock."""
+        """The context of each call of `_load`, `_run` and `_close`: a lock admits one at a time."""
         return nullcontext() if self.reentrant else threading.Lock()
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Session(ABC):
 
     @property
     def delegate(self) -> Delegate:
-        """What was chosen to reach the device; `info` has the engine's own word for what runs."""
+        """The delegate that was chosen; `info.delegate` is the engine's own word for what runs."""
         return self._plan.delegate
 
     @property
@@ -389,7 +389,7 @@ class Session(ABC):
 
 
 def _probe_plan(delegate: Delegate, options: Mapping[str, str], quantized: str) -> Plan:
-    """The plan of the model in `probes`: it halves the three bytes of one pixel."""
+    """The plan for the model in `probes`, which halves the three bytes of one pixel."""
     engine = choose(FORMATS, delegate.engine)
     return Plan(
         model=_PROBES / (quantized or _PROBE_FILES[engine.format]),

@@ -1,4 +1,4 @@
-"""What native libraries print: the only place where some of them tell what they did."""
+"""Capturing what native libraries print: some tell nowhere else what they did."""
 
 from __future__ import annotations
 

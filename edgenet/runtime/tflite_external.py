@@ -18,7 +18,7 @@ class ExternalSession(TfliteSession):
     was asked for.
     """
 
-    # What a library takes is settled as it is given the file, with the shapes in it.
+    # A library decides what it takes when it is given the file, by the shapes that stand in it.
     resizes = False
 
     def _load(self) -> Loaded:
