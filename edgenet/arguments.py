@@ -10,15 +10,15 @@ from edgenet.errors import UsageError
 
 
 def several(names: Sequence[str]) -> tuple[str, ...]:
-    """Names, each once, in their order; one may be given by itself, and is not its letters."""
+    """The names, each once, in their order; a single name may be given as a string."""
     return tuple(dict.fromkeys((names,) if isinstance(names, str) else names))
 
 
 def whole(name: str, value: SupportsIndex) -> int:
-    """Python's own int, which engines want, of an option that may be numpy's.
+    """The value of an option as Python's own int, which engines want; it may be one of numpy's.
 
     Raises:
-        UsageError: It is of no integer type; 2.0 is not.
+        UsageError: It is of no integer type; a float such as 2.0 is not either.
     """
     try:
         return operator.index(value)

@@ -313,7 +313,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle: its folder, as which it also serves, and its manifest."""
+    """An open bundle: its folder and its manifest; it can be passed wherever a path can."""
 
     path: Path
     manifest: Manifest
@@ -372,9 +372,9 @@ class Bundle:
 
     @property
     def at_hand(self) -> tuple[Artifact, ...]:
-        """The artifacts whose files the folder has: a device may have those of one engine alone.
+        """The artifacts whose files are in the folder: a device may have those of one engine alone.
 
-        All of them where it has none, so that one is named as missing.
+        Where the folder has none of them, all artifacts, so that opening one names a missing file.
         """
         every = self.manifest.artifacts
         return tuple(artifact for artifact in every if self._has(artifact)) or every

@@ -35,7 +35,7 @@ _TURNS = {
 }
 IN_MEMORY = "the image in memory"
 """What messages call an image without a name."""
-# Where Pillow keeps what tells of it.
+# The keys under which Pillow keeps headers that hold the orientation.
 _HEADERS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
 _WRONG_PATH = (FileNotFoundError, NotADirectoryError, PermissionError)
@@ -48,7 +48,7 @@ _DEEP_GREY = ("PNG", "PPM")
 
 
 class ImageError(EdgenetError):
-    """A file that is no image, a damaged one, or one that is not for us to read (exit code 1)."""
+    """A file that is no image, is damaged, or is of a kind that is refused (exit code 1)."""
 
 
 class _RangeError(ValueError):
@@ -91,7 +91,7 @@ def decode(source: ImageSource) -> Image.Image:
 
 @contextmanager
 def pillow_reads(name: str) -> Iterator[None]:
-    """Makes edgenet's errors of Pillow's, which name the image; no size is warned of.
+    """Turns Pillow's errors into edgenet's, which name the image; Pillow warns of no size.
 
     Raises:
         UsageError: There is no such file, or it is a folder.

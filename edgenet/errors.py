@@ -6,7 +6,7 @@ refuses (`OSError`); anything else is a defect of edgenet and keeps its tracebac
 
 from __future__ import annotations
 
-# Packages beside TensorFlow that the host's half imports, each under its module's own name.
+# Packages beside TensorFlow that converting imports; each is installed under its module's name.
 _BESIDE = ("flatbuffers", "h5py", "onnx", "threadpoolctl")
 
 
@@ -64,11 +64,14 @@ class MissingExtraError(EdgenetError):
 
     @classmethod
     def of_host(cls, doing: str, error: ModuleNotFoundError) -> MissingExtraError:
-        """What the host's half lacks: one package, or on a device, without TensorFlow, all of it.
+        """The error for a package that what runs on the host, `converters`, could not import.
+
+        Where TensorFlow is installed the one package is named, else the extra with all of them: a
+        device has none.
 
         Args:
             doing: What needs it, as in "converting".
-            error: What importing the half failed with.
+            error: What importing `converters` failed with.
         """
         from importlib.util import find_spec
 

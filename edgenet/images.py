@@ -1,4 +1,7 @@
-"""Folders of photos and what they show, and files of class names; with what prepares a photo."""
+"""Folders of photos with their classes or values, and files of class names.
+
+`decode` and `prepare`, which read single photos, are handed on from modules of their own.
+"""
 
 from __future__ import annotations
 
@@ -347,7 +350,7 @@ def _those(rows: tuple[Row, ...] | None, indices: Iterable[int]) -> tuple[Row, .
 
 
 def _digests(folder: ImageFolder, sizes: Collection[int]) -> Iterator[str]:
-    """Of those of the images that have one of the sizes, in bytes."""
+    """The digests of a folder's images whose size, in bytes, is one of `sizes`."""
     return (_digest_of(path) for path in folder.paths if _size_of(path) in sizes)
 
 
@@ -358,7 +361,7 @@ def _digest_of(path: Path) -> str:
 
 
 def _add_file(digest: Any, path: Path) -> None:
-    """Takes the size and the bytes of a file into a digest."""
+    """Updates a digest with the size and the bytes of a file."""
     digest.update(f"{_size_of(path)}\0".encode())
     with _readable(path), path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -401,7 +404,7 @@ def _contents(root: Path) -> tuple[Listing, tuple[str, ...]]:
 
 
 def _refuse_both(root: Path, image: str, folders: Sequence[str]) -> None:
-    """Either beside the other would go without a word: a stray image, or all the class folders."""
+    """Refuses images beside class folders: one or the other would be left out without a word."""
     for folder in folders:
         with suppress(OSError):  # lost+found, for one, is nobody's to look into.
             if _images_in(root / folder):

@@ -1,8 +1,8 @@
 """Crops of the photographs that scikit-image carries: images at hand without a download.
 
 Five colour photographs (a person, a cat, a cup, a motorcycle, a rocket) are cut into random
-squares, mirrored or not. Small squares among them make good ranges; to compare the answers of two
-files, take nearly whole photographs, which have an answer.
+squares, mirrored or not. Calibration wants squares down to half a photograph (`WIDE`), which vary
+more; to compare two files' answers take nearly whole ones (`WHOLE`), which show what they are of.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
-WIDE = 0.5
-WHOLE = 0.85
+WIDE, WHOLE = 0.5, 0.85
+"""The least side of a crop, as a share of the photograph's short side."""
 _SEED = 0
 
 

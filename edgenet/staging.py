@@ -22,7 +22,7 @@ from edgenet.errors import EdgenetError, UsageError
 _OLDER = "-older"
 # The longest name, in bytes, that the names beside it repeat: file systems take 143 to 255.
 _REPEATED = 64
-# What a place fails with that cannot be.
+# The errors of a path that cannot exist.
 _NO_PLACE = (errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR)
 # What renaming fails with where another process has taken a place, or taken away what was there.
 _OVERTAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
@@ -225,7 +225,7 @@ def _replace(target: Path, staging: Path) -> None:
 
 
 def _rename(staging: Path, target: Path) -> None:
-    """What rename(2) does for empty folders only."""
+    """Moves one folder into another's place: rename(2) replaces none that holds anything."""
     if not target.exists():
         staging.rename(target)
         return

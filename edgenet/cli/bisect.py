@@ -181,9 +181,10 @@ def _images(args: argparse.Namespace, spec: InputSpec) -> Pixels:
 
 
 def _command(pair: Pair, findings: Findings) -> str | None:
-    """What converts the bundle's model with these layers in float, and those that are already.
+    """The command that converts the bundle's model again with the layers found in float too.
 
-    None of files of any maker, and where the bundle's target runs no floats beside int8.
+    None for files without a bundle, where nothing need return to float, and where the bundle's
+    target runs no float operators beside int8.
     """
     if pair.bundle is None or not findings.layers or not _mixes(pair.bundle.manifest.target):
         return None
@@ -206,7 +207,7 @@ def _mixes(target: Mapping[str, Any] | None) -> bool:
 
 
 def _floats(manifest: Manifest, format: str) -> list[str]:
-    """The layers that are in float already; what rewrites added to one is named behind a slash."""
+    """The layers that are in float already, without the "/..." of what rewrites added to them."""
     from converters.scheme.recipe import Recipe
 
     if manifest.recipe is None:

@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def require_places(args: argparse.Namespace) -> None:
-    """That reports can be written is known before minutes go into them.
+    """Checks that reports can be written, before minutes of work go into them.
 
     Raises:
-        UsageError: One of them cannot.
+        UsageError: One of them cannot be.
     """
     from edgenet.report.files import require_writable
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 _MODELS = {"Functional": "keras.src.models.functional", "Sequential": "keras"}
-# What Keras 3 has no word for, and what matters to training alone.
+# Settings that Keras 3 does not know, and those that only training uses.
 _DROPPED = re.compile(
     "batch_input_shape|rng_type|jit_compile|ragged|sparse|optional"
     "|.*_(initializer|regularizer|constraint)"
@@ -96,17 +96,17 @@ def _functional(config: Config) -> Config:
 
 
 def _listed(nodes: list[Any]) -> list[Any]:
-    """The calls of a layer, each a list of what it takes: an operation's takes one thing, bare."""
+    """A layer's calls, each as a list of its inputs; an operation's may be its one input, bare."""
     return [[node] if _is_reference(node) else node for node in nodes]
 
 
 def _is_reference(value: Any) -> bool:
-    """Whether it tells a tensor: by a layer's name, which of its calls, and which output."""
+    """Whether it refers to a tensor: a layer's name, which of its calls, and which output."""
     return isinstance(value, list) and len(value) >= 3 and isinstance(value[0], str)
 
 
 def _single(tensors: Any) -> Any:
-    """One output out of its list, in which Keras 3 would answer else."""
+    """A single output without the list around it, or Keras 3 would answer with a list."""
     return tensors[0] if isinstance(tensors, list) and len(tensors) == 1 else tensors
 
 

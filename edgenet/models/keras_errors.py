@@ -1,4 +1,4 @@
-"""What Keras makes of a file that it cannot load, in one line that says how to go on."""
+"""Errors of Keras about a file that it cannot load, as one line that says what to do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PREPROCESS_INPUT = (
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turns whatever Keras makes of a bad file into one line."""
+    """Turns whatever Keras raises for a bad file into a UsageError of one line."""
     try:
         yield
     except (

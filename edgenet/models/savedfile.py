@@ -1,4 +1,4 @@
-"""What a file of Keras tells before it is loaded: its container, its Keras, the model in words.
+"""What is read of a Keras file before it is loaded: container, version, the model's description.
 
 A SavedModel of Keras 2 is a folder, and counts as a file here.
 """

@@ -1,4 +1,4 @@
-"""SavedModels that Keras 2 wrote: the model in words, and the weights in TensorFlow's checkpoint.
+"""SavedModels that Keras 2 wrote: the description of the model, and TensorFlow's checkpoint.
 
 Nothing in such a folder is run: the graphs in its saved_model.pb are not even opened.
 """
@@ -24,7 +24,7 @@ _NODES, _PATH, _METADATA = 1, 3, 5
 _ROOT = b"root"
 # The weights that Keras 3 calls by another name than Keras 2.
 _RENAMED = {("DepthwiseConv2D", "kernel"): "depthwise_kernel"}
-# What JSON has no word for.
+# Kinds of lists that JSON does not have.
 _LISTS = ("__tuple__", "TensorShape")
 
 

@@ -49,9 +49,10 @@ def load_file(path: str | Path) -> keras.Model:
 
 
 def assumed(path: str | Path) -> Iterator[str]:
-    """What a file that loads names without telling what it does, and how it is read, line by line.
+    """What edgenet assumes of a file that loads, one line each.
 
-    Of a function outside Keras its name alone is saved, and of a class what it keeps of its layers.
+    A file has only the name of a function outside Keras, and of a class of the user's own the graph
+    of its layers: what either does is not in it, and has to be assumed.
     """
     told = parts(read_description(Path(path)).config)
     yield from dict.fromkeys(line for part in told for line in _assumed(part))
@@ -89,7 +90,7 @@ def _apply_statistics(model: keras.Model) -> None:
 
 
 def _stand_ins(keras: Any, config: Config) -> dict[str, Any]:
-    """What a file names and Keras does not hold, where it is known or the file tells what it does.
+    """By name, what stands in for things that a file names and Keras does not have.
 
     The third-party package `efficientnet` saves drop-connect under a name of its own, with the
     settings of Dropout; tf.nn.softmax and tf.nn.silu, as activations, are saved by theirs.

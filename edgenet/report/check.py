@@ -15,7 +15,7 @@ Grid = tuple[list[str], list[list[str]], str]
 
 _OF_CLASSES = ("top-1", "top-5", "drop (points, 95 %)", "agreement", "cosine")
 _OF_VALUES = ("MAE", "MAE growth (95 %)", "R²", "mean error")
-# What is of one value alone.
+# The columns that are of one value alone, where a regression has several.
 _OF_ONE = ("MAE", "MAE growth (95 %)", "mean error")
 _BESIDE = "SQNR dB beside cpu"
 _EMULATED = "p50 ms (emulated)"
@@ -51,7 +51,7 @@ _VERDICTS = {"kept": "kept", "worse": "worse", "unsure": "perhaps worse"}
 def text(document: Document) -> str:
     """The console's report: a row for the reference and one for each file, then how files agree.
 
-    Below the rows stands what makes them mean nothing.
+    Where something makes the rows mean nothing, a line below them says so.
     """
     pairs = ", ".join(
         f"{' and '.join(pair['formats'])} {number(pair['agreement'], 4)}"

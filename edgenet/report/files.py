@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgenet.errors import UsageError
 
-# Of a folder that takes no new files.
+# The errors of a folder that takes no new files.
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
