@@ -154,15 +154,15 @@ def _job(args: argparse.Namespace) -> Job:
     kind = "stripped" if args.stripped else "whole"
     work = args.work or Path("build", "peers", f"{Path(args.model).stem}-{kind}")
     order = Order(
-        args.model,
-        args.weights,
-        args.calibration,
-        work,
-        args.stripped,
-        args.max_drop,
-        args.crop_fraction,
-        args.interpolation,
-        args.remedies or adds_in_16_bits(machine["isa"]),
+        model=args.model,
+        weights=args.weights,
+        calibration=args.calibration,
+        work=work,
+        stripped=args.stripped,
+        max_drop=args.max_drop,
+        crop_fraction=args.crop_fraction,
+        interpolation=args.interpolation,
+        remedies=args.remedies or adds_in_16_bits(machine["isa"]),
     )
     made = made_by_child(order)
     bundle = Bundle.open(order.ours)

@@ -304,12 +304,20 @@ def _result(
     found, damage = _judged(info.task, reference, answers.logits, truth, value)
     per_image = _per_image(info.task, reference, answers.logits)
     failures = answers.failures + limits.failures(found)
-    if cpu is None:
-        return Result(info, found, per_image, damage, answers.p50_ms, failures)
-    beside = Fidelity.by(info.task, cpu.logits, answers.logits)
-    told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
-    failures += tuple(f"beside the cpu, {failure}" for failure in told)
-    return Result(info, found, per_image, damage, answers.p50_ms, failures, beside)
+    beside = None
+    if cpu is not None:
+        beside = Fidelity.by(info.task, cpu.logits, answers.logits)
+        told = Limits.beside_cpu(info.precision, info.device_used).failures(beside)
+        failures += tuple(f"beside the cpu, {failure}" for failure in told)
+    return Result(
+        info=info,
+        fidelity=found,
+        per_image=per_image,
+        damage=damage,
+        p50_ms=answers.p50_ms,
+        failures=failures,
+        beside_cpu=beside,
+    )
 
 
 def _judged(

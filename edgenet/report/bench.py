@@ -7,11 +7,10 @@ from typing import Any
 
 from edgenet.report import markdown as md
 from edgenet.report.cells import number, percent, with_interval
-from edgenet.report.table import render
+from edgenet.report.table import Grid, render
 
 Document = dict[str, Any]
 
-Grid = tuple[list[str], list[list[str]], str]
 _Column = tuple[str, str, Callable[[Document], str]]
 
 
@@ -115,7 +114,7 @@ def profiled(document: Document) -> list[Document]:
 
 
 def hardware_grid(document: Document) -> Grid:
-    """Titles, cells and alignment of what ran on hardware; "!" at a p50 that something spoils."""
+    """What ran on hardware, with "!" at a p50 that something spoils."""
     shared = bool(document["interference"]["warnings"])
     return _grid(on_hardware(document), shared)
 
@@ -127,7 +126,7 @@ def emulated_grid(document: Document) -> Grid:
 
 
 def batches_grid(document: Document) -> Grid:
-    """Titles, cells and alignment of the sweep over batches."""
+    """The sweep over batches."""
     headers = ["file", "batch", "ms a batch", "ms an image", "images/s", "× the smallest batch's"]
     rows = [
         [
@@ -140,7 +139,7 @@ def batches_grid(document: Document) -> Grid:
         ]
         for found in document["batches"]
     ]
-    return headers, rows, "<>>>>>"
+    return Grid(headers, rows, "<>>>>>")
 
 
 def _lists(document: Document) -> tuple[list[str], ...]:
@@ -154,7 +153,7 @@ def _grids(document: Document) -> list[tuple[str, Grid]]:
         (EMULATED, emulated_grid(document)),
         (BATCHES, batches_grid(document)),
     ]
-    return [(above, grid) for above, grid in grids if grid[1]]
+    return [(above, grid) for above, grid in grids if grid.rows]
 
 
 def _grid(results: list[Document], shared: bool) -> Grid:
@@ -171,7 +170,8 @@ def _grid(results: list[Document], shared: bool) -> Grid:
         ]
         for result in results
     ]
-    return [title for title, _, _ in shown], rows, "".join(align for _, align, _ in shown)
+    align = "".join(side for _, side, _ in shown)
+    return Grid([title for title, _, _ in shown], rows, align)
 
 
 def title(document: Document) -> str:
@@ -252,7 +252,7 @@ def profile_rows(result: Document, count: int | None = None) -> list[list[str]]:
 
 
 def end_to_end_grid(results: list[Document]) -> Grid:
-    """Titles, cells and alignment of the way from a photo's bytes to its label, in medians."""
+    """The way from a photo's bytes to its label, in medians."""
     headers = ["file", "decode ms", "resize ms", "run ms", "rank ms", "all ms"]
     rows = [
         [
@@ -261,7 +261,7 @@ def end_to_end_grid(results: list[Document]) -> Grid:
         ]
         for result in results
     ]
-    return headers, rows, "<>>>>>"
+    return Grid(headers, rows, "<>>>>>")
 
 
 def _profile_text(result: Document) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 from edgenet.bundle import REGRESSION
 from edgenet.report import markdown as md
 from edgenet.report.cells import counted, drop, error, growth, number, percent
-from edgenet.report.table import render
+from edgenet.report.table import Grid, render
 
 Document = dict[str, Any]
-Grid = tuple[list[str], list[list[str]], str]
 
 _OF_CLASSES = ("top-1", "top-5", "drop (points, 95 %)", "agreement", "cosine")
 _OF_VALUES = ("MAE", "MAE growth (95 %)", "R²", "mean error")
@@ -95,7 +94,7 @@ def notes(document: Document) -> list[str]:
 
 
 def grid(document: Document) -> Grid:
-    """Titles, cells and alignment: a row for the reference and one for each file.
+    """A row for the reference and one for each file.
 
     A column of devices, or of a task, that would be empty throughout is left out.
     """
@@ -119,7 +118,7 @@ def grid(document: Document) -> Grid:
     ]
     cells = [[row[name] for name in shown] for row in rows]
     titles = [of_value(document, name) if name in _OF_ONE else name for name in shown]
-    return titles, cells, "".join(_COLUMNS[name] for name in shown)
+    return Grid(titles, cells, "".join(_COLUMNS[name] for name in shown))
 
 
 def of_value(document: Document, name: str) -> str:
@@ -129,10 +128,10 @@ def of_value(document: Document, name: str) -> str:
 
 
 def changes(document: Document) -> Grid:
-    """Titles, cells and alignment: a row for each figure that the baseline has, too."""
+    """A row for each figure that the baseline has, too."""
     headers = ["file", "figure", "then", "now", "change (95 %)", "lost", "gained", "p", "verdict"]
     rows = [_change(change) for change in document["baseline"]["changes"]]
-    return headers, rows, "<<>>>>>><"
+    return Grid(headers, rows, "<<>>>>>><")
 
 
 def missed(result: Document, figure: str) -> bool:

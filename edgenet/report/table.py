@@ -1,10 +1,25 @@
-"""Plain-text tables for the console."""
+"""What a table shows, and how it looks on the console."""
 
 from __future__ import annotations
 
 import unicodedata
+from typing import NamedTuple
 
 _GAP = "  "
+
+
+class Grid(NamedTuple):
+    """A table before it is laid out: on a console, in Markdown or in HTML.
+
+    Attributes:
+        headers: One title a column.
+        rows: The cells, each row as long as `headers`.
+        align: One character a column, "<" (left) or ">" (right).
+    """
+
+    headers: list[str]
+    rows: list[list[str]]
+    align: str
 
 
 def render(headers: list[str], rows: list[list[str]], align: str) -> str:

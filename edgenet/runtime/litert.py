@@ -64,9 +64,9 @@ class CompiledSession(Session):
             handle,
             self._plan.delegate.name,
             share(_shares(log())) if elsewhere else 1.0,
-            elsewhere or (),
-            kind,
-            name,
+            elsewhere=elsewhere or (),
+            kind=kind,
+            name=name,
         )
 
     def _compile(self, library: Any, fallback: bool) -> Any:

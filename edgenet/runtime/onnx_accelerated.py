@@ -106,10 +106,10 @@ class AcceleratedSession(OnnxSession):
             handle,
             delegate.name,
             fraction,
-            tuple(p for p in placements if p.device != delegate.device),
-            kind,
-            name,
-            time_elsewhere,
+            elsewhere=tuple(p for p in placements if p.device != delegate.device),
+            kind=kind,
+            name=name,
+            time_elsewhere=time_elsewhere,
         )
 
     def _placements(self, session: Any) -> tuple[Placement, ...]:

@@ -44,7 +44,7 @@ class ExternalSession(TfliteSession):
             self._handle_of(interpreter),
             self._plan.delegate.name,
             share((len(taken), len(left))),
-            tuple(placement for placement in placements if placement.device == "cpu"),
+            elsewhere=tuple(placement for placement in placements if placement.device == "cpu"),
             name=self._plan.delegate.library,
         )
 

@@ -41,7 +41,7 @@ def page(document: Document) -> str:
         _summary(document, results),
         *(_timed_sections(document, results) if results else ()),
         section("Not on hardware", paragraph(f"Computed {bench.EMULATED}."), table(*emulated))
-        if emulated[1]
+        if emulated.rows
         else "",
         section("Where the time goes", *map(_profile, bench.profiled(document))),
         section("From photo to label", table(*bench.end_to_end_grid(timed)) if timed else ""),
@@ -54,10 +54,11 @@ def page(document: Document) -> str:
 
 
 def _timed_sections(document: Document, results: list[Document]) -> tuple[str, ...]:
+    swept = bench.batches_grid(document)
     return (
         section("Accuracy, latency, size", _frontier(_smallest_batches(results))),
         section("All results", table(*bench.hardware_grid(document))),
-        section("Batches", table(*swept)) if (swept := bench.batches_grid(document))[1] else "",
+        section("Batches", table(*swept)) if swept.rows else "",
         section("Distribution", *_distribution(results)),
     )
 
