@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgenet.cli.console import fail
 from edgenet.errors import EdgenetError
 from edgenet.images import Pixels
-from edgenet.measure.bootstrap import median_interval
+from edgenet.measure.intervals import median_interval
 from edgenet.measure.latency import Call, interleaved
 
 Times = NDArray[np.float64]
@@ -27,7 +27,7 @@ REPEATS = 9
 class Ratio:
     """How much slower ours is than the peer: below 1 it is faster.
 
-    `low` and `high` bound the median's 95 % bootstrap interval over repeats.
+    `low` and `high` bound the median's 95 % interval over repeats.
     """
 
     median: float
@@ -41,7 +41,7 @@ class Ratio:
 def ratio(ours: Times, peer: Times) -> Ratio:
     """The median over repeats of ours / peer, each repeat divided by its own peer's time.
 
-    The interval is that of `edgenet.measure.bootstrap`; below 5 repeats it is all that was seen.
+    The interval is that of `edgenet.measure.intervals`; below 6 repeats it is all that was seen.
     """
     ratios = ours / peer
     low, high = median_interval(ratios) or (ratios.min(), ratios.max())

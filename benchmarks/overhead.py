@@ -21,7 +21,7 @@ from benchmarks._common import REPEATS, Ratio, Times, bounded, end, made_up_phot
 from edgenet.bundle import Bundle
 from edgenet.errors import EdgenetError
 from edgenet.images import Pixels
-from edgenet.measure.bootstrap import Interval, median_interval
+from edgenet.measure.intervals import Interval, median_interval
 from edgenet.measure.machine import describe
 from edgenet.report.cells import number, with_interval
 from edgenet.report.document import dumps
@@ -39,7 +39,7 @@ class Overhead:
     """One file in its engine; times are medians over repeats of the p50, in milliseconds.
 
     `added_us` is the median over repeats of how many microseconds longer the session's p50 is, and
-    `added_interval_us` its 95 % interval, None for fewer than 5 repeats.
+    `added_interval_us` its 95 % interval, None for fewer than 6 repeats.
     """
 
     format: str

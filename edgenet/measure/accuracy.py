@@ -140,7 +140,7 @@ def mcnemar_p(lost: int, gained: int) -> float:
 
     Source: Q. McNemar, Psychometrika 12 (1947) 153-157, in its exact (binomial) form.
     """
-    return min(1.0, 2 * _fair_coin(min(lost, gained), lost + gained))
+    return min(1.0, 2 * fair_coin(min(lost, gained), lost + gained))
 
 
 def loss_p(lost: int, gained: int) -> float:
@@ -148,10 +148,10 @@ def loss_p(lost: int, gained: int) -> float:
 
     P(X ≤ gained) with X ~ Binomial(lost + gained, ½).
     """
-    return _fair_coin(gained, lost + gained)
+    return fair_coin(gained, lost + gained)
 
 
-def _fair_coin(most: int, tosses: int) -> float:
+def fair_coin(most: int, tosses: int) -> float:
     """P(X ≤ most) for X ~ Binomial(tosses, ½); integers throughout, so that no term underflows."""
     term, tail = 1, 0
     for heads in range(most + 1):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgenet.measure.bootstrap import Interval, median_interval
+from edgenet.measure.intervals import Interval, median_interval
 from edgenet.measure.latency import Samples
 
 
@@ -15,7 +15,7 @@ class Comparison:
     """Time over the base's time: below 1 it is faster.
 
     `ratio` is the median over rounds of one turn's median over the other's, `interval` its 95 %
-    bootstrap interval (None for fewer than 5 rounds). `differs` is whether the interval leaves 1
+    interval (None for fewer than 6 rounds). `differs` is whether the interval leaves 1
     out, None where there is no interval.
     """
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from edgenet.images import Pixels
 from edgenet.measure import async_queue
-from edgenet.measure.bootstrap import Interval, median_interval
 from edgenet.measure.candidates import Candidate
+from edgenet.measure.intervals import Interval, median_interval
 from edgenet.runtime import Session, load
 
 ROUNDS = 10

@@ -13,12 +13,12 @@ import numpy as np
 from edgenet.bundle import summary
 from edgenet.errors import EdgenetError
 from edgenet.measure import extras, latency, sweep
-from edgenet.measure.bootstrap import Intervals, intervals
 from edgenet.measure.candidates import Candidate, Request, names, turns
 from edgenet.measure.comparison import compare
 from edgenet.measure.footprint import Footprint
 from edgenet.measure.footprint import measure as footprint
 from edgenet.measure.interference import Interference, Watch, spread_warnings
+from edgenet.measure.intervals import Intervals, intervals
 from edgenet.measure.latency import Samples, Timing
 from edgenet.measure.machine import describe
 from edgenet.measure.speeds import split_times

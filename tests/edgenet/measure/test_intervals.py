@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from edgenet.measure.bootstrap import intervals, median_interval
 from edgenet.measure.comparison import compare
+from edgenet.measure.intervals import intervals, median_interval
 from edgenet.measure.latency import Samples, Warmup
 
 WARMUP = Warmup(10, 1.0, steady=True)
@@ -35,7 +36,22 @@ def test_an_interval_needs_rounds_and_a_tail_needs_runs():
     assert few.p90_ms is not None
     assert few.p95_ms is few.p99_ms is None
     assert intervals(taken(rng, rounds=20, calls=20)).p99_ms is not None
-    assert median_interval(np.ones(4)) is None
+    assert median_interval(np.ones(5)) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "left_out"), [(6, 0), (7, 0), (8, 0), (9, 1), (10, 1), (11, 1), (12, 2), (20, 5)]
+)
+def test_the_interval_of_a_median_is_that_of_the_sign_test(count, left_out):
+    values = np.random.default_rng(5).permutation(count).astype(float)
+    assert median_interval(values) == (left_out, count - 1 - left_out)
+
+
+@pytest.mark.parametrize("count", [6, 7, 9, 10, 20])
+def test_the_interval_of_a_median_misses_it_no_oftener_than_it_says(count):
+    drawn = np.random.default_rng(6).exponential(size=(1000, count))
+    found = [median_interval(values) for values in drawn]
+    assert sum(low <= np.log(2) <= high for low, high in found) >= 940
 
 
 def test_equal_calls_seldom_differ_and_unequal_ones_do():

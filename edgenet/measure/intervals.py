@@ -1,11 +1,14 @@
-"""How sure a measured time is: intervals by resampling whole turns.
+"""How sure a measured time is: 95 % confidence intervals.
 
-Calls of one turn share what went on around them, so they are not independent. Turns are far enough
-apart to be nearly so; they are what is drawn.
+Those of percentiles and the mean of all calls are by resampling whole turns. Calls of one turn
+share what went on around them, so they are not independent. Turns are far enough apart to be nearly
+so; they are what is drawn. With 20 turns such an interval covers the truth in about 9 of 10 cases
+rather than in 19 of 20. The interval of a median of independent values is exact.
 
-Source: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979)
+Sources: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979)
     1-26; of clusters: A. C. Davison and D. V. Hinkley, "Bootstrap Methods and their Application"
-    (1997), section 3.8.
+    (1997), section 3.8; of a median: H. A. David and H. N. Nagaraja, "Order Statistics", 3rd
+    edition, section 7.1.
 """
 
 from __future__ import annotations
@@ -16,22 +19,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgenet.measure.accuracy import fair_coin
 from edgenet.measure.latency import PERCENTILES, Samples, runs_for
 
 Interval = tuple[float, float]
 Floats = NDArray[np.float64]
 
-MIN_TURNS = 5
-"""Fewer turns than this give no interval."""
-
+_FEWEST_TURNS = 5
 _RESAMPLES = 1000
 _TAILS = (2.5, 97.5)
+_MISSED = 0.05
 _SEED = 20
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """95 % confidence intervals in milliseconds; None where there are too few turns or runs."""
+    """In milliseconds; None where there are fewer than 5 turns or too few runs."""
 
     p50_ms: Interval | None
     p90_ms: Interval | None
@@ -41,12 +44,12 @@ class Intervals:
 
 
 def intervals(samples: Samples) -> Intervals:
-    """The 95 % intervals of percentiles and mean, from 1,000 draws of whole turns."""
+    """The intervals of percentiles and mean, from 1,000 draws of whole turns."""
     turns = [np.asarray(turn, np.float64) / 1e6 for turn in samples.turns]
-    if len(turns) < MIN_TURNS:
+    if len(turns) < _FEWEST_TURNS:
         return Intervals(None, None, None, None, None)
     runs = sum(map(len, turns))
-    drawn = np.asarray([_statistics(turns, draw) for draw in draws(len(turns))])
+    drawn = np.asarray([_statistics(turns, draw) for draw in _draws(len(turns))])
     low, high = np.percentile(drawn, _TAILS, axis=0)
     bounds = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     *percentiles, mean = bounds
@@ -58,14 +61,22 @@ def intervals(samples: Samples) -> Intervals:
 
 
 def median_interval(values: Floats) -> Interval | None:
-    """The 95 % interval of the median of independent values; None below 5 of them."""
-    if len(values) < MIN_TURNS:
+    """The interval of the median of independent values; None below 6 of them.
+
+    It reaches from the k-th smallest value to the k-th largest. The median lies below or above both
+    with probability 2 · P(X < k), X ~ Binomial(n, ½), whatever the distribution; k is the largest
+    for which that is at most 0.05, and fewer than 6 values have none.
+    """
+    left_out = -1
+    while 2 * fair_coin(left_out + 1, len(values)) <= _MISSED:
+        left_out += 1
+    if left_out < 0:
         return None
-    low, high = np.percentile(np.median(values[draws(len(values))], axis=1), _TAILS)
-    return float(low), float(high)
+    ordered = np.sort(values)
+    return float(ordered[left_out]), float(ordered[-1 - left_out])
 
 
-def draws(count: int) -> NDArray[np.int64]:
+def _draws(count: int) -> NDArray[np.int64]:
     """1,000 rows of `count` indices below `count`, with repetition; the same at every call."""
     return np.random.default_rng(_SEED).integers(0, count, (_RESAMPLES, count))
 
