@@ -17,10 +17,11 @@ from edgenet.measure import baseline as earlier
 from edgenet.measure import baseline_file, check_document
 from edgenet.measure.defaults import CROPS
 from edgenet.measure.evaluation import Images, crops_of, folder_of
-from edgenet.measure.limits import Limits
+from edgenet.measure.limits import MAX_DROP, Limits
 from edgenet.measure.opening import open_formats, open_reference, reference_bytes
 from edgenet.measure.parity import compare, default_limits
 from edgenet.preparing import require_way
+from edgenet.report.cells import counted
 from edgenet.report.progress import OnProgress, silent
 from edgenet.runtime import Session, SessionInfo, load
 from edgenet.runtime.loading import Reach
@@ -115,6 +116,7 @@ def check(
     skip = report if skip_damaged else None
     compared = _images(opened, evaluate, images, crop_fraction, skip)
     _require_labels(asked, compared)
+    _tell_coarse(asked, compared, report)
     held = partial(_limits, asked, crops=evaluate is None, baseline=before)
     with ExitStack() as stack:
         sessions = open_formats(
@@ -199,6 +201,18 @@ def _require_labels(asked: Limits, images: Images) -> None:
         raise UsageError(
             f"--max-drop needs labels, and {images.source} have none: name a folder of class "
             "folders, or one with a labels.csv, with --evaluate, or leave --max-drop off"
+        )
+
+
+def _tell_coarse(asked: Limits, images: Images, report: Callable[[str], None]) -> None:
+    """Tells that there are so few images that a single one is more than may be lost."""
+    allowed = MAX_DROP if asked.max_drop is None else asked.max_drop
+    points = 100 / images.count
+    if images.labelled and 0 < allowed < points:
+        report(
+            f"of {counted(images.count, 'image')} one is {points:.1f} points of top-1, and "
+            f"{allowed:g} may be lost: a single answer decides; take more images, or allow more "
+            "with --max-drop"
         )
 
 

@@ -10,6 +10,9 @@ from edgenet.errors import UsageError
 from edgenet.measure.fidelity import Fidelity
 
 _DROP, _AGREEMENT, _SQNR, _R2 = "the top-1 drop", "the agreement", "the SQNR", "the R²"
+MAX_DROP = 1.0
+"""Points of top-1 that a file may lose unless the user sets another limit."""
+
 SETTABLE = (_DROP, _AGREEMENT, _SQNR, _R2)
 """How the failures of limits begin that a user sets."""
 
@@ -85,7 +88,7 @@ class Limits:
         kept = _KEPT[precision]
         share = kept.on_crops if crops else kept.on_photos
         return cls(
-            max_drop=1.0,
+            max_drop=MAX_DROP,
             min_agreement=share,
             min_sqnr=kept.of_keras if precision == "fp32" else None,
             min_r2=share,

@@ -56,6 +56,17 @@ def test_a_baseline_is_compared_with(tiny_bundle, texture_folder, tmp_path):
     assert "SQNR fell from" in checked.document["regressions"][0]
 
 
+@pytest.mark.parametrize(("drop", "told"), [(None, True), (4, True), (6, False), (0, False)])
+def test_images_too_few_for_the_drop_that_is_allowed_are_told(
+    tiny_bundle, texture_folder, drop, told
+):
+    lines: list[str] = []
+    options = {"evaluate": texture_folder, "images": 20, "formats": "onnx"}
+    edgenet.check(tiny_bundle, max_drop=drop, report=lines.append, **options)
+    start = f"of 20 images one is 5.0 points of top-1, and {drop or 1} may be lost: "
+    assert any(line.startswith(start) for line in lines) is told
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
