@@ -22,8 +22,9 @@ Point = tuple[float, float, str]
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram: series of points by name; the guide, a line through the first of them all, grows
-    in proportion.
+    """One diagram: series of points by name, and a guide that grows in proportion.
+
+    The guide is a line through the leftmost of all points.
     """
 
     title: str

@@ -26,7 +26,7 @@ from edgenet.measure.footprint import peak_rss_mb
 from edgenet.measure.latency import interleaved
 
 _SEED = 20
-# Of the images that set BatchNorm's moments: the weights do not depend on it, the memory does.
+# Of the images that set BatchNorm's moments: small, as a larger size would only cost memory.
 _SIZE = 160
 _IMAGES = 8
 _RESIDUAL = 0.3

@@ -36,7 +36,7 @@ from edgenet.report.document import dumps
 from edgenet.report.table import render
 
 LIMIT = 0.03
-"""How far the p50s may be apart."""
+"""How far apart the two p50s may be, as a share of the harness's."""
 
 _ROUNDS = 7
 _SECONDS = 1.0

@@ -97,7 +97,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Making:
-    """Seconds to all of our files, and to one of the peers' for each engine, the cheapest."""
+    """Seconds to make all of our files, and one of the peers' for each engine, the quickest."""
 
     ours_s: float
     peers_s: float

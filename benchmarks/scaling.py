@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling [VARIANT...] [--precision int8] [--json] [--svg FILE]
 
-Published weights are not needed: they are random, with BatchNorm's moments taken from photographs,
+The weights are random and not the published ones, with BatchNorm's moments taken from photographs,
 so that activations are of order one and int8 has something to keep. SQNR and agreement are against
 Keras, on 64 crops; a network that never learned has many near-ties. Each conversion, from the saved
 model to verified files, is a fresh process, which times the files afterwards, in turns; `size` is

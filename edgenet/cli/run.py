@@ -24,7 +24,6 @@ EXAMPLES = """\
   edgenet run lite0-fp32 cat.jpg --device gpu
 """
 
-
 _TOP = 5
 
 

@@ -44,11 +44,11 @@ def bench(
         bundles: The folders that `convert` wrote, or open `Bundle`s; the first is what the others
             are compared with.
         formats: Of "tflite", "onnx", "openvino"; None takes all that can run.
-        device: As for `edgenet.load`, as are the next three.
-        delegate: Which one.
-        delegate_options: Its library's own.
-        allow_fallback: Whether the CPU may help.
-        threads: Of the engine: one number, or several to measure each; None takes its default.
+        device: As for `edgenet.load`.
+        delegate: As for `edgenet.load`.
+        delegate_options: As for `edgenet.load`.
+        allow_fallback: As for `edgenet.load`.
+        threads: As for `edgenet.load`, or several numbers to measure each.
         batch: Images a run, one number or several; None takes what `convert` fixed in the file.
         image: A photo to run on; None takes a made-up one.
         end_to_end: Whether to time the photo from its bytes to its label too.

@@ -82,18 +82,18 @@ def check(
         crop_fraction: Of the photo's short side; 1.0 = no crop; None takes the bundle's.
         skip_damaged: Leave damaged images out instead of stopping.
         formats: Of "tflite", "onnx", "openvino"; None takes all that can run.
-        device: As for `edgenet.load`, as are the next four.
-        delegate: Which one.
-        delegate_options: Its library's own.
-        allow_fallback: Whether the CPU may help.
-        threads: Of the engine.
-        reference: Another bundle, that holds the fp32 model.
+        device: As for `edgenet.load`.
+        delegate: As for `edgenet.load`.
+        delegate_options: As for `edgenet.load`.
+        allow_fallback: As for `edgenet.load`.
+        threads: As for `edgenet.load`.
+        reference: Another bundle that holds the fp32 model; None takes the bundle's own.
         max_drop: How many points of top-1 a file may lose; needs labels.
         min_agreement: The share 0..1 of images with fp32's first answer that it must keep.
         min_sqnr: The SQNR over the logits or values, in dB, that it must keep.
         min_r2: Of a regression: the R² by fp32's values that the value kept worst must have.
         baseline: A file with an earlier document, to be no worse than.
-        report: Told of what is left out, line by line.
+        report: Told of what is left out or too few, line by line.
         progress: Called after each batch of images, as for `edgenet.bench`.
 
     Returns:
