@@ -179,7 +179,7 @@ def _calibration(found: Mapping[str, Any]) -> str:
         return "none"
     told = f"{found['images']} images ({found.get('source', 'unknown')})"
     if "outliers" in found:
-        told += f"; {found['outliers']} more set nothing: of one colour, or the network explodes"
+        told += f"; {found['outliers']} left out: of one colour, or the network explodes on them"
     return told
 
 

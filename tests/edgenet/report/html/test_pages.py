@@ -178,7 +178,7 @@ def test_images_that_set_nothing_are_told():
     assert "128 images (folder)" in check_page(document)
     assert "set nothing" not in check_page(document)
     document["recipe"]["calibration"]["outliers"] = 4
-    assert "4 more set nothing: of one colour, or the network explodes" in check_page(document)
+    assert "4 left out: of one colour, or the network explodes on them" in check_page(document)
 
 
 def test_formats_are_told_apart_without_colours():
