@@ -14,14 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgenet.measure.distributions import Z_95, fair_coin, student_95
+
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
-
-Z_95 = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution: two-sided 95 %."""
-
-# The same quantile of Student's t with one, two, three and four degrees of freedom.
-_STUDENT_95 = (12.7062, 4.3027, 3.1824, 2.7764)
 
 NO_ANSWER = -1
 """What stands for the class of an image without an answer."""
@@ -151,15 +147,6 @@ def loss_p(lost: int, gained: int) -> float:
     return fair_coin(gained, lost + gained)
 
 
-def fair_coin(most: int, tosses: int) -> float:
-    """P(X ≤ most) for X ~ Binomial(tosses, ½); integers throughout, so that no term underflows."""
-    term, tail = 1, 0
-    for heads in range(most + 1):
-        tail += term
-        term = term * (tosses - heads) // (heads + 1)
-    return tail / 2**tosses
-
-
 def sqnr_db(reference: Floats, logits: Floats) -> float | None:
     """The signal-to-quantization-noise ratio over all logits: 10 · log10(Σ ref² / Σ (ref - x)²) dB.
 
@@ -221,25 +208,8 @@ def paired_growth(before: NDArray[np.float64], after: NDArray[np.float64]) -> Gr
         return None
     grown = after - before
     mean, error = float(grown.mean()), float(grown.std(ddof=1)) / math.sqrt(len(grown))
-    half = _student_95(len(grown) - 1) * error
+    half = student_95(len(grown) - 1) * error
     return Growth(mean, (mean - half, mean + half))
-
-
-def _student_95(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t.
-
-    Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.5: from five
-        degrees of freedom on within 0.003; below, their table 26.10.
-    """
-    if freedom <= len(_STUDENT_95):
-        return _STUDENT_95[freedom - 1]
-    z = Z_95
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def r2(reference: Floats, values: Floats) -> float | None:
