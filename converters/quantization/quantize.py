@@ -132,7 +132,7 @@ class Quantized:
         images: How many images were used, the held-out ones among them.
         outliers: How many were left out.
         spread: The standard deviation of each value that a regression answers, over the images:
-            (values,); None of a classifier.
+            (values,); None where no noise has a limit, and for a classifier.
     """
 
     graph: Graph
@@ -227,6 +227,7 @@ def quantize(
         recipe.require_operators(graph)
     report("rounding weights and correcting biases" if recipe.corrected else "rounding weights")
     rounded = _rounded(uncut, observations, recipe.rounding, paired=precision in INT8)
+    measures = graph.regresses and method.limited and precision in INT8
     quantized = Quantized(
         graph=graph,
         rounded=rewritten(rounded, pieces),
@@ -236,7 +237,7 @@ def quantize(
         held_out=split.held_out,
         images=observations.images + images.count - split.count,
         outliers=given - images.count,
-        spread=_spread(graph, images) if graph.regresses else None,
+        spread=_spread(graph, images) if measures else None,
     )
     return _with_lowered(quantized, recipe, formats)
 

@@ -69,8 +69,9 @@ def _float_logits(quantized: Quantized) -> Floats:
 def _noise(quantized: Quantized, format: str, reference: Floats) -> float:
     lowered, recipe = quantized.of(format), quantized.recipe.of(format)
     found = simulated_logits(lowered, recipe, format, quantized.held_out)
-    if quantized.spread is None:
+    if not quantized.graph.regresses:
         return noise(found, reference)
+    assert quantized.spread is not None, "noise is measured where it has a limit"
     varies = quantized.spread > 0
     errors = np.square(reference.astype(np.float64) - found).mean(axis=0)
     return float((errors[varies] / quantized.spread[varies] ** 2).max(initial=0))
