@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LABELS = "labels.txt"
 """The file of class names, one a line, in a bundle and in the archive of a .tflite file."""
+
+
+def in_lines(labels: Sequence[str]) -> str:
+    """What `LABELS` holds."""
+    return "".join(f"{label}\n" for label in labels)
 
 
 @dataclass(frozen=True)

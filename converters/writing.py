@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from converters.description import LABELS
+from converters.description import LABELS, in_lines
 from converters.fallback import Attempt
 from converters.formats import lower
 from converters.graph import Floats, Graph
@@ -175,5 +175,5 @@ def _write_labels(source: Source, folder: Path) -> FileRecord | None:
     if source.labels is None:
         return None
     path = folder / LABELS
-    path.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
+    path.write_text(in_lines(source.labels), encoding="utf-8")
     return record_of(folder, path)

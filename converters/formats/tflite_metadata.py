@@ -14,7 +14,7 @@ from zipfile import ZipFile, ZipInfo
 import flatbuffers
 import numpy as np
 
-from converters.description import LABELS, Description
+from converters.description import LABELS, Description, in_lines
 from converters.graph import FEATURES, INPUT, Graph
 
 BUFFER_NAME = "TFLITE_METADATA"
@@ -69,7 +69,7 @@ def with_labels(file: bytes, description: Description) -> bytes:
     # Its offsets count from the start of the file. Readers take no compressed ones, and a date of
     # its own would make two equal runs differ.
     with ZipFile(whole, "w") as archive:
-        archive.writestr(ZipInfo(LABELS), "".join(f"{label}\n" for label in description.labels))
+        archive.writestr(ZipInfo(LABELS), in_lines(description.labels))
     return whole.getvalue()
 
 
