@@ -45,6 +45,7 @@ from edgenet.measure.machine import describe
 from edgenet.report.cells import number, percent
 from edgenet.report.document import dumps
 from edgenet.report.table import render
+from edgenet.sampling import stratified
 
 WHOLE = "the whole method"
 FIELD = "what the field does"
@@ -72,10 +73,10 @@ class Job:
     judges: Mapping[str, Photos]
 
     def images(self, effort: str = DEFAULT_EFFORT) -> Images:
-        """As many of those that calibrate as an effort looks at, evenly spaced."""
-        count, wanted = len(self.calibration), min(len(self.calibration), EFFORTS[effort].images)
-        chosen = [self.calibration[place * count // wanted] for place in range(wanted)]
-        return Images(lambda: iter(chosen), wanted)
+        """As many of those that calibrate as an effort looks at, from all parts of their order."""
+        places = stratified(len(self.calibration), EFFORTS[effort].images)
+        chosen = [self.calibration[place] for place in places]
+        return Images(lambda: iter(chosen), len(chosen))
 
 
 @dataclass(frozen=True)

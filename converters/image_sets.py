@@ -50,7 +50,8 @@ def folder_sets(
     Args:
         folder: See `edgenet.images.ImageFolder`.
         spec: What the model takes.
-        count: How many calibrate, evenly spaced; of fewer, crops join the images to make as many.
+        count: How many calibrate, from all parts of the folder's order; of fewer, crops join the
+            images to make as many.
         skip: Told of a damaged image, which is left out; where it is None, one stops the work.
         needs_content: Refuse images that are blank, all of them: they set ranges of nothing.
 
@@ -81,7 +82,7 @@ def folder_sets(
 def _chosen(
     whole: ImageFolder, spec: InputSpec, count: int, skip: Skip | None
 ) -> tuple[ImageFolder, ImageFolder]:
-    """So many images, evenly spaced, and those that were not looked at.
+    """So many images, from all parts of the order, and those that were not looked at.
 
     Others take the place of copies and, where they are skipped, of damaged ones.
 

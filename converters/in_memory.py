@@ -22,6 +22,7 @@ from converters.round_trip import require_alike
 from edgenet.decoding import decode
 from edgenet.errors import EdgenetError, UsageError
 from edgenet.models.keras_errors import first_line, quiet
+from edgenet.sampling import stratified
 
 if TYPE_CHECKING:
     import keras
@@ -69,8 +70,8 @@ def as_files(
         calibration: A path; N×H×W×3 pixels; or an iterable of H×W×3 pixels and PIL images of any
             size, of batches of pixels, or of tuples that begin with either, of which one at a time
             is held. Pixels are uint8, or floats of 0..255, which are rounded. None stays None.
-        most: How many images are taken: evenly spaced where they are counted and have places, else
-            the first, as of batches.
+        most: How many images are taken: from all parts of their order where they are counted and
+            have places, else the first, as of batches.
 
     Raises:
         UsageError: One of them is something else.
@@ -170,8 +171,8 @@ def _taken(images: Any, most: int) -> Iterator[Any]:
         return
     listed: Any = images
     count = len(listed)
-    for place in range(min(count, most)):
-        yield listed[place * count // min(count, most)]
+    for place in stratified(count, most):
+        yield listed[place]
 
 
 def _require_photos(images: Any) -> None:

@@ -88,9 +88,9 @@ def convert(
             H×W×3 pixels or PIL images of any size, of batches of pixels, or of tuples of either and
             labels, as a `tf.data.Dataset` is. Pixels are RGB as they are before any normalization,
             uint8 or floats of 0..255, which are rounded, and are prepared as photos are. So many
-            are read as calibrate and verify, evenly spaced or, of an iterator or batches, the
-            first; meanwhile they lie uncompressed in the temporary folder. None takes crops of
-            scikit-image's photographs.
+            are read as calibrate and verify, from all parts of their order or, of an iterator or
+            batches, the first; meanwhile they lie uncompressed in the temporary folder. None takes
+            crops of scikit-image's photographs.
         calibration_images: How many of them; None takes 128, or 27 where the effort is "fast".
         skip_damaged: Leave damaged images out instead of stopping.
         evaluate: A folder of labelled images to judge the result on.

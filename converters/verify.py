@@ -19,7 +19,7 @@ from edgenet.bundle import REGRESSION, Artifact, Bundle, FileRecord, Verificatio
 from edgenet.errors import AccuracyError
 from edgenet.images import Pixels, Skip
 from edgenet.measure import parity
-from edgenet.measure.accuracy import energies
+from edgenet.measure.accuracy import energies, standardized
 from edgenet.measure.evaluation import folder_of
 from edgenet.measure.fidelity import Fidelity
 from edgenet.measure.limits import NO_LIMITS, Limits
@@ -91,7 +91,12 @@ def verify(
     if missed := limits.failures(replace(fidelity, sqnr_db=kept)):
         raise PrecisionError(f"{precision} in {format}: {missed[0]}")
     if simulated is not None:
-        _require_arithmetic(artifact, engine, answers, found, simulated)
+        first = slice(len(simulated))
+        compared = [answers[first], found[first], simulated]
+        if regresses:
+            # What tells images apart, whatever a value's unit and mean are.
+            compared = [standardized(values, compared[0]) for values in compared]
+        _require_arithmetic(artifact, engine, *compared)
     if kept < _USELESS_DB:
         option = "--min-r2" if regresses else "--max-drop"
         returned = f"with {option} operators return to float"
@@ -107,7 +112,7 @@ def _require_arithmetic(
     artifact: Artifact, engine: str, answers: Floats, found: Floats, simulated: Floats
 ) -> None:
     """Refuses a file whose engine does not compute int8 as it is defined."""
-    kept, wanted = (_db_of_most(answers[: len(simulated)], those) for those in (found, simulated))
+    kept, wanted = (_db_of_most(answers, those) for those in (found, simulated))
     if kept >= min(wanted - _OTHERWISE_DB, _SILENT_DB):
         return
     raise AccuracyError(
@@ -120,7 +125,7 @@ def _require_arithmetic(
 
 def _db_of_most(answers: Floats, found: Floats) -> float:
     """The SQNR without the worst image: a network may amplify the tie of one."""
-    errors = np.sort(energies(answers - found[: len(answers)]))
+    errors = np.sort(energies(answers - found))
     most = errors[: max(len(errors) - 1, 1)]
     return decibels(float(most.mean() / max(energies(answers).mean(), np.finfo(float).tiny)))
 

@@ -22,6 +22,7 @@ from edgenet.decoding import ImageError, ImageSource, decode
 from edgenet.errors import UsageError
 from edgenet.listing import LABELS_CSV, Listing
 from edgenet.preparing import INTERPOLATIONS, Pixels, prepare
+from edgenet.sampling import stratified
 
 __all__ = [
     "INTERPOLATIONS",
@@ -222,10 +223,10 @@ class ImageFolder:
         return tuple(self.root / name for name in self.names)
 
     def sample(self, count: int) -> ImageFolder:
-        """The folder with `count` of its images, evenly spaced in its order; all, if it has fewer.
+        """The folder with `count` of its images, in its order; all, if it has fewer.
 
-        Where classes are known, each has its share of the count, to less than one image, however
-        the order mixes them: they are evenly spaced in the order of the classes.
+        They come from all parts of the order, at random places that are the same at every call.
+        Where classes are known, each has its share of the count, to less than one image.
 
         Raises:
             UsageError: `count` is below 1.
@@ -234,8 +235,7 @@ class ImageFolder:
             raise UsageError(f"cannot take {count} images: ask for 1 or more")
         if count >= len(self):
             return self
-        places = self._class_by_class()
-        chosen = sorted(places[index * len(self) // count] for index in range(count))
+        chosen = sorted(self._of_each_class(count))
         return replace(
             self,
             names=tuple(self.names[index] for index in chosen),
@@ -243,13 +243,18 @@ class ImageFolder:
             values=_those(self.values, chosen),
         )
 
-    def _class_by_class(self) -> Sequence[int]:
-        """The images' places in the folder's order; of the classes, the first to appear first."""
-        if self.labels is None:
-            return range(len(self))
-        labels = self.labels
-        ranks = {label: rank for rank, label in enumerate(dict.fromkeys(labels))}
-        return sorted(range(len(self)), key=lambda place: ranks[labels[place]])
+    def _of_each_class(self, count: int) -> Iterator[int]:
+        """Places of so many images; where no class is known, all are of one."""
+        classes: dict[int, list[int]] = {}
+        for place, label in enumerate(self.labels or [0] * len(self)):
+            classes.setdefault(label, []).append(place)
+        # Evenly spaced in the order of the classes, to see how many fall into each.
+        seen = taken = 0
+        for places in classes.values():
+            seen += len(places)
+            share = -(-seen * count // len(self)) - taken
+            taken += share
+            yield from (places[k] for k in stratified(len(places), share))
 
     def only(self, names: Iterable[str]) -> ImageFolder:
         """The folder with these of its images, in its order, of whatever classes."""

@@ -9,13 +9,13 @@ from itertools import islice
 import numpy as np
 
 from converters.quantization.simulate import Image
+from edgenet.sampling import stratified
 
-# Every third of the images that are kept in memory is held out.
+# One in three of the images that are kept in memory is held out, and as many of the others where
+# that makes no more than one in three of all.
 _HELD_OUT = 3
 FEWEST_TO_SPLIT = 2 * _HELD_OUT
 """Of fewer images none is held out."""
-# Where only one image in so many is kept, as many of the others are held out, too.
-_PLENTY = 3
 # Bytes of images that are kept rather than read again: 128 of 580 px and fewer.
 _KEPT = 2**27
 
@@ -73,44 +73,51 @@ class Images:
         """Splits the images by what they are for.
 
         Args:
-            kept: How many to keep in memory, evenly spaced; up to twice as many may be.
+            kept: How many to keep in memory, from all parts of their order, and a third more of
+                those that are held out.
             hold_out: Whether to hold some out, if there are `FEWEST_TO_SPLIT` images or more. If
                 they show as many scenes, no image of a scene that is held out sets ranges.
         """
-        step = max(self.count // kept, 1)
-        chosen = range(0, self.count, step)
+        chosen = stratified(self.count, kept)
         scenes = range(self.count) if self.scenes is None else self.scenes
         measured = withheld = frozenset[int]()
         if hold_out and len(chosen) >= FEWEST_TO_SPLIT:
             measured, withheld = _held_out(chosen, scenes)
+        in_memory = frozenset(chosen)
         subset, of_subset, held_out = list[Image](), list[int](), list[Image]()
         for place, image in enumerate(self.all()):
             if place in measured:
                 held_out.append(image)
-            elif place in chosen:
+            elif place in in_memory:
                 subset.append(image)
                 of_subset.append(scenes[place])
         setting = (image for place, image in enumerate(self.all()) if place not in withheld)
         return Split(setting, self.count - len(withheld), subset, of_subset, held_out or subset)
 
 
-def _held_out(chosen: range, scenes: Sequence[int]) -> tuple[frozenset[int], frozenset[int]]:
+def _held_out(
+    chosen: Sequence[int], scenes: Sequence[int]
+) -> tuple[frozenset[int], frozenset[int]]:
     """The places of the images to measure on, and of all images that therefore set no ranges.
 
-    Where several images show one scene, every third scene is held out: none of its images sets
+    Where several images show one scene, one scene in three is held out: none of its images sets
     ranges, and those `chosen` of them are measured on. Where there are too few scenes for that,
     single images are held out, though others show the same scenes.
     """
     shown = list(dict.fromkeys(scenes[place] for place in chosen))
     if len(shown) >= FEWEST_TO_SPLIT and len(set(scenes)) < len(scenes):
-        of_scenes = set(shown[::_HELD_OUT])
+        of_scenes = frozenset(_one_in_three(shown))
         withheld = frozenset(place for place, scene in enumerate(scenes) if scene in of_scenes)
         return withheld.intersection(chosen), withheld
-    measured = set(chosen[::_HELD_OUT])
-    if chosen.step >= _PLENTY:
-        period = chosen.step * _HELD_OUT
-        measured.update(range(period // 2, len(scenes), period))
+    measured = _one_in_three(chosen)
+    if 2 * len(measured) * _HELD_OUT <= len(scenes):
+        others = sorted(frozenset(range(len(scenes))).difference(chosen))
+        measured += [others[k] for k in stratified(len(others), len(measured))]
     return frozenset(measured), frozenset(measured)
+
+
+def _one_in_three(of: Sequence[int]) -> list[int]:
+    return [of[k] for k in stratified(len(of), -(-len(of) // _HELD_OUT))]
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ def test_each_value_keeps_its_place_in_int8_whatever_its_unit(regression_bundle,
     with load(bundle, format) as session, load_artifact(bundle, bundle.manifest.reference) as exact:
         values, reference = session.run(images), exact.run(images)
     assert values.shape == (200, len(VALUES))
-    assert r2(reference, values) > 0.8
+    assert r2(reference, values) > 0.75
 
 
 @pytest.mark.parametrize("end", ["sigmoid", "percent", "tanh"])

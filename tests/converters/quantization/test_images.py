@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.quantization.images import FEWEST_TO_SPLIT, Images
+from edgenet.sampling import stratified
 
 
 @pytest.mark.parametrize("kept", [9, 36])
@@ -26,6 +27,16 @@ def test_images_held_out_set_nothing(kept, count):
     in_memory = len(subset) + len(held_out)
     assert min(kept, count) <= in_memory < 2 * kept
     assert len(held_out) >= in_memory // (2 if count >= 3 * kept else 3)
+
+
+@pytest.mark.parametrize("period", [2, 3])
+@pytest.mark.parametrize(("count", "kept"), [(27, 9), (128, 42)])
+def test_what_recurs_is_held_out_and_sets_ranges(count, kept, period):
+    """A folder of photos from the front, the side and the top of each thing, by name."""
+    kinds = [np.full((1, 1, 1, 3), place % period, np.uint8) for place in range(count)]
+    split = Images(lambda: iter(kinds), count).split(kept)
+    for images in (split.subset, split.held_out):
+        assert {int(image.max()) for image in images} == set(range(period))
 
 
 @pytest.mark.parametrize(("side", "reads"), [(64, 2), (1200, 4)])
@@ -54,7 +65,7 @@ def test_of_few_images_none_is_held_out(count):
 
 def test_where_nothing_is_measured_every_image_sets_ranges():
     images = [np.full((1, 1, 1, 3), place, np.uint8) for place in range(64)]
-    split = Images(lambda: iter(images), 64).split(36, hold_out=False)
+    split = Images(lambda: iter(images), 64).split(64, hold_out=False)
     assert split.count == 64
     assert list(split.setting) == images
     assert split.held_out == split.subset == images
@@ -86,17 +97,17 @@ def test_what_is_measured_on_is_shown_by_nothing_that_sets_ranges(shots, kept):
     assert len(setting) == split.count < len(images)
     assert subset
     assert subset <= set(setting)
-    if len(set(scenes[:: max(len(scenes) // kept, 1)])) >= FEWEST_TO_SPLIT:
+    if len({scenes[place] for place in stratified(len(scenes), kept)}) >= FEWEST_TO_SPLIT:
         assert not held_out & set(setting)
         assert held_out | set(setting) == set(scenes)
 
 
-@pytest.mark.parametrize(("photos", "held_out"), [(5, 29), (12, 15), (40, 17), (100, 15)])
+@pytest.mark.parametrize(("photos", "held_out"), [(5, 28), (12, 14), (40, 14), (100, 14)])
 def test_of_photos_and_crops_of_them_whole_photos_are_held_out(photos, held_out):
     """Of the five default photographs, crops of each are on both sides."""
     scenes = [place * photos // 128 for place in range(128)]
     images = [np.full((1, 1, 1, 3), scene, np.uint8) for scene in scenes]
-    split = Images(lambda: iter(images), 128, scenes).split(36)
+    split = Images(lambda: iter(images), 128, scenes).split(42)
     assert len(split.held_out) == held_out
     assert (set(scenes) == {int(image.max()) for image in split.setting}) == (photos == 5)
 
