@@ -316,8 +316,18 @@ class Reshape(Operator):
 
 
 @dataclass(frozen=True, eq=False)
+class Picked(Operator):
+    """Some channels of a map, or all of them in another order: those at `channels`, (out,)."""
+
+    channels: NDArray[np.intp]
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (*inputs[0][:-1], self.channels.size)
+
+
+@dataclass(frozen=True, eq=False)
 class Concatenate(Operator):
-    """Vectors side by side; a simplified graph has none, see `converters.joins`."""
+    """Channels side by side; for those of vectors see `converters.joins`."""
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0][:-1], sum(shape[-1] for shape in inputs))

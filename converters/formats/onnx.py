@@ -29,6 +29,7 @@ from converters.graph import (
     Add,
     Affine,
     Capped,
+    Concatenate,
     Convolution,
     Dense,
     Excess,
@@ -41,6 +42,7 @@ from converters.graph import (
     Multiply,
     Operator,
     Pad,
+    Picked,
     Reshape,
     Shape,
 )
@@ -310,6 +312,16 @@ class Builder(Weights):
             return
         shifted = self.node("Add", [source, self.constant(name, offset)], f"{tensor}/shifted")
         self.node("Relu", [shifted], tensor)
+
+    @add.register
+    def _(self, operator: Concatenate) -> None:
+        inputs = [self.read(operator, which) for which in range(len(operator.inputs))]
+        self.emit("Concat", inputs, operator.output, self.quantized(operator), axis=1)
+
+    @add.register
+    def _(self, operator: Picked) -> None:
+        channels = self.constant(f"{operator.name}/channels", operator.channels.astype(np.int64))
+        self.node("Gather", [self.read(operator), channels], operator.output, axis=1)
 
     def _factors(self, operator: Multiply) -> list[str]:
         """The map, and the gate in the form that multiplies it fastest."""

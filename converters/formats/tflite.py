@@ -28,6 +28,7 @@ from converters.graph import (
     Add,
     Affine,
     Capped,
+    Concatenate,
     Convolution,
     Dense,
     Excess,
@@ -324,6 +325,13 @@ class Builder(Tensors):
         offset = np.array([-operator.threshold], np.float32)
         constant = self.vector(f"{operator.name}/offset", offset, self.quantized(operator))
         self._binary(_Codes.ADD, self.read(operator), constant, self.made(operator), "relu")
+
+    @add.register
+    def _(self, operator: Concatenate) -> None:
+        inputs = [self.read(operator, which) for which in range(len(operator.inputs))]
+        options = schema.ConcatenationOptionsT(axis=3)
+        kind = _Options.ConcatenationOptions
+        self.emit(_Codes.CONCATENATION, inputs, self.made(operator), options, kind)
 
     @add.register
     def _(self, operator: GlobalAverage) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from converters.formats import ARRANGEMENTS, EVERY_TENSOR, LINEAR_INPUTS
-from converters.graph import INPUT, PROBABILITIES, Floats, Graph, Linear
+from converters.formats import ARRANGEMENTS, EVERY_TENSOR
+from converters.graph import INPUT, PROBABILITIES, Concatenate, Floats, Graph, Linear
 from converters.quantization.lifting import unlifted
 from converters.quantization.silu import merged
 from converters.quantization.simulate import Image, logits, simulated
+from converters.quantization.splitting import halved, restored, split_sites
 from converters.scheme.parameters import Quantization
 from converters.scheme.recipe import Recipe
 
-_ARRANGED = {EVERY_TENSOR: unlifted, LINEAR_INPUTS: merged}
 
+def arranged(graph: Graph, arrangement: str, floats: Collection[str] = ()) -> Graph:
+    """What formats of an arrangement lower of a graph with all rewrites.
 
-def arranged(graph: Graph, arrangement: str) -> Graph:
-    """What formats of an arrangement lower of a graph with all rewrites."""
-    return _ARRANGED[arrangement](graph)
+    `floats` are the names of operators in float.
+    """
+    if arrangement == EVERY_TENSOR:
+        return halved(unlifted(graph), floats)
+    return merged(restored(graph, split_sites(graph)))
 
 
 def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str, Quantization]:
@@ -29,6 +33,8 @@ def held_tensors(graph: Graph, recipe: Recipe, arrangement: str) -> Mapping[str,
     if arrangement == EVERY_TENSOR:
         names |= {operator.output for operator in integer}
     names -= {INPUT, PROBABILITIES} | graph.unrounded
+    # What is joined is held as the whole is.
+    names -= {name for op in integer if isinstance(op, Concatenate) for name in op.inputs}
     return {name: held for name, held in quantizations.items() if name in names}
 
 

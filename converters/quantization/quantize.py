@@ -355,7 +355,7 @@ def _lowered(arrangement: str, quantized: Quantized, recipe: Recipe) -> Graph:
     )
     unrounded = {op.name: op for op in graph.operators if op.name in floats}
     mixed = rounded.with_operators([unrounded.get(op.name, op) for op in rounded.operators])
-    source, target = arranged(graph, arrangement), arranged(mixed, arrangement)
+    source, target = (arranged(one, arrangement, floats) for one in (graph, mixed))
     if not recipe.corrected:
         return target
     held = held_tensors(source, recipe, arrangement)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from converters.graph import PROBABILITIES, Floats, Graph, Multiply
+from converters.graph import PROBABILITIES, Floats, Graph, Multiply, is_silu
 from converters.quantization.calibrate import Statistics, TensorStatistics
 from converters.quantization.roles import Role, role_of
 from converters.quantization.sketches import entropy, least_squares
@@ -138,7 +138,7 @@ def _bounded(graph: Graph, ranges: Mapping[str, Range], tensor: str) -> Range:
     low, high = ranges[tensor]
     role = role_of(graph, tensor)
     producer = graph.producers[tensor]
-    if role is Role.SILU:
+    if is_silu(producer):
         source = ranges[producer.inputs[0]][1]
         return low, min(high, float(source / (1 + np.exp(-source))))
     if isinstance(producer, Multiply):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.graph import Floats, Graph, Operator
-from converters.quantization import lifting, piecewise, silu
+from converters.quantization import lifting, piecewise, silu, splitting
 from converters.quantization.calibrate import TensorStatistics, channel_peaks
 from converters.quantization.equalize import rescaled, stream_factors, streams
 from converters.quantization.simulate import Image
@@ -96,6 +96,15 @@ REWRITES: Mapping[str, Rewrite] = {
         held=lifting.held,
         within=lifting.within,
         restored=lifting.restored,
+    ),
+    "splitting": Rewrite(
+        candidates=splitting.candidates,
+        apply=splitting.split,
+        options=(lambda statistics: splitting.halves(statistics.peaks),),
+        count=_channels,
+        held=splitting.held,
+        within=splitting.within,
+        restored=splitting.restored,
     ),
     "piecewise": Rewrite(
         candidates=piecewise.candidates,

@@ -17,7 +17,7 @@ import numpy as np
 from converters.formats import ARRANGEMENTS, EVERY_TENSOR
 from converters.formats.cost import all_in_int8
 from converters.graph import Floats, Graph, Linear, is_silu
-from converters.quantization.arrangement import held_tensors
+from converters.quantization.arrangement import arranged, held_tensors
 from converters.quantization.calibrate import Statistics, calibrate
 from converters.quantization.ranges import choose
 from converters.quantization.rewrite import REWRITES, Option, as_written
@@ -206,11 +206,11 @@ class _Lifting:
         self, found: Mapping[str, Sequence[_Candidate]], scaled: Collection[str]
     ) -> _Made:
         """The gains of sites that are not scaled, where they remove enough noise."""
-        best = {
-            site: min(found[site], key=lambda one: one.alone)
+        gained = {
+            site: [one for one in found.get(site, ()) if one.name == _SCALED]
             for site in self.before
-            if site in found
         }
+        best = {site: min(m, key=lambda one: one.alone) for site, m in gained.items() if m}
         removed = {site: self.before[site] - one.alone for site, one in best.items()}
         left = self.noise - sum(removed[site] for site in scaled if site in removed)
         rest = {site: energy for site, energy in removed.items() if site not in scaled}
@@ -276,7 +276,8 @@ def _trials(
         }
         sensitivity = bench.sensitivity(trial, statistics, frozenset().union(*around.values()))
         for site, (name, values) in made.items():
-            alone = sensitivity.noise((site,)) if site in liftable else 0.0
+            gained = name == _SCALED and site in liftable
+            alone = sensitivity.noise((site,)) if gained else 0.0
             yield _Trial(site, name, values, sensitivity.noise(around[site]), alone)
         del sensitivity  # Before the next are made.
 
@@ -286,8 +287,8 @@ def _added_time(graph: Graph, site: str, name: str) -> float:
 
     A mean over the formats that pay for it: all get the same operators, at prices of their own.
     """
-    ones = np.ones(REWRITES[name].count(graph, site), np.float32)
-    after = _applied(graph, {site: (name, ones)})
+    values = np.resize(np.array([1, 2], np.float32), REWRITES[name].count(graph, site))
+    after = arranged(_applied(graph, {site: (name, values)}), EVERY_TENSOR)
     return fmean(all_in_int8(after, format) / all_in_int8(graph, format) - 1 for format in _PAYING)
 
 
@@ -338,7 +339,9 @@ class _Bench:
             changed = {*tensors, *(made - set(statistics))}
             fresh = calibrate(graph, self.seen, operators=(), tensors=changed).tensors
             statistics = {name: fresh.get(name) or statistics[name] for name in made}
-        held = held_tensors(graph, choose(graph, statistics, self.rule), EVERY_TENSOR)
+        recipe = choose(graph, statistics, self.rule)
+        graph = arranged(graph, EVERY_TENSOR)
+        held = held_tensors(graph, recipe, EVERY_TENSOR)
         if tensors is not None:
             held = {name: levels for name, levels in held.items() if name in tensors}
         return Sensitivity(graph, held, self.unseen, self.corrected)

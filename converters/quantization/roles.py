@@ -8,6 +8,7 @@ from converters.graph import (
     Activation,
     Affine,
     Capped,
+    Concatenate,
     Convolution,
     Excess,
     GlobalMaximum,
@@ -16,6 +17,7 @@ from converters.graph import (
     Lifted,
     Linear,
     Operator,
+    Picked,
     Unscaled,
     is_silu,
 )
@@ -46,8 +48,8 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.GATE
     if isinstance(producer, Unscaled):
         return Role.BEFORE_SIGMOID
-    if isinstance(producer, Lifted):
-        return Role.LINEAR
+    if isinstance(producer, Lifted | Picked | Concatenate):
+        return _role_of_channels(graph, producer)
     if graph.is_vector(tensor) or isinstance(producer, Affine) or _gives_maxima(graph, tensor):
         return Role.VECTOR
     if _rectifies(producer):
@@ -59,10 +61,22 @@ def role_of(graph: Graph, tensor: str) -> Role:
         return Role.PIECE
     if any(isinstance(reader, Unscaled) for reader in readers):
         return Role.BEFORE_SCALED_SILU
-    if readers and all(map(is_silu, readers)):
+    if readers and all(map(_computes_silu, readers)):
         depthwise = isinstance(producer, Convolution) and producer.depthwise
         return Role.BEFORE_SILU_DEPTHWISE if depthwise else Role.BEFORE_SILU
     return Role.LINEAR
+
+
+def _role_of_channels(graph: Graph, producer: Operator) -> Role:
+    """Of lifted channels, and of those around a split SiLU: before it, or made by it."""
+    if isinstance(producer, Lifted):
+        return Role.LINEAR
+    return role_of(graph, producer.inputs[0])
+
+
+def _computes_silu(reader: Operator) -> bool:
+    """Whether it is SiLU, or picks channels for one."""
+    return is_silu(reader) or isinstance(reader, Picked)
 
 
 def _gives_maxima(graph: Graph, tensor: str) -> bool:

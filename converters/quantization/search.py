@@ -168,7 +168,7 @@ class _Parts:
     @classmethod
     def of(cls, quantized: Quantized, formats: Sequence[str]) -> _Parts:
         arrangement, recipe = ARRANGEMENTS[formats[0]], quantized.recipe.of(formats[0])
-        graph = arranged(quantized.graph, arrangement)
+        graph = arranged(quantized.graph, arrangement, recipe.float_operators)
         held = held_tensors(graph, recipe, arrangement)
         images = quantized.held_out[:: -(-len(quantized.held_out) // _RANKED_ON)]
         sensitivity = Sensitivity(graph, held, images, recipe.corrected)

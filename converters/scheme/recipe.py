@@ -41,6 +41,8 @@ from edgenet.errors import UsageError
 # ONNX Runtime refuses to average (QLinearGlobalAveragePool) where the input's step divided by the
 # number of pixels is 256 times the output's or more, as with maps that are always zero.
 _FINEST_MEAN = 200
+LOUD, QUIET, SORTED = "/loud", "/quiet", "/sorted"
+"""How the names of tensors end that hold half of another's channels, or all in another order."""
 # Images have values beyond all that calibration saw, and two bits of 16 can be spent on them: where
 # the extremes were clipped, the tiny networks of the tests lost 7 to 12 dB of 32.
 _ROOM = 4.0
@@ -151,7 +153,12 @@ class Recipe:
         if not self.ranges:
             return {}
         bits = self.activation_bits
-        chosen = {name: Quantization.covering(*ends, bits) for name, ends in self.ranges.items()}
+        ranges = {**self.ranges}
+        for name in graph.shapes:
+            whole, _, part = name.rpartition("/")
+            if name not in ranges and f"/{part}" in (LOUD, QUIET, SORTED) and whole in ranges:
+                ranges[name] = ranges[whole]
+        chosen = {name: Quantization.covering(*ends, bits) for name, ends in ranges.items()}
         normalize = graph.operators[0]
         shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
         chosen[INPUT] = PIXELS
@@ -165,7 +172,7 @@ class Recipe:
                 # As where a convolution makes groups of pixels, which have no range of their own.
                 chosen[source] = chosen[made]
             elif made in chosen:
-                chosen[made] = _adapted(operator, chosen, self.ranges)
+                chosen[made] = _adapted(operator, chosen, ranges)
         return chosen
 
 

@@ -196,7 +196,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         type=values,
         metavar="STEP,...",
         default=[],
-        help="steps to leave out: outliers, streams, silu, lifting, piecewise, correction",
+        help="steps to leave out: outliers, streams, silu, lifting, splitting, piecewise, "
+        "correction",
     )
 
 

@@ -327,7 +327,7 @@ FAILURES: dict[str, tuple[dict[str, Any], type[EdgenetError], str]] = {
     "unknown step": (
         {"without": ["sleep"]},
         UsageError,
-        "streams, silu, lifting, piecewise, correction",
+        "streams, silu, lifting, splitting, piecewise, correction",
     ),
     "unknown effort": ({"effort": "some"}, UsageError, "take one of fast, thorough"),
     "no such recipe": ({"recipe": "gone.json"}, UsageError, "cannot read the recipe gone.json"),

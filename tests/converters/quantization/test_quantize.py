@@ -278,7 +278,7 @@ def test_an_effort_takes_its_own_images_where_no_number_is_asked_for(effort, ima
         (Method(effort="none"), "no effort is called 'none': take one of fast, thorough"),
         (
             Method(without=frozenset({"streams", "sleep"})),
-            "no step is called 'sleep': take one of outliers, streams, silu, lifting, "
+            "no step is called 'sleep': take one of outliers, streams, silu, lifting, splitting, "
             "piecewise, correction",
         ),
     ],
