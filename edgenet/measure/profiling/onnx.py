@@ -26,8 +26,9 @@ from edgenet.measure.profiling.operators import (
 )
 from edgenet.runtime.onnx import FATAL_ONLY
 
-# What ONNX Runtime adds to the name of a node that it made of the file's: "stem_bn_nchwc".
-_ADDED = re.compile(r"(_nchwc|_token_\d+)?_kernel_time$")
+# What ONNX Runtime adds to the name of a node that it made of the file's: "stem_bn_nchwc", and of a
+# Gemm that took its activation in "fused hidden_relu".
+_ADDED = re.compile(r"^fused |(_nchwc|_token_\d+)?_kernel_time$")
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _INTEGER = ("QLinear", "QGemm", "MatMulInteger", "ConvInteger", "DynamicQuantize")
 _MOVES = frozenset(

@@ -67,6 +67,22 @@ def test_the_head_has_the_models_own_name(floats, tiny_models, tmp_path):
         assert counted["dense"] * 10 == macs(floats[format])["predictions"] * 4, format
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_a_hidden_layer_is_known_with_its_activation(tiny_models, tmp_path, activation):
+    """ONNX Runtime has one operator for a Gemm and most activations, and names it "fused ..."."""
+    import keras
+
+    tiny = keras.saving.load_model(tiny_models["b"], compile=False)
+    pooled = tiny.get_layer("avg_pool").output
+    hidden = keras.layers.Dense(6, activation=activation, name="hidden")(pooled)
+    head = keras.layers.Dense(4, activation="softmax", name="dense")(hidden)
+    graph = freeze(keras.Model(tiny.input, head))
+    model = lower(graph, "onnx", "fp32", None, tmp_path)[0]
+    found = onnx.profile(model, 1, RUNS)
+    assert found.complete
+    assert macs(found)["hidden"] == pooled.shape[-1] * 6
+
+
 def test_a_factor_that_runs_as_a_convolution_is_no_product(floats, tiny_models, tmp_path):
     """ONNX Runtime makes one of a multiplication by channel, as a mixed file has in float."""
     import keras
