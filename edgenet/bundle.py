@@ -200,7 +200,8 @@ class Manifest:
             schema = document["schema_version"]
             if schema != SCHEMA_VERSION:
                 raise BundleError(
-                    f"its manifest has schema version {schema}; this edgenet reads {SCHEMA_VERSION}"
+                    f"its manifest has schema version {schema}; this edgenet reads "
+                    f"{SCHEMA_VERSION}: convert again, or take the edgenet that made it"
                 )
             place = misfit(document, SCHEMA)
             if place is not None:

@@ -173,10 +173,16 @@ def test_half_a_manifest_is_damaged(manifest: Manifest, share: float) -> None:
         Manifest.from_json(text[: int(len(text) * share)])
 
 
-@pytest.mark.parametrize("text", ["[]", "1", "null", '"x"', '{"schema_version": 99}'])
+@pytest.mark.parametrize("text", ["[]", "1", "null", '"x"'])
 def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(BundleError):
         Manifest.from_json(text)
+
+
+@pytest.mark.parametrize("version", [0, 99])
+def test_another_edgenets_manifest_is_refused_with_what_helps(version: int) -> None:
+    with pytest.raises(BundleError, match=rf"version {version};.* convert again, or take the edge"):
+        Manifest.from_json(f'{{"schema_version": {version}}}')
 
 
 @pytest.mark.parametrize("position", [0, 100, 255])
