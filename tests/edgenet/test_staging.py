@@ -150,7 +150,17 @@ def test_the_folder_that_one_is_in_is_not_replaced(
         pass
 
 
-@pytest.mark.parametrize("manifest", ['{"manifest_version": 3}', "[]", "{", "[" * 100_000])
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"manifest_version": 3}',
+        '{"artifacts": [{"path": "app.js"}]}',
+        '{"schema_version": 1, "assets": [{"path": "app.js"}]}',
+        "[]",
+        "{",
+        "[" * 100_000,
+    ],
+)
 def test_a_manifest_of_something_else_makes_no_bundle(tmp_path: Path, manifest: str) -> None:
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / MANIFEST).write_text(manifest)
@@ -254,6 +264,18 @@ def test_where_no_folder_is_locked_the_slower_of_two_processes_is_told(
     with pytest.raises(EdgenetError, match=f"changed {target} .*: write it again, or to a place"):
         write(target, b"newer")
     assert [path.name for path in tmp_path.iterdir()] == ["theirs" if older else "bundle"]
+
+
+def test_a_disk_that_fails_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process is to blame, and writing again helps nothing."""
+
+    def failing(path: Path, place: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write(tmp_path / "bundle", CONTENT)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("process", [str(os.getpid()), "9" * 40], ids=["ours", "none"])
