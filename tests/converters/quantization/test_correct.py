@@ -13,6 +13,7 @@ from converters.passes import simplify
 from converters.quantization.arrangement import held_tensors
 from converters.quantization.correct import _shrunk, correct_biases
 from converters.quantization.simulate import runner, simulated
+from converters.scheme.parameters import Quantization
 from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import batches, quantized, silu_network
 
@@ -54,6 +55,33 @@ def test_a_shifted_bias_is_brought_back(seed):
     found = biases(correct_biases(graph, shifted(graph, name, shift), {}, IMAGES))
     for operator, bias in biases(graph).items():
         assert found[operator] == pytest.approx(bias, abs=1e-3)
+
+
+def read_by_a_convolution() -> Graph:
+    chain = Chain(16, 16).normalize().convolution(6)
+    return simplify(chain.convolution(4, (3, 3)).head())
+
+
+def read_by_an_activation_and_a_sum() -> Graph:
+    chain = Chain(16, 16).normalize().convolution(6)
+    source = chain.last
+    return simplify(chain.activation("silu").convolution(6).plus(source).head())
+
+
+@pytest.mark.parametrize("made", [read_by_a_convolution, read_by_an_activation_and_a_sum])
+def test_the_mean_of_what_more_than_an_activation_reads_is_its_own(made):
+    graph = made()
+    name = maps(graph)[0]
+    found = biases(correct_biases(graph, shifted(graph, name, np.linspace(-1, 1, 6)), {}, IMAGES))
+    assert found[name] == pytest.approx(biases(graph)[name], abs=1e-3)
+
+
+def test_what_the_levels_cut_off_is_no_shift():
+    graph = simplify(Chain(16, 16).normalize().convolution(6).convolution(4).head())
+    first = graph.producers[graph.operators[1].output]
+    levels = Quantization.covering(-0.5, 0.5)
+    found = biases(correct_biases(graph, graph, {first.output: levels}, IMAGES))
+    assert found[first.name] == pytest.approx(biases(graph)[first.name], abs=levels.scale)
 
 
 def test_behind_an_activation_the_mean_of_what_it_makes_is_brought_back():
