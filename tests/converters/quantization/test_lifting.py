@@ -104,6 +104,12 @@ def test_only_what_depthwise_convolutions_alone_read_is_a_candidate():
     plain = Chain(8, 8).normalize().convolution(4).activation("silu").convolution(4).head()
     assert silu.candidates(plain)
     assert candidates(plain) == ()
+    both = Chain(8, 8).normalize().convolution(4).activation("silu")
+    site, other = both.last, both.convolution(4).last
+    both.last = site
+    read_by_both = both.convolution(kernel=(3, 3), depthwise=True).plus(other).head()
+    assert silu.candidates(read_by_both) == (site,)
+    assert candidates(read_by_both) == ()
     assert (
         candidates(simplify(Chain(8, 8).normalize().convolution(4, function="relu6").head())) == ()
     )
