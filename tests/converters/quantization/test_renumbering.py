@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -101,6 +101,8 @@ def test_a_recipe_of_the_same_names_is_left_alone() -> None:
     graph = nameless({"Dense": 3})
     recipe = recipe_for(graph, floats=2)
     assert renumbered(recipe, graph, pytest.fail) is recipe
+    one_of_two = in_float("dense_4")(recipe)
+    assert renumbered(one_of_two, graph, pytest.fail) is one_of_two
     assert renumbered(UNCALIBRATED["w8"], graph, pytest.fail) is UNCALIBRATED["w8"]
 
 
@@ -109,9 +111,9 @@ def one_too_few(recipe: Recipe) -> Recipe:
     return replace(recipe, ranges=ranges)
 
 
-def some_in_float(recipe: Recipe) -> Recipe:
-    """By names alone it could be any of two dense layers whose values no layer of that name has."""
-    return replace(recipe, float_operators=frozenset({"dense_1"}))
+def in_float(layer: str) -> Callable[[Recipe], Recipe]:
+    """One of the two dense layers whose values have other names; only their order tells them."""
+    return lambda recipe: replace(recipe, float_operators=frozenset({layer}), float_operators_in={})
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,10 @@ def some_in_float(recipe: Recipe) -> Recipe:
     [
         (one_too_few, {}, "it has no 'dense'"),
         (one_too_few, {"Dense": 2}, "it has no 'dense_2'"),
-        (some_in_float, {"Dense": 2}, "this one has no 'dense_1'"),
+        (in_float("dense_1"), {"Dense": 2}, "this one has no 'dense_1'"),
+        # Of the same name, another layer.
+        (in_float("dense_2"), {"Dense": 1}, "it has no 'dense_3'"),
+        (in_float("dense_9"), {}, "this one has no 'dense_9'"),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_a_way_out(
