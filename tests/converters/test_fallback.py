@@ -8,10 +8,12 @@ import pytest
 
 from converters.fallback import DEFAULT_DROP, Attempt, NoiseLimit, attempts, noise_allowed
 from converters.formats import LOWERINGS
+from converters.graph import INPUT, VALUES, Graph
 from converters.quantization.quantize import Quantized, with_float
 from converters.quantization.search import decibels, measure
 from edgenet.errors import AccuracyError
-from edgenet.measure.limits import NO_LIMITS
+from edgenet.measure.limits import NO_LIMITS, Limits
+from tests.converters.graphs import Chain
 from tests.converters.quantization.networks import deep_network, quantized, silu_network
 
 
@@ -43,6 +45,13 @@ def test_half_the_drop_allows_half_the_noises_amplitude():
     assert noise_allowed(0.25) == pytest.approx(noise_allowed(0.5) / 4)
     assert drop_for(noise_allowed(0.3)) == pytest.approx(0.3)
     assert noise_allowed(0) == noise_allowed(-1) == 0
+
+
+def test_a_regressions_noise_is_what_its_r2_lacks():
+    chain = Chain(8, 8).normalize().pool().dense(2)
+    values = Graph("values", chain.shapes[INPUT], tuple(chain.operators), (chain.last,))
+    regression = values.renamed({chain.last: VALUES}, (VALUES,))
+    assert NoiseLimit.of_r2(0.75).limits(regression) == Limits(min_r2=0.75)
 
 
 def test_int8_is_kept_where_it_is_quiet_enough(made):
@@ -114,6 +123,11 @@ def test_where_int8_was_quiet_enough_only_a_tighter_limit_is_tried_and_told(made
     kept = [line for line in others if " keeps " in line]
     assert kept
     assert all(f"of the {decibels(allowed / 2):.1f} dB wanted" in line for line in kept)
+
+
+def test_int8_that_keeps_the_tighter_limit_too_is_not_tried_again(made):
+    found = list(fallback(made, drop_for(loudest(made) * 3), []))
+    assert [attempt.precision for attempt in found] == ["int8", "w8", "fp16"]
 
 
 def test_what_the_target_does_not_run_is_passed_over(made):
