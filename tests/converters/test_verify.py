@@ -6,19 +6,20 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 
 from converters.quantization.search import decibels
 from converters.quantization.simulate import noise
 from converters.verify import PrecisionError, judge, verify
-from edgenet.bundle import Bundle
+from edgenet.bundle import Bundle, record_of
 from edgenet.cli.main import main
 from edgenet.errors import AccuracyError
 from edgenet.images import ImageError
 from edgenet.measure.accuracy import sqnr_db
 from edgenet.measure.limits import NO_LIMITS, Limits
 from edgenet.runtime import load
-from tests.networks import Textures
+from tests.networks import CLASSES, Textures
 
 
 @pytest.fixture
@@ -49,8 +50,11 @@ def test_a_float_file_with_other_answers_is_refused(tiny_float_bundle, images, s
     bundle = Bundle.open(tiny_float_bundle)
     with load(bundle, "onnx") as session:
         logits = spoil(session.run(images))
-    with pytest.raises(AccuracyError, match="the fp32 onnx file is not the Keras model: the SQNR"):
+    said = "the fp32 onnx file is not the Keras model: the SQNR"
+    with pytest.raises(AccuracyError, match=said) as refused:
         verified(bundle, images, logits)
+    # Another precision would not help.
+    assert refused.type is AccuracyError
 
 
 def test_an_int8_file_is_measured_whatever_it_lost(tiny_bundle, images):
@@ -59,6 +63,18 @@ def test_an_int8_file_is_measured_whatever_it_lost(tiny_bundle, images):
         logits = session.run(images)
     assert verified(bundle, images, logits).sqnr_db > 10
     assert verified(bundle, images, np.ascontiguousarray(logits[:, ::-1])).agreement < 0.5
+
+
+def test_a_file_that_answers_with_infinity_is_refused(tiny_float_bundle, images, tmp_path):
+    bundle = Bundle.open(shutil.copytree(tiny_float_bundle, tmp_path / "overflown"))
+    (file,) = bundle.artifact("onnx").files
+    model = onnx.load(bundle.path / file.path)
+    bias = next(b for b in model.graph.initializer if list(b.dims) == [CLASSES])
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(CLASSES, np.inf, np.float32), bias.name))
+    onnx.save(model, bundle.path / file.path)
+    files = (record_of(bundle.path, bundle.path / file.path),)
+    with pytest.raises(PrecisionError, match=r"^the fp16 onnx file answers with nan or infinity"):
+        verify(bundle, "onnx", "fp16", files, [images], np.ones((len(images), CLASSES)))
 
 
 def test_a_file_keeps_the_limits_of_its_attempt(tiny_bundle, images):
