@@ -74,6 +74,13 @@ def test_a_disturbance_that_both_share_cancels():
     assert (found.ratio, found.interval, found.differs) == (2.0, (2.0, 2.0), True)
 
 
+def test_one_round_that_is_disturbed_on_one_side_changes_no_ratio():
+    base = Samples(((1_000_000,),) * 7, WARMUP)
+    other = Samples(((9_000_000,), *((1_000_000,),) * 6), WARMUP)
+    found = compare(base, other)
+    assert (found.ratio, found.differs) == (1.0, False)
+
+
 def test_too_few_rounds_give_no_verdict():
     rng = np.random.default_rng(4)
     found = compare(taken(rng, rounds=3), taken(rng, rounds=3))
