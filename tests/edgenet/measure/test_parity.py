@@ -45,6 +45,7 @@ def test_a_file_against_itself_is_equal_to_the_bit(reference):
     assert result.fidelity.agreement == 1.0
     assert result.fidelity.sqnr_db is None
     assert result.fidelity.max_error == 0.0
+    assert result.per_image.energy.tolist() == [0.0] * 7
     assert result.p50_ms > 0
 
 
@@ -141,12 +142,15 @@ def test_a_classifier_is_not_judged_by_a_regression(reference, regression_bundle
         found = parity.compare(regression, [regression], batches(regression))
     (result,) = found.results
     assert (result.fidelity.r2, result.fidelity.mean_error, result.passed) == (1.0, 0.0, True)
+    assert found.worst_value in (0, 1)
+    assert found.worst_value_name(None) == str(found.worst_value)
+    assert found.worst_value_name(["a", "b"]) == "ab"[found.worst_value]
     assert (found.cross_agreement, result.per_image.answers, found.doubt) == ((), None, None)
 
 
 def test_images_without_an_answer_are_told():
     logits = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 0.0]], np.float32)
-    answers = parity.Answers.of(logits, [3_000_000, 5_000_000])
+    answers = parity.Answers.of(logits, [3_000_000, 9_000_000, 4_000_000])
     assert answers.p50_ms == 4.0
     assert answers.failures == ("2 of 3 images answered with NaN or infinity",)
     assert parity.Answers.of(logits[:1], [1]).failures == ()
