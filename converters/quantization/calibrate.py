@@ -19,6 +19,7 @@ from converters.graph import INPUT, Doubles, Floats, Graph, Linear, Operator
 from converters.quantization.moments import Moments, MomentSampler
 from converters.quantization.parallel import in_order
 from converters.quantization.simulate import Image, runner
+from edgenet.errors import UsageError
 
 TAIL = 1e-4
 # The most bytes that all tensors of the images under way may take: two images of B7. While they are
@@ -28,6 +29,8 @@ _HELD_BYTES = 6e9
 _SAMPLED = 256
 # Of more images than these, every second, fourth, ... gives values to the sample.
 _SAMPLED_IMAGES = 256
+# Squares of larger values, summed over images, may not be float32 any more.
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,9 @@ def calibrate(
         operators: Those with weights that are to be rounded: their inputs are observed as well.
             None takes the graph's.
         tensors: Those to observe where no operator is to be rounded; None takes all.
+
+    Raises:
+        UsageError: The network explodes on the images.
     """
     made = [operator.output for operator in graph.operators]
     names = [name for name in made if tensors is None or name in tensors]
@@ -87,7 +93,7 @@ def calibrate(
     def observe(image: Image) -> tuple[list[_Look], list[Floats]]:
         values = run({INPUT: image})
         samples = [samplers[op.name].sample(values[op.inputs[0]]) for op in linear]
-        return [_look(values[name]) for name in names], samples
+        return [_look(values[name], graph.producers[name].name) for name in names], samples
 
     tallies = {name: _Tally() for name in names}
     done = 0
@@ -129,12 +135,13 @@ class _Look:
     sample: Floats
 
 
-def _look(tensor: Floats) -> _Look:
+def _look(tensor: Floats, layer: str) -> _Look:
     channels = tensor.reshape(tensor.shape[1], -1)
     rank = max(1, round(tensor.size * TAIL))
     # Long stretches are the fastest to reduce; there must be as many as there are ranks.
     rows = channels if rank <= len(channels) else tensor.reshape(-1, tensor.shape[-1])
     low, high = rows.min(axis=1), rows.max(axis=1)
+    _require_bounded(float(np.maximum(-low, high).max()), layer)
     ends = (
         float(low.min()),
         -_largest(rank, -low, lambda bound: -rows[low <= -bound]),
@@ -143,6 +150,16 @@ def _look(tensor: Floats) -> _Look:
     )
     peaks = np.maximum(high, -low).reshape(len(channels), -1).max(axis=1)
     return _Look(ends, peaks, tensor.ravel()[_places(tensor.size)])
+
+
+def _require_bounded(peak: float, layer: str) -> None:
+    # Of nan, too, which is not smaller than anything.
+    if not peak <= _LARGEST:
+        raise UsageError(
+            f"the network explodes: layer {layer!r} reaches {peak:.0e} on an image that "
+            "calibrates; if its BatchNorm statistics do not fit its weights, pass training photos "
+            "through the model with training=True, and save it again"
+        )
 
 
 @cache

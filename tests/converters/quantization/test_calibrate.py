@@ -14,6 +14,7 @@ from converters.formats.onnx import build
 from converters.graph import INPUT, Linear
 from converters.quantization import parallel
 from converters.quantization.calibrate import TAIL, _look, calibrate, channel_peaks
+from edgenet.errors import UsageError
 from tests.converters.graphs import Chain, pixels, run_onnx
 from tests.converters.quantization.networks import batches, silu_network
 
@@ -38,7 +39,7 @@ def by_channel(tensor):
 def test_a_look_at_a_tensor_is_numpys(shape, seed, shift, scale):
     random = np.random.default_rng(seed)
     tensor = (shift + scale * random.standard_cauchy(shape)).astype(np.float32)
-    look = _look(tensor)
+    look = _look(tensor, "layer")
     assert look.ends[2:] == upper(tensor.ravel())
     assert (-look.ends[1], -look.ends[0]) == upper(-tensor.ravel())
     assert np.array_equal(look.peaks, np.abs(by_channel(tensor)).max(axis=1))
@@ -48,7 +49,8 @@ def test_a_look_at_a_tensor_is_numpys(shape, seed, shift, scale):
 
 @pytest.mark.parametrize("shape", [(480,), (511,), (32, 112, 112), (144, 56, 56), (1152, 7, 7)])
 def test_a_sample_is_of_all_of_a_tensor(shape):
-    places = _look(np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)).sample
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    places = _look(values, "layer").sample
     assert len(set(places)) == 256
     for axis, found in enumerate(np.unravel_index(places.astype(int), shape)):
         quarters = np.bincount(4 * found // shape[axis], minlength=4)
@@ -176,3 +178,11 @@ def test_extremes_enclose_the_tails(count):
         assert np.all(s.low <= s.low_tail)
         assert np.all(s.low_tail <= s.high_tail)
         assert np.all(s.high_tail <= s.high)
+
+
+@pytest.mark.parametrize(("gain", "reached"), [(1e20, "[0-9]e[+]2[0-9]"), (3e38, "inf")])
+def test_a_network_that_explodes_is_refused(gain, reached):
+    chain = Chain(32, 32).normalize().convolution(8, (3, 3)).affine(gain, 0.0)
+    graph = chain.convolution(8, (3, 3)).head()
+    with pytest.raises(UsageError, match=f"explodes: layer .* reaches {reached} .*training=True"):
+        calibrate(graph, (image[None] for image in pixels(2, 32, 32)), operators=())
