@@ -37,6 +37,7 @@ from converters.graph import (
     is_silu,
 )
 from converters.scheme.recipe import LOUD, QUIET, SORTED
+from edgenet.errors import UsageError
 
 _HALVES = (LOUD, QUIET)
 # How a recipe tells of which half a channel is.
@@ -123,7 +124,11 @@ def halves(peaks: Floats) -> Floats:
 
 
 def split(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
-    """The graph with SiLU computed by halves at these outputs of it; see `halves`."""
+    """The graph with SiLU computed by halves at these outputs of it; see `halves`.
+
+    Raises:
+        UsageError: The values of one, which a recipe may hold, are not of two halves.
+    """
     operators: list[Operator] = []
     for operator in graph.operators:
         if operator.output in chosen:
@@ -136,6 +141,11 @@ def split(graph: Graph, chosen: Mapping[str, Floats]) -> Graph:
 def _by_halves(silu: Operator, half: Floats) -> Iterator[Operator]:
     (source,), site, name = silu.inputs, silu.output, silu.name
     places = [np.flatnonzero(half == which) for which in (_LOUD, _QUIET)]
+    if {*half.tolist()} != {_LOUD, _QUIET}:
+        raise UsageError(
+            f"the recipe's rewrites.splitting.{site} must have a 1 for each channel of the loud "
+            "half and a 2 for each of the quiet one"
+        )
     for channels, suffix in zip(places, _HALVES, strict=True):
         picked = f"{source}{suffix}"
         yield Picked(f"{name}{suffix}/picked", (source,), picked, channels)

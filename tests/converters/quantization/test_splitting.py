@@ -27,6 +27,7 @@ from converters.quantization.splitting import (
     within,
 )
 from converters.scheme.recipe import Recipe
+from edgenet.errors import UsageError
 from edgenet.measure.accuracy import sqnr_db
 from tests.converters.graphs import Chain, Floats, answers, float_answers, pixels, relative_error
 from tests.converters.quantization.networks import (
@@ -212,6 +213,13 @@ def test_held_are_the_joined_and_not_their_parts(made):
         if isinstance(operator, Concatenate):
             assert operator.output in held
             assert not set(operator.inputs) & set(held)
+
+
+@pytest.mark.parametrize("value", [1.0, 2.0, 0.5])
+def test_a_recipe_that_names_no_two_halves_is_refused(made, value):
+    site, half = next(iter(made.recipe.rewrites["splitting"].items()))
+    with pytest.raises(UsageError, match=f"rewrites.splitting.{site} must have a 1 for each"):
+        rewritten(two_blocks(), {"splitting": {site: (value,) * len(half)}})
 
 
 @pytest.mark.parametrize("format", FORMATS)
