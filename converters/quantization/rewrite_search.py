@@ -26,13 +26,10 @@ from converters.quantization.simulate import Image
 from converters.scheme.document import Rewrites
 
 # The amplitude of noise that all of the network's time is worth, as a share of the amplitude of the
-# logits: first answers change in proportion to amplitude, not to decibels. At .07 block2a of
-# EfficientNet-B0 is scaled, for 8 % of the time, at .10 it is not; from .145 on block6d is not cut,
-# which costs .3 dB.
+# logits: first answers change in proportion to amplitude, not to decibels.
 _AMPLITUDE_OF_TIME = 0.14
 # The same where noise is limited: operators in float, which take longer than rewrites, then have to
-# remove what rewrites leave. With .05 to .07 B0's files for half a point are the same, and in
-# TFLite they take nine tenths of the time of those with .14.
+# remove what rewrites leave. EfficientNet-B0 has one more SiLU split by it.
 _AMPLITUDE_BESIDE_FLOAT = 0.07
 # Every rewrite is taken to add this share of the network's time at least.
 _LEAST_TIME = 0.004
