@@ -65,7 +65,7 @@ class Effort:
 
 
 EFFORTS: Mapping[str, Effort] = {
-    # What this leaves out costs B0 .7 dB, and is two thirds of the time.
+    # What this leaves out costs B0 1.7 dB, and is two thirds of the time.
     "fast": Effort(27, 9, ("silu", "piecewise"), 1),
     # As many images as the field's recipes take: more cost time (and, by min-max, accuracy).
     "thorough": Effort(128, 42, tuple(REWRITES), None),
