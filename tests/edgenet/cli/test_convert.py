@@ -76,7 +76,8 @@ def evaluated(capsys, model, folder, place, *arguments) -> str:
 def test_what_was_measured_on_labelled_images_is_told_and_kept(
     capsys, tiny_models, texture_folder, tmp_path
 ):
-    out = evaluated(capsys, tiny_models["b"], texture_folder, tmp_path / "out", "--max-drop", 100)
+    given = capsys, tiny_models["b"], texture_folder
+    out = evaluated(*given, tmp_path / "out", "--max-drop", 100)
     manifest = Bundle.open(tmp_path / "out").manifest
     found = manifest.evaluation
     (result,) = found["results"]
@@ -91,7 +92,7 @@ def test_what_was_measured_on_labelled_images_is_told_and_kept(
     assert header.index(f"agreement of {images}") < header.index("agreement of 100")
     drop = f"{result['drop_points']:.2f} ({low:.2f}..{high:.2f})"
     assert row.endswith(f"{100 * result['top1']:.1f} %{drop:>21}{result['agreement']:18.4f}")
-    again = evaluated(capsys, tiny_models["b"], texture_folder, tmp_path / "2", "--json")
+    again = evaluated(*given, tmp_path / "2", "--max-drop", 100, "--json")
     assert json.loads(again)["evaluation"] == found
 
 
