@@ -151,7 +151,7 @@ def _by_halves(silu: Operator, half: Floats) -> Iterator[Operator]:
         yield Picked(f"{name}{suffix}/picked", (source,), picked, channels)
         yield _part(silu, suffix, (picked,))
     joined = f"{site}/joined"
-    yield Concatenate(f"{name}/joined", tuple(f"{site}{suffix}" for suffix in _HALVES), joined)
+    yield Concatenate(f"{name}/joined", _halves_of(site), joined)
     yield Picked(f"{name}/ordered", (joined,), site, np.argsort(np.concatenate(places)))
 
 
@@ -161,9 +161,13 @@ def _part(operator: _Kind, suffix: str, inputs: tuple[str, ...]) -> _Kind:
     return replace(operator, name=name, inputs=inputs, output=f"{operator.output}{suffix}")
 
 
+def _halves_of(tensor: str) -> tuple[str, ...]:
+    return tuple(f"{tensor}{suffix}" for suffix in _HALVES)
+
+
 def held(graph: Graph, site: str) -> tuple[str, ...]:
     """The tensors that hold the halves."""
-    return tuple(f"{site}{suffix}" for suffix in _HALVES)
+    return _halves_of(site)
 
 
 def within(graph: Graph, site: str) -> tuple[Operator, ...]:
@@ -247,14 +251,12 @@ def _halved(graph: Graph, site: str) -> Graph:
         path.reader.output: _convolutions(path.reader, places, held(graph, site)),
     }
     if path.after is not None:
-        halves_read = [operator.output for operator in made[path.reader.output]]
         made[path.end] = [
             _part(path.after, suffix, (source,))
-            for suffix, source in zip(_HALVES, halves_read, strict=True)
+            for suffix, source in zip(_HALVES, _halves_of(path.reader.output), strict=True)
         ]
-    parts = tuple(operator.output for operator in made[path.end])
-    name = graph.producers[path.end].name
-    made[path.end].append(Concatenate(f"{name}/joined", parts, f"{path.end}{SORTED}"))
+    joined = f"{graph.producers[path.end].name}/joined"
+    made[path.end].append(Concatenate(joined, _halves_of(path.end), f"{path.end}{SORTED}"))
     gone = {site, *_between(graph, site)} - {*held(graph, site)}
     order = np.concatenate(places)
     operators: list[Operator] = []
@@ -278,10 +280,9 @@ def _convolutions(
 
 def _making(operator: _AnyLinear, channels: _Places) -> _AnyLinear:
     """The operator with these of the channels that it makes, in this order."""
-    depthwise = isinstance(operator, Convolution) and operator.depthwise
     return replace(
         operator,
-        weights=operator.weights.take(channels, axis=-2 if depthwise else -1),
+        weights=operator.weights.take(channels, axis=-1 if _weighs(operator) else -2),
         bias=operator.bias[channels],
         scales=None if operator.scales is None else operator.scales[channels],
     )

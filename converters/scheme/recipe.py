@@ -153,11 +153,7 @@ class Recipe:
         if not self.ranges:
             return {}
         bits = self.activation_bits
-        ranges = {**self.ranges}
-        for name in graph.shapes:
-            whole, _, part = name.rpartition("/")
-            if name not in ranges and f"/{part}" in (LOUD, QUIET, SORTED) and whole in ranges:
-                ranges[name] = ranges[whole]
+        ranges = _with_derived(self.ranges, graph)
         chosen = {name: Quantization.covering(*ends, bits) for name, ends in ranges.items()}
         normalize = graph.operators[0]
         shift = exact_shift(normalize) if isinstance(normalize, Affine) else None
@@ -174,6 +170,16 @@ class Recipe:
             elif made in chosen:
                 chosen[made] = _adapted(operator, chosen, ranges)
         return chosen
+
+
+def _with_derived(ranges: Mapping[str, Range], graph: Graph) -> Mapping[str, Range]:
+    """The ranges, and those of channels that have that of the whole, whose values they are."""
+    derived = dict(ranges)
+    for name in graph.shapes:
+        whole, _, part = name.rpartition("/")
+        if name not in ranges and f"/{part}" in (LOUD, QUIET, SORTED) and whole in ranges:
+            derived[name] = ranges[whole]
+    return derived
 
 
 def of_another_network(reason: str) -> UsageError:
