@@ -27,38 +27,48 @@ def simulated(
     graph: Graph, held: Mapping[str, Quantization], outputs: Sequence[str] | None = None
 ) -> onnx.ModelProto:
     """The float model with these tensors, and the sigmoids inside a SiLU among them, in levels."""
-    return replaced(graph, held, lambda name, owner: rounding(name, f"{name}/exact", name), outputs)
+    return replaced(
+        build(graph, "fp32", outputs=outputs),
+        graph,
+        held,
+        lambda name, owner: rounding(name, f"{name}/exact", name),
+    )
 
 
 def replaced(
+    model: onnx.ModelProto,
     graph: Graph,
     held: Mapping[str, Quantization],
     make: Callable[[str, str], Iterable[onnx.NodeProto]],
-    outputs: Sequence[str] | None = None,
 ) -> onnx.ModelProto:
-    """The float model with nodes made behind each held tensor, from `TENSOR/exact` to `TENSOR`.
+    """A float model with nodes made behind each held tensor, from `TENSOR/exact` to `TENSOR`.
 
     The sigmoid inside a held SiLU is held, too. `make` gets the name of a tensor, and that of the
     held one which it is or belongs to; the scales and zero points are constants of the model.
+
+    Args:
+        model: Of a graph or of a part of it; left as it is.
+        graph: The whole graph.
+        held: How tensors are held; those that the model does not make are passed over.
+        make: Makes the nodes.
     """
-    model = build(graph, "fp32", outputs=outputs)
     levels = {name: (name, quantization) for name, quantization in held.items()}
     for operator in graph.operators:
         if is_silu(operator) and operator.output in held:
             name = operator.output
             levels[f"{name}/sigmoid"] = (name, sigmoid_like(held[name]))
-    nodes: list[onnx.NodeProto] = []
-    for node in list(model.graph.node):
-        nodes.append(node)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:]
+    for node in model.graph.node:
         tensor = node.output[0]
+        copy.graph.node.append(node)
         if tensor in levels:
             owner, quantization = levels[tensor]
-            node.output[0] = f"{tensor}/exact"
-            model.graph.initializer.extend(_parameters(tensor, quantization))
-            nodes += make(tensor, owner)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model
+            copy.graph.node[-1].output[0] = f"{tensor}/exact"
+            copy.graph.initializer.extend(_parameters(tensor, quantization))
+            copy.graph.node.extend(make(tensor, owner))
+    return copy
 
 
 def _parameters(name: str, quantization: Quantization) -> Iterator[onnx.TensorProto]:

@@ -1,4 +1,4 @@
-"""It measures what holding the same tensors in levels costs, whichever stage it starts from."""
+"""It measures what holding the same tensors in levels costs, whichever stages make them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_it_measures_what_holding_the_same_tensors_does(name, data):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_each_tensor_alone_is_measured_by_every_stage(name):
+def test_each_tensor_alone_is_measured_in_its_stage(name):
     sensitivity = sensitivity_of(name)
     for tensor in sensitivity.held:
         model = simulated(GRAPHS[name], {tensor: held_of(name)[tensor]})
@@ -58,7 +58,7 @@ def test_each_tensor_alone_is_measured_by_every_stage(name):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_with_every_switch_off_there_is_no_noise(name):
+def test_with_nothing_rounded_there_is_no_noise(name):
     assert sensitivity_of(name).noise(()) == 0
     assert set(sensitivity_of(name).held) <= {op.output for op in GRAPHS[name].operators}
 
@@ -112,7 +112,10 @@ def test_vectors_and_what_a_curve_follows_keep_their_shift():
         )
 
 
-def test_each_stage_starts_further_inside_the_network():
-    switches = [set(stage.switches) for stage in sensitivity_of("deep")._stages]
-    assert len(switches) == 4
-    assert all(later < earlier for earlier, later in pairwise(switches))
+def test_each_stage_goes_on_where_the_one_before_it_ends():
+    sensitivity = sensitivity_of("deep")
+    stages = sensitivity._stages
+    assert len(stages) > 4
+    assert stages[0].source == INPUT
+    assert all(one.result == other.source for one, other in pairwise(stages))
+    assert [name for stage in stages for name in stage.held] == sensitivity.held
