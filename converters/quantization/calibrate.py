@@ -29,6 +29,8 @@ _HELD_BYTES = 6e9
 _SAMPLED = 256
 # Of more images than these, every second, fourth, ... gives values to the sample.
 _SAMPLED_IMAGES = 256
+# Values: eight stretches for each value of a tail.
+_LONGEST = round(1 / (8 * TAIL))
 # Squares of larger values, summed over images, may not be float32 any more.
 _LARGEST = 1e15
 
@@ -136,11 +138,11 @@ class _Look:
 
 
 def _look(tensor: Floats, layer: str) -> _Look:
-    channels = tensor.reshape(tensor.shape[1], -1)
-    rank = max(1, round(tensor.size * TAIL))
-    # Long stretches are the fastest to reduce; there must be as many as there are ranks.
-    rows = channels if rank <= len(channels) else tensor.reshape(-1, tensor.shape[-1])
-    low, high = rows.min(axis=1), rows.max(axis=1)
+    channels, rank = tensor.shape[1], max(1, round(tensor.size * TAIL))
+    rows = tensor.reshape(-1, _stretch(tensor.size // channels))
+    starts = np.arange(0, tensor.size, rows.shape[1])
+    # Several times as fast as along an axis.
+    low, high = (f.reduceat(tensor.ravel(), starts) for f in (np.minimum, np.maximum))
     _require_bounded(float(np.maximum(-low, high).max()), layer)
     ends = (
         float(low.min()),
@@ -148,8 +150,17 @@ def _look(tensor: Floats, layer: str) -> _Look:
         _largest(rank, high, lambda bound: rows[high >= bound]),
         float(high.max()),
     )
-    peaks = np.maximum(high, -low).reshape(len(channels), -1).max(axis=1)
+    peaks = np.maximum(high, -low).reshape(channels, -1).max(axis=1)
     return _Look(ends, peaks, tensor.ravel()[_places(tensor.size)])
+
+
+@cache
+def _stretch(size: int) -> int:
+    """The longest of equal stretches of a channel of so many values, a row each in `_look`.
+
+    Long ones are fast to reduce; the more there are, the fewer have values in a tail.
+    """
+    return max(row for row in range(1, _LONGEST + 1) if size % row == 0)
 
 
 def _require_bounded(peak: float, layer: str) -> None:

@@ -126,15 +126,19 @@ def in_parts(operator: Linear, values: NDArray[Any]) -> NDArray[Any]:
 def _windows(operator: Convolution, tensor: Floats) -> Floats:
     """What the kernel sees at evenly spaced positions: (channels, samples, height, width)."""
     p, (height, width), (down, across) = operator.padding, operator.kernel, operator.strides
-    if operator.kernel != (1, 1):
-        tensor = np.pad(tensor, ((0, 0), (p.top, p.bottom), (p.left, p.right)))
-    rows = (tensor.shape[1] - height) // down + 1
-    columns = (tensor.shape[2] - width) // across + 1
+    channels, tall, wide = tensor.shape
+    rows = (tall + p.top + p.bottom - height) // down + 1
+    columns = (wide + p.left + p.right - width) // across + 1
     # The middles of equal stretches: corners, half of whose window is padding, are not preferred.
     positions = _DEPTHWISE_POSITIONS if operator.depthwise else _POSITIONS
     count = min(positions, rows * columns)
     chosen = ((np.arange(count) + 0.5) * rows * columns / count).astype(np.int64)
-    top, left = chosen // columns * down, chosen % columns * across
+    top, left = chosen // columns * down - p.top, chosen % columns * across - p.left
     y = top[:, None, None] + np.arange(height)[None, :, None]
     x = left[:, None, None] + np.arange(width)[None, None, :]
-    return tensor[:, y, x]
+    inside = (y >= 0) & (y < tall) & (x >= 0) & (x < wide)
+    # Rather than padded as a whole, which takes longer.
+    windows = tensor.reshape(channels, -1)[:, np.where(inside, y * wide + x, 0)]
+    if not inside.all():
+        windows[:, ~inside] = 0
+    return windows
