@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from edgenet.images import Pixels
 from edgenet.measure.defaults import MIN_TIME, RUNS
 from edgenet.measure.opening import open_formats
 from edgenet.runtime import Session
-from edgenet.runtime.loading import FixedBatchError, Reach
+from edgenet.runtime.loading import FixedBatchError, Reach, load_artifact
 
 Setting = tuple[str, str, int, int, tuple[str, str]]
 
@@ -155,6 +155,38 @@ def open_all(
     if refused and not found:
         raise refused
     return _once_each(found, say or (lambda line: None))
+
+
+def reopened(
+    stack: ExitStack, candidates: Mapping[int, Candidate], reach: Reach | None
+) -> dict[int, Candidate]:
+    """Candidates on the CPU in sessions anew, opened in the opposite order.
+
+    What is opened first may get the better memory.
+
+    Args:
+        stack: What owns the new sessions; the old ones are closed.
+        candidates: By index, in the order in which they were opened.
+        reach: As they were opened with.
+
+    Raises:
+        EdgenetError: As `edgenet.load`.
+    """
+    for candidate in candidates.values():
+        candidate.session.close()
+    found = {}
+    for index, candidate in reversed([*candidates.items()]):
+        info = candidate.session.info
+        session = load_artifact(
+            candidate.bundle,
+            candidate.artifact,
+            info.device_used,
+            info.threads,
+            reach=reach,
+            batch=info.batch,
+        )
+        found[index] = replace(candidate, session=stack.enter_context(session))
+    return found
 
 
 def _once_each(candidates: Sequence[Candidate], say: Callable[[str], None]) -> list[Candidate]:

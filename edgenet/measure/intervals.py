@@ -2,7 +2,8 @@
 
 Those of percentiles and the mean of all calls are by resampling whole turns. Calls of one turn
 share what went on around them, so they are not independent. Turns are far enough apart to be nearly
-so; they are what is drawn. The percentile bootstrap of few draws is too short, and is widened as
+so; they are what is drawn. Where sessions are opened anew, turns of one opening share where memory
+lies, and openings are drawn. The percentile bootstrap of few draws is too short, and is widened as
 Student's t is wider than the normal distribution. The interval of a median of independent values is
 exact.
 
@@ -47,8 +48,8 @@ class Intervals:
 
 
 def intervals(samples: Samples) -> Intervals:
-    """The intervals of percentiles and mean, from 1,000 draws of whole turns."""
-    turns = [np.asarray(turn, np.float64) / 1e6 for turn in samples.turns]
+    """The intervals of percentiles and mean, from 1,000 draws of whole turns, or openings."""
+    turns = [np.concatenate(alike) / 1e6 for alike in _openings(samples)]
     if len(turns) < _FEWEST_TURNS:
         return Intervals(None, None, None, None, None)
     runs = sum(map(len, turns))
@@ -61,6 +62,13 @@ def intervals(samples: Samples) -> Intervals:
         for bound, percent in zip(percentiles, PERCENTILES, strict=True)
     )
     return Intervals(p50, p90, p95, p99, mean)
+
+
+def _openings(samples: Samples) -> list[list[Floats]]:
+    """The turns that share an opening; each by itself where there was but one."""
+    turns = [np.asarray(turn, np.float64) for turn in samples.turns]
+    together = samples.turns_an_opening or 1
+    return [turns[start : start + together] for start in range(0, len(turns), together)]
 
 
 def median_interval(values: Floats) -> Interval | None:

@@ -1,7 +1,9 @@
 """Latency on a machine that is not quiet: warm up until steady, take turns, report percentiles.
 
 Sessions are timed interleaved, in rounds: a change of the clock frequency or a neighbour's load
-then hits all of them alike, and their ratio holds where single figures do not.
+then hits all of them alike, and their ratio holds where single figures do not. A session's speed
+also depends on where its memory happens to lie, by one or two in a hundred for as long as it is
+open; sessions that are compared are therefore opened anew again and again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ Call = Callable[[], object]
 
 ROUNDS = 20
 """Turns that each session gets."""
+OPENINGS = 10
+"""How many times sessions are opened where they are opened anew between rounds."""
 
 PERCENTILES = (50, 90, 95, 99)
 """Those that are reported."""
@@ -43,10 +47,15 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Samples:
-    """The nanoseconds of single calls, turn by turn; turn i of all calls was taken in round i."""
+    """The nanoseconds of single calls, turn by turn; turn i of all calls was taken in round i.
+
+    `turns_an_opening` is after how many turns what is called was made anew; None where it never
+    was.
+    """
 
     turns: tuple[tuple[int, ...], ...]
     warmup: Warmup
+    turns_an_opening: int | None = None
 
     def milliseconds(self) -> NDArray[np.float64]:
         """All times in one row, in the order in which they were taken."""
@@ -85,6 +94,7 @@ def sample(
     runs: int,
     min_time: float,
     progress: Callable[[int], None] | None = None,
+    renew: Callable[[], Sequence[Call]] | None = None,
 ) -> list[Samples]:
     """Times several calls in turns.
 
@@ -98,11 +108,18 @@ def sample(
         runs: The fewest timed calls of each.
         min_time: The shortest time spent on each, in seconds.
         progress: Told the number of rounds done after each of min(20, `runs`).
+        renew: Makes the calls anew, in the same order; asked after every second of 20 rounds, or
+            after every one of fewer. None keeps them.
     """
     warmups = [warm_up(call) for call in calls]
     turns: list[list[tuple[int, ...]]] = [[] for _ in calls]
     rounds, last = max(1, min(ROUNDS, runs)), len(calls) - 1
+    together = None if renew is None else max(1, rounds // OPENINGS)
     for done in range(rounds):
+        if renew and together and done and done % together == 0:
+            calls, last = renew(), len(calls) - 1
+            for call in calls:
+                _times(call, _WINDOW)
         order = range(len(calls)) if done % 2 == 0 else reversed(range(len(calls)))
         for index in order:
             if index != last:
@@ -112,7 +129,9 @@ def sample(
             turns[index].append(tuple(turn))
         if progress:
             progress(done + 1)
-    return [Samples(tuple(own), warmup) for own, warmup in zip(turns, warmups, strict=True)]
+    return [
+        Samples(tuple(own), warmup, together) for own, warmup in zip(turns, warmups, strict=True)
+    ]
 
 
 def warm_up(call: Call) -> Warmup:

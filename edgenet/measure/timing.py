@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from edgenet.bundle import summary
 from edgenet.errors import EdgenetError
 from edgenet.measure import extras, latency, sweep
-from edgenet.measure.candidates import Candidate, Request, names, turns
+from edgenet.measure.candidates import Candidate, Request, names, reopened, turns
 from edgenet.measure.comparison import compare
 from edgenet.measure.footprint import Footprint
 from edgenet.measure.footprint import measure as footprint
@@ -36,11 +36,24 @@ _BINS = 40
 def measure(request: Request, candidates: Sequence[Candidate], progress: OnProgress) -> Document:
     """Times the candidates in turns and gives the document of `bench --json`.
 
+    Bundles that are compared on the CPU are opened anew between rounds, and their sessions closed.
+
     Raises:
         UsageError: The photo cannot be read.
         EdgenetError: An engine fails.
     """
-    samples, interference = _sample(request, candidates, progress)
+    with ExitStack() as stack:
+        samples, interference, candidates = _sample(stack, request, candidates, progress)
+        return _document(request, candidates, samples, interference, progress)
+
+
+def _document(
+    request: Request,
+    candidates: Sequence[Candidate],
+    samples: Sequence[Samples],
+    interference: Interference,
+    progress: OnProgress,
+) -> Document:
     prints = _footprints(request, candidates, progress)
     named = names([candidate.path for candidate in candidates])
     results = [
@@ -77,10 +90,21 @@ def _beside(results: Sequence[Document], what: str) -> Iterator[None]:
 
 
 def _sample(
-    request: Request, candidates: Sequence[Candidate], progress: OnProgress
-) -> tuple[list[Samples], Interference]:
-    calls = [partial(each.session.run, each.input(request.image)) for each in candidates]
+    stack: ExitStack, request: Request, candidates: Sequence[Candidate], progress: OnProgress
+) -> tuple[list[Samples], Interference, Sequence[Candidate]]:
+    """The times, what may have spoiled them, and the candidates as they are open now."""
+    images = [each.input(request.image) for each in candidates]
     order = turns(candidates)
+    opened = {index: candidates[index] for index in order}
+
+    def calls() -> list[latency.Call]:
+        return [partial(opened[index].session.run, images[index]) for index in order]
+
+    def renew() -> list[latency.Call]:
+        nonlocal opened
+        opened = reopened(stack, opened, request.reach)
+        return calls()
+
     watch = Watch(processors())
 
     def after_round(done: int) -> None:
@@ -88,14 +112,22 @@ def _sample(
         progress("timing", done, min(latency.ROUNDS, request.runs), "rounds")
 
     sampled = latency.sample(
-        [calls[index] for index in order],
+        calls(),
         runs=request.runs,
         min_time=request.min_time,
         progress=after_round,
+        renew=renew if _compares_cpus(candidates) else None,
     )
     interference = watch.stop()
     found = dict(zip(order, sampled, strict=True))
-    return [found[index] for index in range(len(candidates))], interference
+    indices = range(len(candidates))
+    return [found[i] for i in indices], interference, [opened[i] for i in indices]
+
+
+def _compares_cpus(candidates: Sequence[Candidate]) -> bool:
+    """Whether bundles are compared where it takes little to open them anew."""
+    several = len({candidate.path for candidate in candidates}) > 1
+    return several and all(each.session.info.device_used == "cpu" for each in candidates)
 
 
 def _footprints(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,10 +15,14 @@ WARMUP = Warmup(10, 1.0, steady=True)
 
 
 def taken(
-    rng: np.random.Generator, scale: float = 5.0, rounds: int = 20, calls: int = 30
+    rng: np.random.Generator,
+    scale: float = 5.0,
+    rounds: int = 20,
+    calls: int = 30,
+    disturbance: float = 0.05,
 ) -> Samples:
     """Times about `scale` ms; a turn's calls share a disturbance of 5 %."""
-    shared = rng.normal(1, 0.05, (rounds, 1))
+    shared = rng.normal(1, disturbance, (rounds, 1))
     times = scale * shared * rng.normal(1, 0.02, (rounds, calls)) * 1e6
     return Samples(tuple(tuple(int(t) for t in turn) for turn in times), WARMUP)
 
@@ -30,6 +36,13 @@ def test_intervals_cover_the_truth_in_about_as_many_trials_as_they_say(rounds, l
     for name in ("p50_ms", "mean_ms"):
         bounds = [getattr(one, name) for one in found]
         assert sum(low <= 5.0 <= high for low, high in bounds) >= least
+
+
+def test_turns_of_an_opening_are_drawn_together():
+    turns = taken(np.random.default_rng(8)).turns
+    whole = tuple(one + other for one, other in zip(turns[::2], turns[1::2], strict=True))
+    opened_anew = Samples(turns, WARMUP, turns_an_opening=2)
+    assert intervals(opened_anew) == intervals(Samples(whole, WARMUP))
 
 
 def test_an_interval_needs_rounds_and_a_tail_needs_runs():
@@ -64,6 +77,35 @@ def test_equal_calls_seldom_differ_and_unequal_ones_do():
     found = compare(taken(rng), taken(rng, scale=4.0))
     assert found.differs is True
     assert found.interval[0] < 0.8 < found.interval[1]
+
+
+def opened(rng: np.random.Generator, openings: int) -> Samples:
+    """20 turns of a call that is by chance some 2 % faster or slower in each of its openings."""
+    turns = taken(rng, disturbance=0.005).turns
+    together = len(turns) // openings
+    placed = np.repeat(rng.normal(1, 0.02, openings), together)
+    times = (
+        tuple(int(t * factor) for t in turn) for turn, factor in zip(turns, placed, strict=True)
+    )
+    return Samples(tuple(times), WARMUP, together if openings > 1 else None)
+
+
+@pytest.mark.parametrize(("openings", "least", "most"), [(10, 0, 12), (1, 100, 200)])
+def test_what_an_opening_is_worth_is_no_difference(openings, least, most):
+    """One opening cannot tell it from one."""
+    rng = np.random.default_rng(7)
+    found = [compare(opened(rng, openings), opened(rng, openings)) for _ in range(200)]
+    assert least <= sum(one.differs for one in found) <= most
+
+
+def test_each_opening_counts_once():
+    """In three of ten openings one is slower: the interval leaves out one opening at each end."""
+    base = Samples(((1_000_000,),) * 20, WARMUP, turns_an_opening=2)
+    slow = Samples(((1_000_000,),) * 14 + ((2_000_000,),) * 6, WARMUP, turns_an_opening=2)
+    found = compare(base, slow)
+    assert (found.ratio, found.interval) == (1.0, (1.0, 2.0))
+    # Of one opening, the mean of all its rounds.
+    assert compare(replace(base, turns_an_opening=20), slow).ratio == pytest.approx(2**0.3)
 
 
 def test_a_disturbance_that_both_share_cancels():

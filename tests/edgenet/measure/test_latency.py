@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgenet.measure import latency
-from edgenet.measure.latency import Samples, Warmup
+from edgenet.measure.latency import Call, Samples, Warmup
 
 TIMES = st.lists(st.integers(1, 10**10), min_size=1, max_size=200)
 
@@ -64,6 +64,34 @@ def test_calls_take_turns_in_alternating_order():
     latency.sample([lambda: seen.append("a"), lambda: seen.append("b")], runs=4, min_time=0)
     # The warm-up comes before these; a turn is one call that is not timed and one that is.
     assert "".join(seen[-16:]) == "aabbbbaaaabbbbaa"
+
+
+@pytest.mark.parametrize(("runs", "openings"), [(40, 10), (20, 10), (19, 19), (7, 7), (1, 1)])
+def test_calls_are_made_anew_between_rounds(runs, openings):
+    made: list[int] = [0, 0]
+
+    def call(which: int) -> Call:
+        made[which] += 1
+        own = made[which]
+        return lambda: None if own == made[which] else pytest.fail("this one is closed")
+
+    def renew() -> list[Call]:
+        return [call(0), call(1)]
+
+    found = latency.sample(renew(), runs=runs, min_time=0, renew=renew)
+    assert made == [openings, openings]
+    assert all(-(-len(one.turns) // one.turns_an_opening) == openings for one in found)
+
+
+def test_what_was_made_anew_is_warm_before_it_is_timed():
+    seen: list[str] = []
+
+    def renew() -> list[Call]:
+        seen.append("|")
+        return [lambda: seen.append("a"), lambda: seen.append("b")]
+
+    latency.sample(renew(), runs=2, min_time=0, renew=renew)
+    assert "".join(seen).endswith("aabb|aaaaabbbbbbbaa")
 
 
 def test_the_first_call_of_a_turn_is_not_timed():

@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from PIL import Image
 
 from edgenet.errors import EdgenetError
+from edgenet.measure import candidates as candidates_of_bench
 from edgenet.measure import latency, sweep, throughput, timing
 from edgenet.measure.candidates import Request, names, open_all, turns
 from edgenet.measure.footprint import Footprint
@@ -16,7 +18,7 @@ from edgenet.measure.profiling import run
 from edgenet.report.html.bench import page as whole_page
 from edgenet.runtime import delegates, devices
 from edgenet.runtime.delegates import DELEGATES, Delegate
-from edgenet.runtime.loading import Reach
+from edgenet.runtime.loading import Reach, load_artifact
 from edgenet.runtime.probing import Finding
 from edgenet.runtime.processors import cpu_threads
 
@@ -50,11 +52,49 @@ def test_files_that_are_compared_are_neighbours_and_keep_their_own_times(
         for format in ("tflite", "onnx")
         for path in request.bundles
     ]
+    # Those that it opened first, and has closed since.
     assert [session for session, _ in taken] == [one.session for one in order]
     times = {session: samples.medians().tolist() for session, samples in taken}
     for candidate, result in zip(candidates, document["results"], strict=True):
         assert (result["bundle"], result["threads"]) == (candidate.path, candidate.setting[2])
         assert result["rounds_p50_ms"] == times[candidate.session]
+
+
+@pytest.mark.parametrize(("bundles", "openings"), [(1, 1), (2, 3)])
+def test_bundles_that_are_compared_are_opened_anew_in_the_opposite_order(
+    monkeypatch, tmp_path, tiny_float_bundle, tiny_bundle, bundles, openings
+):
+    """After each of three rounds; what is timed on its own stays as it is."""
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (40, 40)).save(photo)
+    monkeypatch.setattr(timing, "footprint", lambda *arguments, **options: Footprint())
+    request = Request(
+        tuple(map(str, (tiny_float_bundle, tiny_bundle)))[:bundles],
+        ("tflite", "onnx"),
+        threads=(1,),
+        runs=3,
+        min_time=0.0,
+        image=str(photo),
+        end_to_end=True,
+    )
+    seen = []
+    monkeypatch.setattr(
+        candidates_of_bench,
+        "load_artifact",
+        lambda bundle, artifact, *rest, **more: (
+            seen.append((str(bundle.path), artifact.format))
+            or load_artifact(bundle, artifact, *rest, **more)
+        ),
+    )
+    with ExitStack() as stack:
+        candidates = open_all(stack, request)
+        first = [(candidates[i].path, candidates[i].setting[0]) for i in turns(candidates)]
+        document = timing.measure(request, candidates, lambda *_: None)
+        still_open = [candidate.session._handle is not None for candidate in candidates]
+    assert seen == [*first[::-1], *first][: (openings - 1) * len(first)]
+    assert set(still_open) == {openings == 1}
+    # By the sessions that are open now.
+    assert all(result["end_to_end"]["run_ms"] > 0 for result in document["results"])
 
 
 @pytest.mark.parametrize(
