@@ -14,7 +14,7 @@ _OTHERS = (
     "weights|bias|offset|factor|scale|scaled|sigmoid|axes|pads|padded|shape|values|float|quantized|"
     "linear|levels|group|groups|ungroup|pooled|product|biased|beta|reshaped|channels_last|"
     "transposed|order|unscaled|lifted|lower|upper|total|part|slope|shifted|most|products|scales|"
-    "mean|vector|copy"
+    "mean|vector|copy|loud|quiet|sorted"
 )
 _SUFFIX = re.compile(rf"(?:(?P<linear>{_LINEAR})|{_OTHERS})(?:_?\d+)?")
 _BLOCK = re.compile(r"block\d+[a-z]+|stem|top|head")

@@ -24,6 +24,9 @@ from converters.bisection.names import block_of, layer_of, without_export_number
         ("Identity", ["net/predictions_1/MatMul", "net/predictions_1/BiasAdd"], "predictions_1"),
         ("model/inner/block1a_dwconv/depthwise", [], "block1a_dwconv"),
         ("logits", ["predictions/part2/weights", "predictions/part2/scales"], "predictions"),
+        ("block2a_expand_bn/quiet", ["block2a_expand_conv/quiet/weights"], "block2a_expand_conv"),
+        ("block2a_expand_activation/loud/sigmoid", [], "block2a_expand_activation"),
+        ("block2a_se_excite/sorted", [], "block2a_se_excite"),
         ("x", [], "x"),
     ],
 )
